@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The pipeline of Skidder: bytes in, events out.
+//!
+//! This crate holds the event, the pipeline language (Logstash's), filters and codecs. It is pure: no sockets, no
+//! files, no clock it was not handed, no runtime; so it can be benched, fuzzed and property-tested.
+//!
+//! Reading order: [`event`] (what flows), then the language that describes a pipeline, then the
+//! program a configuration is compiled to.
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod filter;
+pub mod program;

@@ -1,0 +1,81 @@
+//! Filters: what they are, and what they may use while they run.
+//!
+//! A filter is compiled once from its configuration and shared by all workers, so it is immutable; what it needs per
+//! worker (caches of a regex, buffers) lives in the worker's [`Scratch`], and what it must remember between events it
+//! guards itself. It gets `&'b self`, so texts of the configuration can stand in an event without a copy.
+
+use std::any::Any;
+
+use bumpalo::Bump;
+
+use crate::event::{Event, Timestamp};
+
+/// One filter of a compiled pipeline.
+pub trait Filter: Send + Sync {
+    /// Works on one event. The common options (`add_field`, `add_tag`, …) are applied by the program afterwards, if
+    /// the answer is [`Outcome::Applied`]. Must not panic on any event.
+    fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome;
+}
+
+/// Whether a filter did its work on an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did: the common options apply.
+    Applied,
+    /// It did not (no match, a failure it tagged, nothing to do): the common options do not apply.
+    Unapplied,
+}
+
+/// What a filter works with besides the event.
+pub struct Context<'s, 'b> {
+    /// Memory that lives as long as the batch.
+    pub arena: &'b Bump,
+    /// The time now, the same for all events of a batch.
+    pub now: Timestamp,
+    /// The worker's memory for filters.
+    pub scratch: &'s mut Scratch,
+    /// Events that the filter made out of this one; they go on behind it, after the filter that made them, in order.
+    pub emitted: &'s mut Vec<Event<'b>>,
+}
+
+/// A worker's mutable state for the filters of one program, one slot for each that asked for one.
+#[derive(Default)]
+pub struct Scratch {
+    slots: Vec<Option<Box<dyn Any + Send>>>,
+}
+
+/// Names a filter's slot in every worker's [`Scratch`].
+#[derive(Clone, Copy, Debug)]
+pub struct ScratchSlot(usize);
+
+/// Hands out slots while a program is compiled.
+#[derive(Debug, Default)]
+pub struct ScratchSlots(usize);
+
+impl ScratchSlots {
+    /// A slot that no other filter has.
+    pub fn take(&mut self) -> ScratchSlot {
+        self.0 += 1;
+        ScratchSlot(self.0 - 1)
+    }
+}
+
+impl Scratch {
+    /// What lies in `slot`, made by `make` at its first use.
+    ///
+    /// # Panics
+    /// When two filters use one slot with different types, which [`ScratchSlots`] makes impossible.
+    pub fn slot<T: Send + 'static>(
+        &mut self,
+        slot: ScratchSlot,
+        make: impl FnOnce() -> T,
+    ) -> &mut T {
+        if slot.0 >= self.slots.len() {
+            self.slots.resize_with(slot.0 + 1, || None);
+        }
+        self.slots[slot.0]
+            .get_or_insert_with(|| Box::new(make()))
+            .downcast_mut()
+            .expect("a slot belongs to one filter, which uses it with one type")
+    }
+}
