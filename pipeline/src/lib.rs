@@ -9,4 +9,5 @@
 
 pub mod event;
 pub mod filter;
+pub mod language;
 pub mod program;
