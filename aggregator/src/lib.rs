@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The aggregator: receives batches, runs pipelines over them and delivers the result.
+//!
+//! Data flows `input → queue → worker → output`; each arrow is bounded, so a slow search cluster is felt by whoever
+//! reads the log files. The acknowledgement ([`ack`]) flows back the other way when every event of a batch is safe.
+#![forbid(unsafe_code)]
+
+pub mod ack;

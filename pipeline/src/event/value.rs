@@ -92,7 +92,6 @@ impl<'b> Value<'b> {
 /// Deep equality, as `==` of the language has it between values of one kind: an integer never equals a text, but
 /// `1 == 1.0`.
 impl PartialEq for Value<'_> {
-    #[expect(clippy::float_cmp, reason = "equality of values is exact")]
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
