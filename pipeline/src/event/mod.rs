@@ -13,13 +13,19 @@
 //! names of a config) or when the name is read (for names of the input). For the 10 to 30 fields of a log event that
 //! is faster than a hash map, and it keeps the order in which fields were set.
 
+mod decimal;
+mod from_json;
 mod json;
+mod json_error;
+mod json_read;
 mod name;
 pub mod path;
 mod timestamp;
 mod value;
 
 pub use json::{write_json, write_json_text, write_json_value};
+pub use json_error::{JsonError, JsonFault};
+pub use json_read::{JsonLimits, read_json, read_json_object};
 pub use name::Name;
 pub use path::{Key, Path};
 pub use timestamp::{Timestamp, civil_from_days, days_from_civil};

@@ -60,22 +60,36 @@ impl std::fmt::Debug for Name<'_> {
 
 /// A multiplicative hash (Knuth's golden ratio in 64 bits) over the bytes, eight at a time. It need not resist attack:
 /// an equal hash only costs a comparison of texts.
+///
+/// PERF: runs for every name of every event that is read, so it takes whole words; the last one of a longer text
+/// overlaps the one before.
 const fn hash(bytes: &[u8]) -> u32 {
-    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut state = bytes.len() as u64;
-    let mut at = 0;
-    while at < bytes.len() {
-        let mut word = 0u64;
-        let mut shift = 0;
-        while shift < 64 && at < bytes.len() {
-            word |= (bytes[at] as u64) << shift;
-            shift += 8;
-            at += 1;
-        }
-        state = (state ^ word).wrapping_mul(GOLDEN);
-        state ^= state >> 29;
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        state = mix(state, u64::from_le_bytes(*word));
+        rest = after;
     }
-    (state >> 32) as u32
+    if rest.is_empty() {
+        return (state >> 32) as u32;
+    }
+    let last = if let Some(word) = bytes.last_chunk::<8>() {
+        u64::from_le_bytes(*word)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64
+    } else {
+        // One to three bytes.
+        (bytes[0] as u64) << 16
+            | (bytes[bytes.len() / 2] as u64) << 8
+            | bytes[bytes.len() - 1] as u64
+    };
+    (mix(state, last) >> 32) as u32
+}
+
+const fn mix(state: u64, word: u64) -> u64 {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let state = (state ^ word).wrapping_mul(GOLDEN);
+    state ^ state >> 29
 }
 
 #[cfg(test)]

@@ -197,6 +197,46 @@ impl<'b> Object<'b> {
         self.entries.push((name, value));
     }
 
+    /// Appends a field that may be there already; [`Object::keep_last_of_each_name`] must follow.
+    pub(super) fn push_unsearched(&mut self, name: Name<'b>, value: Value<'b>) {
+        self.entries.push((name, value));
+    }
+
+    /// Leaves one field of each name: the first, with the last one's value. Takes n log n time, so that an object with
+    /// a great many names costs no more than its length warrants.
+    pub(super) fn keep_last_of_each_name(&mut self) {
+        let mut order: Vec<usize> = (0..self.entries.len()).collect();
+        let key = |at: usize| {
+            let name = &self.entries[at].0;
+            (name.hash(), name.as_str())
+        };
+        order.sort_by_key(|at| key(*at));
+        // The sort is stable, so each group of one name begins with its first and ends with its last field.
+        let mut doubled = Vec::new();
+        for group in order.chunk_by(|left, right| key(*left) == key(*right)) {
+            if let [first, others @ .., last] = group {
+                doubled.push((*first, *last));
+                doubled.extend(others.iter().map(|other| (*other, *other)));
+            }
+        }
+        if doubled.is_empty() {
+            return;
+        }
+        let mut dropped = vec![false; self.entries.len()];
+        for (first, last) in doubled {
+            let value = std::mem::replace(&mut self.entries[last].1, Value::Null);
+            if first != last {
+                self.entries[first].1 = value;
+            }
+            dropped[last] = true;
+        }
+        let mut at = 0;
+        self.entries.retain(|_| {
+            at += 1;
+            !dropped[at - 1]
+        });
+    }
+
     /// Takes `name` out, keeping the order of the others.
     pub fn remove(&mut self, name: &Name<'_>) -> Option<Value<'b>> {
         let at = self.entries.iter().position(|(each, _)| each.is(name))?;
