@@ -7,6 +7,7 @@
 //! program a configuration is compiled to.
 #![forbid(unsafe_code)]
 
+pub mod condition;
 pub mod event;
 pub mod filter;
 pub mod language;

@@ -1,0 +1,490 @@
+//! Conditions, compiled: references are resolved, regular expressions built, constants ready to compare.
+//!
+//! A condition never fails while it runs. Where Logstash raises an error and drops the event (an order between things
+//! that have none, `[missing] in [list]`) the comparison is simply false here, for no line may be lost.
+//!
+//! COMPAT, all as Logstash's `EventCondition` has it:
+//!
+//! - False are: a missing field, null, `false`, and the texts `false` and the empty one. All else is true, also `0`,
+//!   `[]` and `{}`.
+//! - `==` compares kinds too: `5` equals neither `"5"` nor `5.0`. Two fields that are both missing are equal.
+//! - `<` and its kin order numbers with numbers, texts with texts (by bytes) and times with times.
+//! - `=~` is false, and `!~` true, for anything that is not a text.
+//! - `in` looks for a part of a text, or an element of a list; in a constant list everything is compared as text. Two
+//!   constant texts must be equal. What is an array or an object itself is in nothing.
+
+use std::cmp::Ordering;
+
+use crate::event::{Event, Path, Timestamp, Value};
+use crate::language::{
+    self, CompareOperator, ConditionKind, Diagnostic, Diagnostics, FieldReference, Number,
+    OperandKind, Spanned,
+};
+use crate::program::Test;
+
+/// A compiled condition.
+#[derive(Debug)]
+pub struct Condition {
+    node: Node,
+}
+
+#[derive(Debug)]
+enum Node {
+    Constant(bool),
+    All(Box<[Self]>),
+    Any(Box<[Self]>),
+    Xor(Box<(Self, Self)>),
+    Nand(Box<(Self, Self)>),
+    Not(Box<Self>),
+    Truthy(Path),
+    /// The most frequent of all by far: a field and a constant text.
+    IsText(Path, Box<[u8]>),
+    Equal(Operand, Operand),
+    Order(Operand, Operand, Orders),
+    Match(Path, regex::bytes::Regex),
+    In(Operand, Operand),
+}
+
+/// Which orders of two sides make a comparison true.
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    less: bool,
+    equal: bool,
+    greater: bool,
+}
+
+#[derive(Debug)]
+enum Operand {
+    Field(Path),
+    Text(Box<[u8]>),
+    Integer(i64),
+    Float(f64),
+    List(Box<[Constant]>),
+}
+
+/// An element of a constant list: its value, and how it reads as text.
+#[derive(Debug)]
+struct Constant {
+    value: Operand,
+    text: Box<[u8]>,
+}
+
+/// What an operand is worth for one event.
+enum Side<'e, 'c, 'b> {
+    Missing,
+    Field(&'e Value<'b>),
+    Constant(Value<'c>),
+    List(&'c [Constant]),
+}
+
+impl Condition {
+    /// Compiles a parsed condition; what is wrong with it goes to `diagnostics`.
+    pub fn compile(condition: &language::Condition, diagnostics: &mut Diagnostics) -> Option<Self> {
+        Some(Self {
+            node: compile(condition, diagnostics)?,
+        })
+    }
+}
+
+impl Test for Condition {
+    fn holds(&self, event: &Event<'_>) -> bool {
+        self.node.holds(event)
+    }
+}
+
+/// Recursion is bounded by the depth that the parser allows.
+fn compile(condition: &language::Condition, diagnostics: &mut Diagnostics) -> Option<Node> {
+    Some(match &condition.kind {
+        ConditionKind::And(conditions) => Node::All(compile_all(conditions, diagnostics)?),
+        ConditionKind::Or(conditions) => Node::Any(compile_all(conditions, diagnostics)?),
+        ConditionKind::Xor(left, right) => {
+            Node::Xor(Box::new(compile_pair(left, right, diagnostics)?))
+        }
+        ConditionKind::Nand(left, right) => {
+            Node::Nand(Box::new(compile_pair(left, right, diagnostics)?))
+        }
+        ConditionKind::Not(inner) => Node::Not(Box::new(compile(inner, diagnostics)?)),
+        ConditionKind::Truthy(operand) => match &operand.kind {
+            // COMPAT: the metadata as a whole is an object, and so always true.
+            OperandKind::Field(reference) if reference.keys().is_empty() => Node::Constant(true),
+            OperandKind::Field(reference) => Node::Truthy(path(reference)),
+            OperandKind::String(text) => Node::Constant(text_is_truthy(text.as_bytes())),
+            OperandKind::Number(_) | OperandKind::Array(_) => Node::Constant(true),
+        },
+        ConditionKind::Compare {
+            operator,
+            left,
+            right,
+        } => compile_comparison(
+            *operator,
+            compile_operand(left, diagnostics)?,
+            compile_operand(right, diagnostics)?,
+        ),
+        ConditionKind::Match {
+            negated,
+            subject,
+            pattern,
+        } => {
+            let regex = compile_regex(pattern, diagnostics)?;
+            let node = match &subject.kind {
+                OperandKind::Field(reference) => Node::Match(path(reference), regex),
+                OperandKind::String(text) => Node::Constant(regex.is_match(text.as_bytes())),
+                OperandKind::Number(_) | OperandKind::Array(_) => Node::Constant(false),
+            };
+            negate_if(*negated, node)
+        }
+        ConditionKind::In {
+            negated,
+            needle,
+            haystack,
+        } => {
+            if matches!(needle.kind, OperandKind::Array(_))
+                && matches!(haystack.kind, OperandKind::Field(_))
+            {
+                diagnostics.push(
+                    Diagnostic::error(needle.span, "a list cannot be looked for in a field")
+                        .hint("join one comparison for each element with `and` or `or`"),
+                );
+                return None;
+            }
+            let node = Node::In(
+                compile_operand(needle, diagnostics)?,
+                compile_operand(haystack, diagnostics)?,
+            );
+            negate_if(*negated, node)
+        }
+    })
+}
+
+fn compile_all(
+    conditions: &[language::Condition],
+    diagnostics: &mut Diagnostics,
+) -> Option<Box<[Node]>> {
+    // All are compiled even if one fails, so that every mistake is seen at once.
+    let nodes: Vec<Option<Node>> = conditions
+        .iter()
+        .map(|condition| compile(condition, diagnostics))
+        .collect();
+    nodes.into_iter().collect()
+}
+
+fn compile_pair(
+    left: &language::Condition,
+    right: &language::Condition,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Node, Node)> {
+    let (left, right) = (compile(left, diagnostics), compile(right, diagnostics));
+    left.zip(right)
+}
+
+fn compile_comparison(operator: CompareOperator, left: Operand, right: Operand) -> Node {
+    let orders = |less, equal, greater| Orders {
+        less,
+        equal,
+        greater,
+    };
+    let orders = match operator {
+        CompareOperator::Equal => return compile_equal(left, right),
+        CompareOperator::NotEqual => return Node::Not(Box::new(compile_equal(left, right))),
+        CompareOperator::Less => orders(true, false, false),
+        CompareOperator::LessOrEqual => orders(true, true, false),
+        CompareOperator::Greater => orders(false, false, true),
+        CompareOperator::GreaterOrEqual => orders(false, true, true),
+    };
+    Node::Order(left, right, orders)
+}
+
+fn compile_equal(left: Operand, right: Operand) -> Node {
+    match (left, right) {
+        (Operand::Field(path), Operand::Text(text))
+        | (Operand::Text(text), Operand::Field(path)) => Node::IsText(path, text),
+        (left, right) => Node::Equal(left, right),
+    }
+}
+
+fn compile_operand(operand: &language::Operand, diagnostics: &mut Diagnostics) -> Option<Operand> {
+    Some(match &operand.kind {
+        OperandKind::Field(reference) => Operand::Field(path(reference)),
+        OperandKind::String(text) => Operand::Text(text.as_bytes().into()),
+        OperandKind::Number(number) => Operand::number(*number),
+        OperandKind::Array(elements) => {
+            let constants: Vec<Option<Constant>> = elements
+                .iter()
+                .map(|element| compile_element(element, diagnostics))
+                .collect();
+            Operand::List(constants.into_iter().collect::<Option<_>>()?)
+        }
+    })
+}
+
+fn compile_element(
+    element: &Spanned<language::Value>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Constant> {
+    match &element.value {
+        language::Value::Number(number) => Some(Constant {
+            value: Operand::number(*number),
+            text: number.to_string().into_bytes().into(),
+        }),
+        language::Value::Bareword(text) | language::Value::String(text) => Some(Constant {
+            value: Operand::Text(text.as_bytes().into()),
+            text: text.as_bytes().into(),
+        }),
+        other => {
+            diagnostics.push(
+                Diagnostic::error(
+                    element.span,
+                    format!("{} cannot stand in a list of a condition", other.kind()),
+                )
+                .hint("such a list holds strings and numbers"),
+            );
+            None
+        }
+    }
+}
+
+fn compile_regex(
+    pattern: &Spanned<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<regex::bytes::Regex> {
+    match regex::bytes::RegexBuilder::new(&pattern.value)
+        .multi_line(true)
+        .build()
+    {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            diagnostics.push(
+                Diagnostic::error(pattern.span, "this regular expression cannot be compiled")
+                    .label(error.to_string()),
+            );
+            None
+        }
+    }
+}
+
+fn negate_if(negated: bool, node: Node) -> Node {
+    if negated {
+        Node::Not(Box::new(node))
+    } else {
+        node
+    }
+}
+
+fn path(reference: &FieldReference) -> Path {
+    let root = reference.is_metadata().then_some(language::METADATA);
+    Path::new(
+        root.into_iter()
+            .chain(reference.keys().iter().map(String::as_str)),
+    )
+}
+
+impl Node {
+    fn holds(&self, event: &Event<'_>) -> bool {
+        match self {
+            Self::Constant(value) => *value,
+            Self::All(nodes) => nodes.iter().all(|node| node.holds(event)),
+            Self::Any(nodes) => nodes.iter().any(|node| node.holds(event)),
+            Self::Xor(nodes) => nodes.0.holds(event) != nodes.1.holds(event),
+            Self::Nand(nodes) => !(nodes.0.holds(event) && nodes.1.holds(event)),
+            Self::Not(node) => !node.holds(event),
+            Self::Truthy(path) => path.get(event).is_some_and(is_truthy),
+            Self::IsText(path, text) => {
+                matches!(path.get(event), Some(Value::Text(value)) if **value == **text)
+            }
+            Self::Equal(left, right) => left.side(event).equals(&right.side(event)),
+            Self::Order(left, right, orders) => left
+                .side(event)
+                .order(&right.side(event))
+                .is_some_and(|order| match order {
+                    Ordering::Less => orders.less,
+                    Ordering::Equal => orders.equal,
+                    Ordering::Greater => orders.greater,
+                }),
+            Self::Match(path, regex) => {
+                matches!(path.get(event), Some(Value::Text(text)) if regex.is_match(text))
+            }
+            Self::In(needle, haystack) => is_in(&needle.side(event), &haystack.side(event)),
+        }
+    }
+}
+
+impl Operand {
+    fn number(number: Number) -> Self {
+        match number {
+            Number::Integer(integer) => Self::Integer(integer),
+            Number::Decimal(decimal) => Self::Float(decimal),
+        }
+    }
+
+    fn side<'e, 'c, 'b>(&'c self, event: &'e Event<'b>) -> Side<'e, 'c, 'b> {
+        match self {
+            Self::Field(path) => path.get(event).map_or(Side::Missing, Side::Field),
+            Self::Text(text) => Side::Constant(Value::Text(text)),
+            Self::Integer(integer) => Side::Constant(Value::Integer(*integer)),
+            Self::Float(float) => Side::Constant(Value::Float(*float)),
+            Self::List(constants) => Side::List(constants),
+        }
+    }
+
+    /// The value of an element of a list.
+    fn constant(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text),
+            Self::Integer(integer) => Value::Integer(*integer),
+            Self::Float(float) => Value::Float(*float),
+            Self::Field(_) | Self::List(_) => Value::Null,
+        }
+    }
+}
+
+impl Side<'_, '_, '_> {
+    fn equals(&self, other: &Side<'_, '_, '_>) -> bool {
+        match (self, other) {
+            (Side::Missing, Side::Missing) => true,
+            (Side::Field(left), Side::Field(right)) => is_same(left, right),
+            (Side::Field(left), Side::Constant(right)) => is_same(left, right),
+            (Side::Constant(left), Side::Field(right)) => is_same(left, right),
+            (Side::Constant(left), Side::Constant(right)) => is_same(left, right),
+            (Side::Field(field), Side::List(constants)) => is_list(field, constants),
+            (Side::List(_), Side::Field(_)) => other.equals(self),
+            (Side::List(left), Side::List(right)) => {
+                left.len() == right.len()
+                    && left.iter().zip(*right).all(|(left, right)| {
+                        is_same(&left.value.constant(), &right.value.constant())
+                    })
+            }
+            _ => false,
+        }
+    }
+
+    fn order(&self, other: &Side<'_, '_, '_>) -> Option<Ordering> {
+        match (self, other) {
+            (Side::Field(left), Side::Field(right)) => order(left, right),
+            (Side::Field(left), Side::Constant(right)) => order(left, right),
+            (Side::Constant(left), Side::Field(right)) => order(left, right),
+            (Side::Constant(left), Side::Constant(right)) => order(left, right),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a field is an array of just these constants.
+fn is_list(field: &Value<'_>, constants: &[Constant]) -> bool {
+    let Value::Array(array) = field else {
+        return false;
+    };
+    array.len() == constants.len()
+        && array
+            .iter()
+            .zip(constants)
+            .all(|(value, constant)| is_same(value, &constant.value.constant()))
+}
+
+fn is_in(needle: &Side<'_, '_, '_>, haystack: &Side<'_, '_, '_>) -> bool {
+    match (needle, haystack) {
+        // COMPAT: a field in a constant number: the number counts as text.
+        (Side::Field(Value::Text(part)), Side::Constant(whole)) => match whole {
+            Value::Text(whole) => contains(whole, part),
+            whole => as_text(whole, |whole| contains(whole, part)),
+        },
+        (Side::Field(value), Side::List(constants)) => as_text(value, |text| {
+            constants.iter().any(|constant| *constant.text == *text)
+        }),
+        (Side::Constant(value), Side::List(constants)) => as_text(value, |text| {
+            constants.iter().any(|constant| *constant.text == *text)
+        }),
+        (Side::Constant(part), Side::Field(whole)) => match (part, whole) {
+            (Value::Text(part), Value::Text(whole)) => contains(whole, part),
+            (part, Value::Array(array)) => array.iter().any(|value| is_same(value, part)),
+            _ => false,
+        },
+        (Side::Constant(left), Side::Constant(right)) => is_same(left, right),
+        (Side::Field(left), Side::Field(right)) => match (left, right) {
+            (Value::Array(_) | Value::Object(_), _) => false,
+            (Value::Text(part), Value::Text(whole)) => contains(whole, part),
+            (value, Value::Array(array)) => array.iter().any(|each| is_same(each, value)),
+            (left, right) => is_same(left, right),
+        },
+        _ => false,
+    }
+}
+
+fn contains(whole: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(whole, part).is_some()
+}
+
+/// Calls `test` with how a scalar reads as text; false for arrays and objects.
+fn as_text(value: &Value<'_>, test: impl FnOnce(&[u8]) -> bool) -> bool {
+    match value {
+        Value::Null => test(b""),
+        Value::Boolean(true) => test(b"true"),
+        Value::Boolean(false) => test(b"false"),
+        Value::Integer(integer) => test(integer.to_string().as_bytes()),
+        Value::Float(float) => test(format!("{float:?}").as_bytes()),
+        Value::Numeral(numeral) => test(numeral.as_bytes()),
+        Value::Text(text) => test(text),
+        Value::Time(time) => test(time.to_string().as_bytes()),
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+fn is_truthy(value: &Value<'_>) -> bool {
+    match value {
+        Value::Null | Value::Boolean(false) => false,
+        Value::Text(text) => text_is_truthy(text),
+        _ => true,
+    }
+}
+
+fn text_is_truthy(text: &[u8]) -> bool {
+    !text.is_empty() && text != b"false"
+}
+
+/// Equality that tells kinds apart, unlike that of values: `5` is not `5.0`.
+#[expect(clippy::float_cmp, reason = "equality of values is exact")]
+fn is_same(left: &Value<'_>, right: &Value<'_>) -> bool {
+    match (left, right) {
+        (Value::Null, Value::Null) => true,
+        (Value::Boolean(left), Value::Boolean(right)) => left == right,
+        (Value::Integer(left), Value::Integer(right)) => left == right,
+        (Value::Float(left), Value::Float(right)) => left == right,
+        (Value::Numeral(left), Value::Numeral(right)) => left == right,
+        // A constant with too many digits for 64 bits is read as a double.
+        (Value::Numeral(numeral), Value::Float(float))
+        | (Value::Float(float), Value::Numeral(numeral)) => numeral.parse() == Ok(*float),
+        (Value::Text(left), Value::Text(right)) => left == right,
+        (Value::Time(left), Value::Time(right)) => left == right,
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right.iter())
+                    .all(|(left, right)| is_same(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(name, value)| {
+                    right.get(&name).is_some_and(|other| is_same(value, other))
+                })
+        }
+        _ => false,
+    }
+}
+
+fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Text(left), Value::Text(right)) => Some((*left).cmp(*right)),
+        (Value::Integer(left), Value::Integer(right)) => Some(left.cmp(right)),
+        (Value::Time(left), Value::Time(right)) => Some(Timestamp::cmp(left, right)),
+        (left, right) => as_float(left)?.partial_cmp(&as_float(right)?),
+    }
+}
+
+fn as_float(value: &Value<'_>) -> Option<f64> {
+    match value {
+        Value::Integer(integer) => Some(*integer as f64),
+        Value::Float(float) => Some(*float),
+        Value::Numeral(numeral) => numeral.parse().ok(),
+        _ => None,
+    }
+}
