@@ -5,3 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod ack;
+pub mod dead_letter;
+mod json;
+pub mod output;
+mod throttle;
+pub mod tls;

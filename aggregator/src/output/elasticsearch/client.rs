@@ -1,0 +1,277 @@
+//! One HTTP exchange with one server: headers, compression, and what can go wrong on the way.
+//!
+//! Knows nothing of retries or items. Answers are read up to a limit, whatever their length
+//! claims; redirects and the environment's proxies are not followed.
+
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use libdeflater::{CompressionLvl, Compressor};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    USER_AGENT,
+};
+use reqwest::redirect::Policy;
+use tracing::debug;
+
+use super::options::{ElasticsearchOptions, Endpoint, OptionsError};
+use crate::tls;
+
+/// The answer of a server.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    /// How long the server asks us to wait.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    /// Nothing was sent.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// It may have been received and carried out.
+    #[error("no answer within {} s", limit.as_secs_f32())]
+    Timeout { limit: Duration },
+    /// It may have been received and carried out.
+    #[error("the connection broke off: {0}")]
+    BrokeOff(String),
+    #[error("the answer is longer than `response_max_bytes` ({limit})")]
+    AnswerTooLarge { limit: usize },
+}
+
+/// Talks HTTP to the servers of one output.
+pub(super) struct Client {
+    http: reqwest::Client,
+    timeout: Duration,
+    response_max_bytes: usize,
+    compression: Option<CompressionLvl>,
+    compressors: Mutex<Vec<Compressor>>,
+    kept_compressors: usize,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A body as it goes over the wire.
+#[derive(Clone, Debug)]
+pub(super) struct WireBody {
+    bytes: Bytes,
+    gzip: bool,
+}
+
+impl Client {
+    pub(super) fn new(options: &ElasticsearchOptions) -> Result<Self, OptionsError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("skidder/", env!("CARGO_PKG_VERSION"))),
+        );
+        for (name, value) in options.headers()? {
+            headers.insert(name, value);
+        }
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(&options.tls)?)
+            .default_headers(headers)
+            .redirect(Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.timeout)
+            .pool_idle_timeout(options.idle_timeout)
+            .pool_max_idle_per_host(options.concurrency);
+        if let Some(proxy) = &options.proxy {
+            let proxy = reqwest::Proxy::all(proxy)
+                .map_err(|error| OptionsError::BadProxy(chain(&error)))?;
+            builder = builder.proxy(proxy);
+        }
+        let compression = match options.compression_level {
+            0 => None,
+            level => CompressionLvl::new(level.cast_signed()).ok(),
+        };
+        Ok(Self {
+            http: builder
+                .build()
+                .map_err(|error| OptionsError::Client(chain(&error)))?,
+            timeout: options.timeout,
+            response_max_bytes: options.response_max_bytes,
+            compression,
+            compressors: Mutex::new(Vec::new()),
+            kept_compressors: options.concurrency,
+        })
+    }
+
+    /// Whether bodies are compressed, which takes a while.
+    pub(super) fn compresses(&self) -> bool {
+        self.compression.is_some()
+    }
+
+    /// Makes the body for the wire; takes CPU time when it compresses.
+    pub(super) fn encode(&self, body: &Bytes) -> WireBody {
+        let Some(level) = self.compression else {
+            return WireBody {
+                bytes: body.clone(),
+                gzip: false,
+            };
+        };
+        let kept = self
+            .compressors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let mut compressor = kept.unwrap_or_else(|| Compressor::new(level));
+        let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
+        let length = compressor.gzip_compress(body, &mut out);
+        let mut compressors = self
+            .compressors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if compressors.len() < self.kept_compressors {
+            compressors.push(compressor);
+        }
+        drop(compressors);
+        match length {
+            Ok(length) => {
+                out.truncate(length);
+                out.shrink_to_fit();
+                WireBody {
+                    bytes: out.into(),
+                    gzip: true,
+                }
+            }
+            // The bound is enough by contract; should it ever not be, the plain body is right too.
+            Err(_) => WireBody {
+                bytes: body.clone(),
+                gzip: false,
+            },
+        }
+    }
+
+    /// Sends one bulk request of `events` items and `length` bytes before compression.
+    pub(super) async fn bulk(
+        &self,
+        endpoint: &Endpoint,
+        body: WireBody,
+        events: usize,
+        length: usize,
+    ) -> Result<Answer, ExchangeError> {
+        let mut request = self
+            .http
+            .post(endpoint.bulk.clone())
+            .header(CONTENT_TYPE, "application/x-ndjson")
+            .header(EVENT_COUNT, events)
+            .header(UNCOMPRESSED_LENGTH, length);
+        if body.gzip {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        if let Some(authorization) = &endpoint.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let mut response = request
+            .body(body.bytes)
+            .send()
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let status = response.status().as_u16();
+        let expected = response.content_length().unwrap_or(0);
+        if expected > self.response_max_bytes as u64 {
+            return Err(ExchangeError::AnswerTooLarge {
+                limit: self.response_max_bytes,
+            });
+        }
+        let mut answer = Vec::with_capacity(expected as usize);
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.failed(&error))?
+        {
+            if answer.len() + chunk.len() > self.response_max_bytes {
+                return Err(ExchangeError::AnswerTooLarge {
+                    limit: self.response_max_bytes,
+                });
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            status,
+            body: answer,
+            retry_after,
+        })
+    }
+
+    /// Whether the server answers: any status that is not a server error will do.
+    pub(super) async fn probe(&self, endpoint: &Endpoint) -> bool {
+        let mut request = self.http.head(endpoint.health.clone());
+        if let Some(authorization) = &endpoint.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        match request.send().await {
+            Ok(response) => {
+                let status = response.status();
+                debug!(host = %endpoint.name, %status, "probed server");
+                !status.is_server_error()
+            }
+            Err(error) => {
+                let reason = self.failed(&error);
+                debug!(host = %endpoint.name, %reason, "probed server in vain");
+                false
+            }
+        }
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> ExchangeError {
+        if error.is_connect() {
+            ExchangeError::Connect(chain(error))
+        } else if error.is_timeout() {
+            ExchangeError::Timeout {
+                limit: self.timeout,
+            }
+        } else {
+            ExchangeError::BrokeOff(chain(error))
+        }
+    }
+}
+
+const EVENT_COUNT: HeaderName = HeaderName::from_static("x-elastic-event-count");
+const UNCOMPRESSED_LENGTH: HeaderName =
+    HeaderName::from_static("x-elastic-uncompressed-request-length");
+
+/// What lies at the bottom of an error, in words: the libraries between have nothing to add.
+fn chain(error: &reqwest::Error) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        if let Some(tls) = as_tls(cause) {
+            return tls::explain(tls);
+        }
+        match cause.source() {
+            Some(source) => cause = source,
+            None => return cause.to_string(),
+        }
+    }
+}
+
+fn as_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    error
+        .downcast_ref::<io::Error>()?
+        .get_ref()?
+        .downcast_ref::<rustls::Error>()
+}

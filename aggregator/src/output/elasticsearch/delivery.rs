@@ -1,0 +1,447 @@
+//! Takes requests from the writers and keeps them going until every event is safe.
+//!
+//! Three limits bound what is held: requests that are under way or wait for another attempt
+//! (`pending_requests`), the bytes of their bodies (`concurrency` × `bulk_max_bytes`), and exchanges
+//! with servers at one time (`concurrency`). A request that waits for another attempt keeps its
+//! place in the first two but not in the third, and gives bytes back as its items are stored, so a
+//! few refused items do not hold up the rest. When the limits are reached the queue is not read, the
+//! writers block, and so the input does.
+//!
+//! INVARIANT: an acknowledgement is counted only for an event that a server has stored (or has in
+//! another form already) or that lies in the dead letters. What is under way when the shutdown's
+//! deadline passes is dropped without one.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::bulk::{BulkRequest, Item};
+use super::client::Client;
+use super::hosts::HostPool;
+use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
+use super::request::deliver;
+use crate::ack::Ack;
+use crate::dead_letter::{DeadLetters, Letter};
+use crate::throttle::Throttle;
+
+/// When to give up: `None` while running, then the moment at which what is not delivered is left
+/// to be sent again by those who sent it.
+pub type Deadline = watch::Receiver<Option<Instant>>;
+
+/// The delivery has ended; the events given to it now stay unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the elasticsearch output has stopped; what it was not given in time stays unacknowledged")]
+pub struct DeliveryClosed;
+
+/// What became of everything, told when the delivery ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeliverySummary {
+    /// Events that are stored, or that the servers had already.
+    pub delivered: u64,
+    /// Events in the dead letters.
+    pub dead_lettered: u64,
+    /// Events taken from the writers that were given up at the deadline, not acknowledged.
+    pub undelivered: u64,
+}
+
+/// Counters of one output; read at any time.
+#[derive(Debug, Default)]
+pub struct DeliveryStatistics {
+    /// Events taken from the writers.
+    pub received: AtomicU64,
+    /// Events that are stored, or that the servers had already.
+    pub delivered: AtomicU64,
+    /// Events of `delivered` that the servers had already, or that `drop_error_types` names.
+    pub conflicts: AtomicU64,
+    /// Events in the dead letters.
+    pub dead_lettered: AtomicU64,
+    /// Items sent again, counted each time.
+    pub retried: AtomicU64,
+    /// Exchanges with servers, failed ones included.
+    pub requests: AtomicU64,
+    /// Exchanges that failed as a whole.
+    pub failed_requests: AtomicU64,
+    /// Bytes of documents and actions sent, before compression.
+    pub bytes: AtomicU64,
+}
+
+/// The way into the delivery; each worker has a clone. When the last is dropped, the delivery
+/// finishes what it has and ends.
+#[derive(Clone, Debug)]
+pub struct BulkSender {
+    queue: mpsc::Sender<Work>,
+    shared: Arc<Shared>,
+}
+
+impl BulkSender {
+    /// The counters of this output.
+    pub fn statistics(&self) -> &DeliveryStatistics {
+        &self.shared.statistics
+    }
+
+    /// The options of this output.
+    pub fn options(&self) -> &ElasticsearchOptions {
+        &self.shared.options
+    }
+
+    /// Bodies are cut at this size: the configured one, or less where a server has refused it.
+    pub fn body_limit(&self) -> usize {
+        self.shared.body_limit.load(Ordering::Relaxed)
+    }
+
+    /// Hands work over; blocks while there is no room.
+    pub(super) fn send(&self, work: Work) -> Result<(), DeliveryClosed> {
+        self.queue.blocking_send(work).map_err(|_| DeliveryClosed)
+    }
+
+    /// An empty buffer for a body, used before if possible.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        let kept = self
+            .shared
+            .buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        kept.unwrap_or_default()
+    }
+
+    pub(super) fn write_letter(
+        &self,
+        lines: &mut Vec<u8>,
+        item: &Item,
+        body: &[u8],
+        status: u16,
+        reason: &str,
+    ) {
+        self.shared.write_letter(lines, item, body, status, reason);
+    }
+}
+
+/// What goes through the queue.
+#[derive(Debug)]
+pub(super) enum Work {
+    Bulk(BulkRequest),
+    Rejected(Rejected),
+}
+
+/// Events that no server is asked to take: their letters, ready to be written.
+#[derive(Debug, Default)]
+pub(super) struct Rejected {
+    pub(super) lines: Vec<u8>,
+    pub(super) acks: Vec<(Ack, u32)>,
+}
+
+/// The running delivery of one output.
+#[derive(Debug)]
+pub struct Delivery;
+
+impl Delivery {
+    /// Starts delivering on the current tokio runtime.
+    ///
+    /// No server needs to answer for that. The handle ends when every sender is dropped and all is
+    /// delivered, or when the deadline passes.
+    pub fn start(
+        options: ElasticsearchOptions,
+        dead_letters: Arc<DeadLetters>,
+        deadline: Deadline,
+    ) -> Result<(BulkSender, JoinHandle<DeliverySummary>), OptionsError> {
+        options.validate()?;
+        if options.is_unverified() {
+            warn!(
+                plugin = %options.plugin_id,
+                "server certificates are not verified: anyone in between can read and change events"
+            );
+        }
+        let client = Arc::new(Client::new(&options)?);
+        let pool = Arc::new(HostPool::new(options.endpoints()?));
+        let shared = Arc::new(Shared {
+            exchanges: Semaphore::new(options.concurrency),
+            body_limit: AtomicUsize::new(options.bulk_max_bytes.min(BULK_BYTES_CAP)),
+            largest_accepted: AtomicUsize::new(0),
+            buffers: Mutex::new(Vec::new()),
+            statistics: DeliveryStatistics::default(),
+            alarms: Alarms::default(),
+            client,
+            pool,
+            dead_letters,
+            options,
+        });
+        // One request in the queue is enough: the others wait in their writers.
+        let (queue, receiver) = mpsc::channel(1);
+        let handle = tokio::spawn(dispatch(Arc::clone(&shared), receiver, deadline));
+        Ok((BulkSender { queue, shared }, handle))
+    }
+}
+
+/// What all requests of one output have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: ElasticsearchOptions,
+    pub(super) client: Arc<Client>,
+    pub(super) pool: Arc<HostPool>,
+    pub(super) dead_letters: Arc<DeadLetters>,
+    /// Exchanges with servers at one time.
+    pub(super) exchanges: Semaphore,
+    pub(super) statistics: DeliveryStatistics,
+    pub(super) alarms: Alarms,
+    body_limit: AtomicUsize,
+    /// The largest body that a server has taken: the limit is never lowered below it.
+    largest_accepted: AtomicUsize,
+    /// Bodies to be used again: fresh memory costs a page fault each 4 KiB.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Shared {
+    pub(super) fn write_letter(
+        &self,
+        lines: &mut Vec<u8>,
+        item: &Item,
+        body: &[u8],
+        status: u16,
+        reason: &str,
+    ) {
+        let letter = Letter {
+            plugin: &self.options.plugin_id,
+            reason,
+            status,
+            action: item.action_line(body),
+            document: item.document_line(body),
+        };
+        self.dead_letters.write_letter(lines, &letter);
+    }
+
+    /// A server took a body of this size.
+    pub(super) fn accepted(&self, length: usize) {
+        self.largest_accepted.fetch_max(length, Ordering::Relaxed);
+    }
+
+    /// A server refused a body of this size: later ones are cut at half of it.
+    pub(super) fn too_large(&self, length: usize) {
+        let limit = (length / 2)
+            .max(self.largest_accepted.load(Ordering::Relaxed))
+            .max(1);
+        let before = self.body_limit.fetch_min(limit, Ordering::Relaxed);
+        if limit < before {
+            info!(
+                plugin = %self.options.plugin_id, refused = length, limit,
+                "a server refused a request as too large, later ones are cut smaller"
+            );
+        }
+    }
+
+    /// Keeps the memory of a body that is no longer needed.
+    pub(super) fn recycle(&self, body: Bytes) {
+        // Someone else's hold on the bytes would make this a copy.
+        if !body.is_unique() {
+            return;
+        }
+        let mut body = Vec::from(body);
+        body.clear();
+        if body.capacity() > self.options.bulk_max_bytes * 2 {
+            return;
+        }
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.len() < self.options.concurrency {
+            buffers.push(body);
+        }
+    }
+}
+
+/// Repeated complaints, each kept to one line an interval.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    pub(super) exchange: Throttle,
+    pub(super) busy: Throttle,
+    pub(super) denied: Throttle,
+    pub(super) refused: Throttle,
+    pub(super) unreadable: Throttle,
+    pub(super) items_retried: Throttle,
+    pub(super) items_denied: Throttle,
+    pub(super) conflicts: Throttle,
+    pub(super) dead_lettered: Throttle,
+}
+
+/// The share in the limits that one request holds until it is done.
+#[derive(Debug)]
+pub(super) struct Held {
+    _place: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Gives back what is not needed for `length` bytes of bodies.
+    pub(super) fn shrink_to(&mut self, length: usize) {
+        let surplus = self.bytes.num_permits().saturating_sub(kibibytes(length));
+        drop(self.bytes.split(surplus));
+    }
+}
+
+struct Limits {
+    places: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    bytes_total: usize,
+}
+
+impl Limits {
+    fn new(options: &ElasticsearchOptions) -> Self {
+        let bytes_total = kibibytes(options.concurrency * options.bulk_max_bytes)
+            .min(u32::MAX as usize)
+            .min(Semaphore::MAX_PERMITS);
+        Self {
+            places: Arc::new(Semaphore::new(options.pending_requests)),
+            bytes: Arc::new(Semaphore::new(bytes_total)),
+            bytes_total,
+        }
+    }
+
+    /// The next work and its share in the limits; `None` when no more will come.
+    async fn next(&self, queue: &mut mpsc::Receiver<Work>) -> Option<(Work, Held)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let work = queue.recv().await?;
+        let length = match &work {
+            Work::Bulk(request) => request.body.len(),
+            Work::Rejected(rejected) => rejected.lines.len(),
+        };
+        // A request larger than the whole budget goes when it is alone.
+        let share = kibibytes(length).min(self.bytes_total);
+        let bytes = Arc::clone(&self.bytes)
+            .acquire_many_owned(share as u32)
+            .await
+            .ok()?;
+        Some((
+            work,
+            Held {
+                _place: place,
+                bytes,
+            },
+        ))
+    }
+}
+
+async fn dispatch(
+    shared: Arc<Shared>,
+    mut queue: mpsc::Receiver<Work>,
+    deadline: Deadline,
+) -> DeliverySummary {
+    let limits = Limits::new(&shared.options);
+    let _probes = shared
+        .pool
+        .start_probes(&shared.client, shared.options.resurrect_delay);
+    let mut tasks = JoinSet::new();
+    let deadline = passed(deadline);
+    tokio::pin!(deadline);
+
+    let in_time = loop {
+        while let Some(ended) = tasks.try_join_next() {
+            report_panic(ended);
+        }
+        let next = tokio::select! {
+            biased;
+            () = &mut deadline => break false,
+            next = limits.next(&mut queue) => next,
+        };
+        match next {
+            Some((Work::Bulk(request), held)) => {
+                let events = request.items.len() as u64;
+                shared
+                    .statistics
+                    .received
+                    .fetch_add(events, Ordering::Relaxed);
+                tasks.spawn(deliver(Arc::clone(&shared), request, held));
+            }
+            Some((Work::Rejected(rejected), held)) => {
+                tasks.spawn(bury(Arc::clone(&shared), rejected, held));
+            }
+            None => break true,
+        }
+    };
+    // Writers that still block are told at once.
+    drop(queue);
+    if in_time {
+        tokio::select! {
+            biased;
+            () = &mut deadline => {}
+            () = async { while let Some(ended) = tasks.join_next().await { report_panic(ended); } } => {}
+        }
+    }
+    tasks.shutdown().await;
+
+    let statistics = &shared.statistics;
+    let delivered = statistics.delivered.load(Ordering::Relaxed);
+    let dead_lettered = statistics.dead_lettered.load(Ordering::Relaxed);
+    let received = statistics.received.load(Ordering::Relaxed);
+    let undelivered = received.saturating_sub(delivered + dead_lettered);
+    if undelivered > 0 {
+        warn!(
+            plugin = %shared.options.plugin_id, events = undelivered,
+            "stopped before everything was delivered; the rest is not acknowledged and will be sent again"
+        );
+    }
+    DeliverySummary {
+        delivered,
+        dead_lettered,
+        undelivered,
+    }
+}
+
+/// Writes the letters of rejected events, then acknowledges them.
+async fn bury(shared: Arc<Shared>, rejected: Rejected, _held: Held) {
+    let events = rejected
+        .acks
+        .iter()
+        .map(|(_, length)| u64::from(*length))
+        .sum();
+    shared
+        .statistics
+        .received
+        .fetch_add(events, Ordering::Relaxed);
+    if let Some(count) = shared.alarms.dead_lettered.due(events) {
+        warn!(
+            plugin = %shared.options.plugin_id, events = count,
+            "events that cannot be sent are written to the dead letters"
+        );
+    }
+    shared.dead_letters.append(rejected.lines, events).await;
+    shared
+        .statistics
+        .dead_lettered
+        .fetch_add(events, Ordering::Relaxed);
+    for (ack, length) in rejected.acks {
+        ack.done(length);
+    }
+}
+
+/// Ends when the deadline has passed; never while there is none.
+async fn passed(mut deadline: Deadline) {
+    loop {
+        let at = *deadline.borrow_and_update();
+        let Some(at) = at else {
+            if deadline.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            continue;
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(at) => return,
+            changed = deadline.changed() => if changed.is_err() {
+                tokio::time::sleep_until(at).await;
+                return;
+            },
+        }
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a delivery task failed; its events are not acknowledged and will be sent again");
+    }
+}
+
+fn kibibytes(length: usize) -> usize {
+    length / 1024 + 1
+}

@@ -1,0 +1,23 @@
+//! The elasticsearch output: bulk requests to Elasticsearch, `OpenSearch` and what speaks like them.
+//!
+//! Reading order: [`BulkWriter`] (one per worker) builds requests in place; [`Delivery`] takes
+//! them, sends them to one of the hosts and looks at each item of each answer. Stored items are
+//! acknowledged, refused ones go again, and what no server will ever take goes to the
+//! [dead letters](crate::dead_letter). No product or version check is ever made.
+
+mod backoff;
+mod bulk;
+mod client;
+mod delivery;
+mod hosts;
+mod options;
+mod request;
+mod response;
+mod writer;
+
+pub use bulk::{Action, ActionKind, BulkRequest, Item, Update};
+pub use delivery::{
+    BulkSender, Deadline, Delivery, DeliveryClosed, DeliveryStatistics, DeliverySummary,
+};
+pub use options::{BULK_BYTES_CAP, DEFAULT_PORT, ElasticsearchOptions, OptionsError, Secret};
+pub use writer::BulkWriter;

@@ -1,0 +1,675 @@
+//! The options of the elasticsearch output, their defaults, and what is wrong with them.
+//!
+//! This is a plain struct; reading it from the pipeline language happens elsewhere. Hosts are
+//! parsed here too: all the ways in which people write them end as one [`Endpoint`].
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use crate::tls::{ClientTlsOptions, TlsError, Verification};
+
+/// How the output talks to the servers.
+///
+/// # Defaults
+/// As [`ElasticsearchOptions::default`] sets them, said at each field.
+#[derive(Clone, Debug)]
+pub struct ElasticsearchOptions {
+    /// The plugin's `id`, named in logs and dead letters. Default `elasticsearch`.
+    pub plugin_id: String,
+    /// The servers: `host`, `host:port` or a URL. Default `127.0.0.1`; the port is 9200 when not
+    /// given, the scheme `http`, or `https` when [`Self::ssl_enabled`] is true.
+    pub hosts: Vec<String>,
+    /// Whether to use TLS for hosts given without a scheme; must not contradict those with one.
+    pub ssl_enabled: Option<bool>,
+    /// TLS: authorities, client certificate, verification.
+    pub tls: ClientTlsOptions,
+    /// User for basic authentication; a user in a host's URL wins.
+    pub user: Option<String>,
+    /// Password for basic authentication.
+    pub password: Option<Secret>,
+    /// API key: `id:key`, or the same already encoded in base64. Needs TLS.
+    pub api_key: Option<Secret>,
+    /// Headers sent with every request.
+    pub custom_headers: Vec<(String, String)>,
+    /// Path below which the servers' API lies, if a proxy stands before it.
+    pub path: Option<String>,
+    /// Query parameters sent with every bulk request.
+    pub parameters: Vec<(String, String)>,
+    /// What a health probe asks for. Default `/`.
+    pub healthcheck_path: String,
+    /// The HTTP proxy to go through; the environment's proxy variables are not looked at.
+    pub proxy: Option<String>,
+    /// gzip level of request bodies, 0 (off) to 9. Default 1.
+    pub compression_level: u32,
+    /// The whole of one request may take this long. Default 60 s.
+    pub timeout: Duration,
+    /// Opening a connection, TLS included, may take this long. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Idle connections are closed after this time. Default 60 s.
+    pub idle_timeout: Duration,
+    /// The longest first wait before something is sent again. Default 2 s.
+    pub retry_initial_interval: Duration,
+    /// The longest wait of all. Default 64 s.
+    pub retry_max_interval: Duration,
+    /// How often a server that does not answer is probed. Default 5 s.
+    pub resurrect_delay: Duration,
+    /// A request is cut before its uncompressed body would pass this size; a larger single
+    /// document goes alone. Default 5 MiB, at most [`BULK_BYTES_CAP`].
+    pub bulk_max_bytes: usize,
+    /// A request is cut at this number of events. Default 10 000.
+    pub bulk_max_events: usize,
+    /// An event waits at most this long for others. Default 50 ms.
+    pub bulk_max_delay: Duration,
+    /// Requests under way at the same time. Default 4. Bodies that are being sent or wait for
+    /// another attempt hold at most this many times [`Self::bulk_max_bytes`].
+    pub concurrency: usize,
+    /// Requests that are under way or wait for another attempt. Default 16.
+    pub pending_requests: usize,
+    /// A larger document is dead-lettered without asking a server. Default 100 MiB.
+    pub document_max_bytes: usize,
+    /// A larger response is not read. Default 32 MiB.
+    pub response_max_bytes: usize,
+    /// Send events whose index name still holds `%{` to the dead letters. Default true.
+    pub dlq_on_failed_indexname_interpolation: bool,
+    /// Error types that are dropped like a version conflict, without a dead letter.
+    pub drop_error_types: Vec<String>,
+    /// Error types that are not logged.
+    pub silence_errors_in_log: Vec<String>,
+    /// More item statuses that go to the dead letters instead of being retried.
+    pub dlq_custom_codes: Vec<u16>,
+}
+
+/// No request body is made larger than this, whatever the options say.
+pub const BULK_BYTES_CAP: usize = 20 << 20;
+
+/// The port of hosts that name none.
+pub const DEFAULT_PORT: u16 = 9200;
+
+impl Default for ElasticsearchOptions {
+    fn default() -> Self {
+        Self {
+            plugin_id: "elasticsearch".to_owned(),
+            hosts: vec!["127.0.0.1".to_owned()],
+            ssl_enabled: None,
+            tls: ClientTlsOptions::default(),
+            user: None,
+            password: None,
+            api_key: None,
+            custom_headers: Vec::new(),
+            path: None,
+            parameters: Vec::new(),
+            healthcheck_path: "/".to_owned(),
+            proxy: None,
+            compression_level: 1,
+            timeout: Duration::from_mins(1),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+            retry_initial_interval: Duration::from_secs(2),
+            retry_max_interval: Duration::from_secs(64),
+            resurrect_delay: Duration::from_secs(5),
+            bulk_max_bytes: 5 << 20,
+            bulk_max_events: 10_000,
+            bulk_max_delay: Duration::from_millis(50),
+            concurrency: 4,
+            pending_requests: 16,
+            document_max_bytes: 100 << 20,
+            response_max_bytes: 32 << 20,
+            dlq_on_failed_indexname_interpolation: true,
+            drop_error_types: Vec::new(),
+            silence_errors_in_log: Vec::new(),
+            dlq_custom_codes: Vec::new(),
+        }
+    }
+}
+
+/// A password or key: never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("<hidden>")
+    }
+}
+
+/// What is wrong with the options.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// No server at all.
+    #[error("`hosts` is empty: name at least one server")]
+    NoHosts,
+    /// A host cannot be read.
+    #[error("`hosts` has `{host}`, which is not a host or an http(s) URL: {reason}")]
+    BadHost {
+        /// The host without its password.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A scheme contradicts `ssl_enabled`.
+    #[error("`hosts` has `{host}`, which contradicts `ssl_enabled => {ssl_enabled}`")]
+    SchemeConflict {
+        /// The host without its password.
+        host: String,
+        /// What the option says.
+        ssl_enabled: bool,
+    },
+    /// A path in the URL and as an option.
+    #[error("`hosts` has a path (`{host}`) and `path` is set too: keep one of them")]
+    PathConflict {
+        /// The host without its password.
+        host: String,
+    },
+    /// More than one way to authenticate.
+    #[error(
+        "multiple authentication options are specified: use either `user`/`password` or `api_key`"
+    )]
+    SeveralAuthentications,
+    /// A user without a password or the other way round.
+    #[error("`{present}` is set without `{absent}`")]
+    HalfCredentials {
+        /// The option that is there.
+        present: &'static str,
+        /// The option that is not.
+        absent: &'static str,
+    },
+    /// An API key over plain http.
+    #[error("`api_key` requires SSL/TLS: use https hosts or `ssl_enabled => true`")]
+    ApiKeyWithoutTls,
+    /// A header that HTTP does not allow.
+    #[error("`{option}` cannot be sent as an HTTP header: {reason}")]
+    BadHeader {
+        /// The option, or the header's name.
+        option: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A number outside its limits.
+    #[error("`{option}` is {value}, but must be {rule}")]
+    OutOfRange {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// A code that is handled already.
+    #[error(
+        "`dlq_custom_codes` has {0}: 400 and 404 are already defined as standard DLQ error codes, and \
+         200, 201 and 409 are not errors"
+    )]
+    ReservedCustomCode(u16),
+    /// The proxy cannot be read.
+    #[error("`proxy` is not a usable URL: {0}")]
+    BadProxy(String),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
+
+/// One server, ready to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// For people: scheme, host and port, no credentials.
+    pub(super) name: String,
+    /// Where bulk requests go.
+    pub(super) bulk: Url,
+    /// What a probe asks.
+    pub(super) health: Url,
+    /// `Authorization`, from the URL or from the options.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl ElasticsearchOptions {
+    /// Checks everything that can be checked without asking a server or reading a file.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        self.endpoints()?;
+        self.headers()?;
+        let out_of_range = |option, value: &dyn fmt::Display, rule| {
+            Err(OptionsError::OutOfRange {
+                option,
+                value: value.to_string(),
+                rule,
+            })
+        };
+        if self.compression_level > 9 {
+            return out_of_range("compression_level", &self.compression_level, "from 0 to 9");
+        }
+        if self.bulk_max_bytes == 0 || self.bulk_max_bytes > BULK_BYTES_CAP {
+            return out_of_range(
+                "bulk_max_bytes",
+                &self.bulk_max_bytes,
+                "from 1 byte to 20 MiB",
+            );
+        }
+        for (option, value) in [
+            ("bulk_max_events", self.bulk_max_events),
+            ("concurrency", self.concurrency),
+            ("pending_requests", self.pending_requests),
+            ("document_max_bytes", self.document_max_bytes),
+            ("response_max_bytes", self.response_max_bytes),
+        ] {
+            if value == 0 || value > LARGEST_LIMIT {
+                return out_of_range(option, &value, "from 1 to 1073741824");
+            }
+        }
+        if self.timeout.is_zero() {
+            return out_of_range("timeout", &"0", "longer than 0");
+        }
+        if let Some(code) = self
+            .dlq_custom_codes
+            .iter()
+            .find(|code| [200, 201, 400, 404, 409].contains(*code))
+        {
+            return Err(OptionsError::ReservedCustomCode(*code));
+        }
+        Ok(())
+    }
+
+    /// The servers, in the order given.
+    pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>, OptionsError> {
+        if self.hosts.is_empty() {
+            return Err(OptionsError::NoHosts);
+        }
+        let authorization = self.authorization()?;
+        let endpoints = self
+            .hosts
+            .iter()
+            .map(|host| self.endpoint(host, authorization.as_ref()))
+            .collect::<Result<Vec<Endpoint>, OptionsError>>()?;
+        if self.api_key.is_some()
+            && endpoints
+                .iter()
+                .any(|endpoint| endpoint.bulk.scheme() != "https")
+        {
+            return Err(OptionsError::ApiKeyWithoutTls);
+        }
+        Ok(endpoints)
+    }
+
+    /// The custom headers, checked.
+    pub(super) fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, OptionsError> {
+        self.custom_headers
+            .iter()
+            .map(|(name, value)| {
+                let bad = |reason: String| OptionsError::BadHeader {
+                    option: name.clone(),
+                    reason,
+                };
+                let header = HeaderName::from_bytes(name.as_bytes())
+                    .map_err(|error| bad(error.to_string()))?;
+                let value = HeaderValue::from_str(value).map_err(|error| bad(error.to_string()))?;
+                Ok((header, value))
+            })
+            .collect()
+    }
+
+    /// Whether certificates are not checked at all, which deserves a warning.
+    pub(super) fn is_unverified(&self) -> bool {
+        self.tls.verification == Verification::None
+    }
+
+    fn authorization(&self) -> Result<Option<HeaderValue>, OptionsError> {
+        if self.api_key.is_some() && self.user.is_some() {
+            return Err(OptionsError::SeveralAuthentications);
+        }
+        match (&self.user, &self.password, &self.api_key) {
+            (Some(user), Some(password), _) => basic(user, password.reveal()).map(Some),
+            (Some(_), None, _) => Err(OptionsError::HalfCredentials {
+                present: "user",
+                absent: "password",
+            }),
+            (None, Some(_), _) => Err(OptionsError::HalfCredentials {
+                present: "password",
+                absent: "user",
+            }),
+            (None, None, Some(key)) => {
+                let key = key.reveal();
+                let encoded = if key.contains(':') {
+                    STANDARD.encode(key)
+                } else {
+                    key.to_owned()
+                };
+                sensitive("api_key", &format!("ApiKey {encoded}")).map(Some)
+            }
+            (None, None, None) => Ok(None),
+        }
+    }
+
+    fn endpoint(
+        &self,
+        host: &str,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Endpoint, OptionsError> {
+        let shown = without_credentials(host);
+        let bad = |reason: String| OptionsError::BadHost {
+            host: shown.clone(),
+            reason,
+        };
+        let text = host.trim();
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
+            None => (None, text.strip_prefix("//").unwrap_or(text)),
+        };
+        let scheme = match (scheme.as_deref(), self.ssl_enabled) {
+            (Some("http"), Some(true)) => {
+                return Err(OptionsError::SchemeConflict {
+                    host: shown,
+                    ssl_enabled: true,
+                });
+            }
+            (Some("https"), Some(false)) => {
+                return Err(OptionsError::SchemeConflict {
+                    host: shown,
+                    ssl_enabled: false,
+                });
+            }
+            (Some("https"), _) | (None, Some(true)) => "https",
+            (Some("http") | None, _) => "http",
+            (Some(other), _) => return Err(bad(format!("the scheme `{other}` is not known"))),
+        };
+        let mut url =
+            Url::parse(&format!("{scheme}://{rest}")).map_err(|error| bad(error.to_string()))?;
+        if !names_port(rest) {
+            url.set_port(Some(DEFAULT_PORT))
+                .map_err(|()| bad("it has no host".to_owned()))?;
+        }
+        let authorization = match (url.username(), url.password()) {
+            ("", None) => authorization.cloned(),
+            (user, password) => Some(basic(&decoded(user), &decoded(password.unwrap_or("")))?),
+        };
+        // Only an URL without a host refuses these, and that was refused above.
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return Err(bad("it has no host".to_owned()));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(bad(
+                "a query does not belong here, use `parameters`".to_owned()
+            ));
+        }
+        let base = match (&self.path, url.path().trim_end_matches('/')) {
+            (None, own) => own.to_owned(),
+            (Some(path), "") => match path.trim_matches('/') {
+                "" => String::new(),
+                path => format!("/{path}"),
+            },
+            (Some(_), _) => return Err(OptionsError::PathConflict { host: shown }),
+        };
+        let name = format!(
+            "{scheme}://{}:{}",
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or(DEFAULT_PORT)
+        );
+        let mut health = url.clone();
+        health.set_path(&format!(
+            "{base}/{}",
+            self.healthcheck_path.trim_start_matches('/')
+        ));
+        let mut bulk = url;
+        bulk.set_path(&format!("{base}/_bulk"));
+        // Only what is looked at: an answer of 25 bytes an item instead of 200.
+        bulk.set_query(Some("filter_path=errors,items.*.status,items.*.error"));
+        for (key, value) in &self.parameters {
+            bulk.query_pairs_mut().append_pair(key, value);
+        }
+        Ok(Endpoint {
+            name,
+            bulk,
+            health,
+            authorization,
+        })
+    }
+}
+
+/// Limits that are counts or sizes are at most this.
+const LARGEST_LIMIT: usize = 1 << 30;
+
+fn basic(user: &str, password: &str) -> Result<HeaderValue, OptionsError> {
+    sensitive(
+        "user",
+        &format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
+    )
+}
+
+fn sensitive(option: &str, text: &str) -> Result<HeaderValue, OptionsError> {
+    let mut value = HeaderValue::from_str(text).map_err(|error| OptionsError::BadHeader {
+        option: option.to_owned(),
+        reason: error.to_string(),
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Whether the part after the scheme names a port: `host:9200/x`, `user:pw@[::1]:9200`.
+fn names_port(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let after_address = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    after_address
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty())
+}
+
+fn without_credentials(host: &str) -> String {
+    match host.rsplit_once('@') {
+        Some((_, host)) => host.to_owned(),
+        None => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str) -> Result<Endpoint, OptionsError> {
+        let options = ElasticsearchOptions {
+            hosts: vec![host.to_owned()],
+            ..ElasticsearchOptions::default()
+        };
+        options.endpoints().map(|mut endpoints| endpoints.remove(0))
+    }
+
+    #[test]
+    fn hosts_in_all_their_forms() {
+        const QUERY: &str = "?filter_path=errors,items.*.status,items.*.error";
+        for (host, bulk) in [
+            ("localhost", "http://localhost:9200/_bulk"),
+            ("localhost:9202", "http://localhost:9202/_bulk"),
+            ("//127.0.0.1", "http://127.0.0.1:9200/_bulk"),
+            ("[::1]", "http://[::1]:9200/_bulk"),
+            ("[::1]:9201", "http://[::1]:9201/_bulk"),
+            (
+                "https://search.example",
+                "https://search.example:9200/_bulk",
+            ),
+            ("https://search.example:443", "https://search.example/_bulk"),
+            (
+                "http://search.example:80/es/",
+                "http://search.example/es/_bulk",
+            ),
+            (
+                "https://u:p%40@search.example:9243/a/b",
+                "https://search.example:9243/a/b/_bulk",
+            ),
+        ] {
+            let found = endpoint(host).unwrap();
+            assert_eq!(found.bulk.as_str(), format!("{bulk}{QUERY}"), "{host}");
+        }
+        let found = endpoint("https://u:p%40ss@search.example").unwrap();
+        assert_eq!(found.name, "https://search.example:9200");
+        assert_eq!(
+            found.authorization.unwrap(),
+            format!("Basic {}", STANDARD.encode("u:p@ss"))
+        );
+    }
+
+    #[test]
+    fn bad_hosts_are_named_without_their_password() {
+        for host in [
+            "",
+            "ftp://x",
+            "http://",
+            "http://a b",
+            "host:99999",
+            "http://x/?a=b",
+        ] {
+            assert!(
+                matches!(endpoint(host), Err(OptionsError::BadHost { .. })),
+                "{host:?}"
+            );
+        }
+        let error = endpoint("ftp://user:secret@host").unwrap_err().to_string();
+        assert!(
+            error.contains("host") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let default = ElasticsearchOptions::default;
+        let host = |host: &str| vec![host.to_owned()];
+        let cases: Vec<(ElasticsearchOptions, &str)> = vec![
+            (
+                ElasticsearchOptions {
+                    hosts: vec![],
+                    ..default()
+                },
+                "`hosts` is empty",
+            ),
+            (
+                ElasticsearchOptions {
+                    hosts: host("http://localhost:9200/mypath/"),
+                    path: Some("/override".to_owned()),
+                    ..default()
+                },
+                "has a path",
+            ),
+            (
+                ElasticsearchOptions {
+                    hosts: host("http://x"),
+                    ssl_enabled: Some(true),
+                    ..default()
+                },
+                "contradicts",
+            ),
+            (
+                ElasticsearchOptions {
+                    api_key: Some(Secret::new("a:b")),
+                    ..default()
+                },
+                "requires SSL/TLS",
+            ),
+            (
+                ElasticsearchOptions {
+                    api_key: Some(Secret::new("a:b")),
+                    user: Some("u".to_owned()),
+                    password: Some(Secret::new("p")),
+                    ssl_enabled: Some(true),
+                    ..default()
+                },
+                "multiple authentication options are specified",
+            ),
+            (
+                ElasticsearchOptions {
+                    user: Some("u".to_owned()),
+                    ..default()
+                },
+                "without `password`",
+            ),
+            (
+                ElasticsearchOptions {
+                    bulk_max_bytes: 21 << 20,
+                    ..default()
+                },
+                "bulk_max_bytes",
+            ),
+            (
+                ElasticsearchOptions {
+                    concurrency: 0,
+                    ..default()
+                },
+                "concurrency",
+            ),
+            (
+                ElasticsearchOptions {
+                    compression_level: 10,
+                    ..default()
+                },
+                "compression_level",
+            ),
+            (
+                ElasticsearchOptions {
+                    dlq_custom_codes: vec![404],
+                    ..default()
+                },
+                "are already defined as standard DLQ error codes",
+            ),
+            (
+                ElasticsearchOptions {
+                    custom_headers: vec![("X Y".to_owned(), String::new())],
+                    ..default()
+                },
+                "X Y",
+            ),
+        ];
+        for (options, text) in cases {
+            let error = options.validate().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+        default().validate().unwrap();
+    }
+
+    #[test]
+    fn api_keys_are_encoded_when_they_are_not() {
+        for (key, header) in [
+            ("id:key", "ApiKey aWQ6a2V5"),
+            ("aWQ6a2V5", "ApiKey aWQ6a2V5"),
+        ] {
+            let options = ElasticsearchOptions {
+                api_key: Some(Secret::new(key)),
+                ssl_enabled: Some(true),
+                ..ElasticsearchOptions::default()
+            };
+            let endpoint = options.endpoints().unwrap().remove(0);
+            assert_eq!(endpoint.authorization.unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let options = ElasticsearchOptions {
+            password: Some(Secret::new("hunter2")),
+            ..ElasticsearchOptions::default()
+        };
+        assert!(!format!("{options:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Where events leave: one module per kind of output.
+
+pub mod elasticsearch;
