@@ -22,6 +22,15 @@ pub enum Severity {
     Warning,
 }
 
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The form of the text: it does not follow the grammar.
+    Parse,
+    /// What the text means: it follows the grammar, but cannot be run like this.
+    Compile,
+}
+
 /// A second place that helps to understand a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Related {
@@ -36,6 +45,8 @@ pub struct Related {
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
+    /// What it is about; all but the parser's findings are about meaning.
+    pub stage: Stage,
     /// What is wrong: lower case, no full stop.
     pub message: String,
     /// Where; none if the fault is not in a source (a missing section, say).
@@ -62,12 +73,20 @@ impl Diagnostic {
     fn new(severity: Severity, span: Option<Span>, message: String) -> Self {
         Self {
             severity,
+            stage: Stage::Compile,
             message,
             span,
             label: None,
             related: Vec::new(),
             hint: None,
         }
+    }
+
+    /// Marks a finding as one about the form of the text.
+    #[must_use]
+    pub(super) fn in_grammar(mut self) -> Self {
+        self.stage = Stage::Parse;
+        self
     }
 
     /// Sets the short text at the caret.
@@ -272,10 +291,9 @@ impl Diagnostics {
             text.push_str(&diagnostic.render(sources, color));
         }
         if self.left_out > 0 {
-            text.push_str(&format!(
-                "\n{} more findings are not shown\n",
-                self.left_out
-            ));
+            text.push('\n');
+            text.push_str(&self.left_out.to_string());
+            text.push_str(" more findings are not shown\n");
         }
         text
     }
@@ -340,7 +358,7 @@ mod tests {
         assert!(
             diagnostics
                 .render(&SourceMap::new(), false)
-                .contains("1 more finding")
+                .contains("1 more findings")
         );
 
         let mut merged = Diagnostics::new();

@@ -248,12 +248,12 @@ fn unescape_percent(name: &str) -> String {
     let mut unescaped = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        if bytes[index] == b'%' && index + 2 < bytes.len() {
-            if let (Some(high), Some(low)) = (digit(bytes[index + 1]), digit(bytes[index + 2])) {
-                unescaped.push(high << 4 | low);
-                index += 3;
-                continue;
-            }
+        if let [b'%', high, low, ..] = bytes[index..]
+            && let (Some(high), Some(low)) = (digit(high), digit(low))
+        {
+            unescaped.push(high << 4 | low);
+            index += 3;
+            continue;
         }
         unescaped.push(bytes[index]);
         index += 1;

@@ -112,7 +112,7 @@ pub struct Branch {
 pub struct Plugin {
     /// The plugin's name.
     pub name: Spanned<String>,
-    /// The options as written; [`super::merge_attributes`] joins repeated ones.
+    /// The options, in order; repeated ones are already joined, so names are unequal.
     pub attributes: Vec<Attribute>,
     /// From the name to the closing brace.
     pub span: Span,
@@ -137,7 +137,7 @@ pub enum Value {
     /// Text in quotes, without them.
     String(String),
     /// `[ a, b ]`.
-    Array(Vec<Spanned<Value>>),
+    Array(Vec<Spanned<Self>>),
     /// `{ a => b }`, in order; the keys are unequal.
     Hash(Vec<HashEntry>),
     /// `json { … }`, as in `codec => json { … }`.
@@ -150,6 +150,39 @@ impl Value {
         match self {
             Self::Bareword(text) | Self::String(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Whether two values mean the same, wherever and however they were written.
+    pub fn means_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(left), Self::Number(right)) => left == right,
+            (Self::Array(left), Self::Array(right)) => {
+                left.len() == right.len()
+                    && left
+                        .iter()
+                        .zip(right)
+                        .all(|(a, b)| a.value.means_same(&b.value))
+            }
+            (Self::Hash(left), Self::Hash(right)) => {
+                let same_entry = |(a, b): (&HashEntry, &HashEntry)| {
+                    a.key_text() == b.key_text() && a.value.value.means_same(&b.value.value)
+                };
+                left.len() == right.len() && left.iter().zip(right).all(same_entry)
+            }
+            (Self::Plugin(left), Self::Plugin(right)) => {
+                let same_attribute = |(a, b): (&Attribute, &Attribute)| {
+                    a.name.value == b.name.value && a.value.value.means_same(&b.value.value)
+                };
+                left.name.value == right.name.value
+                    && left.attributes.len() == right.attributes.len()
+                    && left
+                        .attributes
+                        .iter()
+                        .zip(&right.attributes)
+                        .all(same_attribute)
+            }
+            _ => self.as_text().is_some() && self.as_text() == other.as_text(),
         }
     }
 

@@ -1,0 +1,1042 @@
+//! From text to tree: sections, plugins, branches, options and values.
+//!
+//! A recursive descent over [`Cursor`], after the official grammar. It never gives up on a
+//! file: after a mistake it goes on at the next place that looks like the start of something
+//! (see [`super::recovery`]), so that one run shows all mistakes, and each once.
+//!
+//! Rules for what is accepted are those of Logstash, also where one could be more generous
+//! (no commas in hashes, words of two letters or more): a file that runs here must run there.
+//!
+//! INVARIANT: recursion is bounded by [`super::MAX_DEPTH`]; whoever recurses goes through
+//! [`Parser::nested`].
+
+use super::cursor::{Cursor, Quoted, is_name};
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::escape::process_escapes;
+use super::nearest::nearest;
+use super::recovery::Blocks;
+use super::source::{Span, Spanned};
+use super::syntax::{
+    Attribute, Branch, Config, HashEntry, If, Number, Plugin, Section, Statement, Value,
+};
+use super::{MAX_DEPTH, MAX_SOURCE_BYTES, ParseOptions};
+
+/// The marker of a mistake that is already in the diagnostics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The cursor stands at the mistake; whoever knows a good place to go on moves there.
+    Here,
+    /// The cursor already stands where reading can go on.
+    Resumable,
+    /// The block that is being read must be taken as closed before the cursor.
+    BlockEnds,
+}
+
+/// What a reading function returns.
+pub(super) type Parsed<T> = Result<T, Failure>;
+
+/// A reader of one source.
+pub(super) struct Parser<'a> {
+    pub(super) cursor: Cursor<'a>,
+    pub(super) options: &'a ParseOptions,
+    pub(super) diagnostics: &'a mut Diagnostics,
+    pub(super) blocks: Blocks,
+    depth: usize,
+    /// Nesting went too deep: reading stopped, nothing that follows from that is reported.
+    pub(super) abandoned: bool,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn new(
+        text: &'a str,
+        source: u32,
+        options: &'a ParseOptions,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Self {
+        Self {
+            cursor: Cursor::new(text, source),
+            options,
+            diagnostics,
+            blocks: Blocks::default(),
+            depth: 0,
+            abandoned: false,
+        }
+    }
+
+    /// Reads the whole source and adds its sections to a configuration.
+    pub(super) fn parse_into(mut self, config: &mut Config) {
+        if self.cursor.text().len() > MAX_SOURCE_BYTES {
+            self.report(
+                Diagnostic::error(
+                    self.cursor.span(0, 0),
+                    format!("the configuration is bigger than {MAX_SOURCE_BYTES} bytes"),
+                )
+                .hint("check that this file is a pipeline configuration"),
+            );
+            return;
+        }
+        if self.cursor.eat("\u{feff}") {
+            let span = self.cursor.span_from(0);
+            self.report(
+                Diagnostic::error(span, "the file starts with a byte order mark")
+                    .hint("save the file as UTF-8 without a byte order mark"),
+            );
+        }
+        loop {
+            self.cursor.skip_space();
+            if self.cursor.at_end() {
+                break;
+            }
+            if self.section(config).is_err() {
+                self.resume_at_section();
+            }
+        }
+        if let Some(offset) = self.cursor.stray_return {
+            self.report(
+                Diagnostic::error(
+                    self.cursor.span(offset, offset + 1),
+                    "a carriage return inside a comment without a newline behind it",
+                )
+                .hint("save the file with line ends LF or CR LF"),
+            );
+        }
+    }
+
+    /// `input { … }` and the like.
+    fn section(&mut self, config: &mut Config) -> Parsed<()> {
+        let start = self.cursor.position();
+        if self.cursor.peek() == Some(b'}') {
+            let span = self.cursor.span_here();
+            self.cursor.advance();
+            return Err(self.fail(
+                Diagnostic::error(span, "this `}` closes nothing")
+                    .hint("remove it, or look above for a `{` that is missing"),
+                Failure::Resumable,
+            ));
+        }
+        let word = self.cursor.name();
+        let word_span = self.cursor.span_from(start);
+        let exact = Section::ALL
+            .into_iter()
+            .find(|section| section.name() == word);
+        let names = Section::ALL.map(Section::name);
+        let meant = exact.or_else(|| {
+            let near = nearest(word, names)?;
+            Section::ALL
+                .into_iter()
+                .find(|section| section.name() == near)
+        });
+        let opens = self.cursor.followed_by("{");
+        if exact.is_none() {
+            if word.is_empty() {
+                let found = self.found();
+                let span = self.cursor.span_here();
+                return Err(self.fail(
+                    Diagnostic::error(
+                        span,
+                        format!("expected `input`, `filter` or `output`, found {found}"),
+                    ),
+                    Failure::Here,
+                ));
+            }
+            let hint = match meant {
+                Some(section) => format!("did you mean `{}`?", section.name()),
+                None if opens => format!(
+                    "plugins stand inside a section: `filter {{ {word} {{ … }} }}`; the sections \
+                     are `input`, `filter` and `output`"
+                ),
+                None => "the sections are `input`, `filter` and `output`".to_owned(),
+            };
+            let failure = self.fail(
+                Diagnostic::error(word_span, format!("`{word}` is not a section")).hint(hint),
+                Failure::Here,
+            );
+            // What is inside a misspelled section can still be checked.
+            if meant.is_none() || !opens {
+                return Err(failure);
+            }
+        } else if !opens {
+            self.cursor.skip_space();
+            let found = self.found();
+            let span = self.cursor.span_here();
+            return Err(self.fail(
+                Diagnostic::error(span, format!("expected `{{` after `{word}`, found {found}"))
+                    .related(word_span, "this section"),
+                Failure::Here,
+            ));
+        }
+        let Some(section) = meant else {
+            return Err(Failure::Here);
+        };
+        let (statements, _) = self.block(start, &format!("the `{}` section", section.name()))?;
+        config.section_mut(section).extend(statements);
+        Ok(())
+    }
+
+    /// `{ statements }`; the cursor stands before the brace or white space before it.
+    fn block(&mut self, header_start: usize, what: &str) -> Parsed<(Vec<Statement>, Span)> {
+        self.nested(|parser| {
+            parser.cursor.skip_space();
+            parser.open_block(header_start, what);
+            let mut statements = Vec::new();
+            loop {
+                parser.cursor.skip_space();
+                if parser.cursor.at_end() {
+                    return Err(parser.unclosed_at_end());
+                }
+                if parser.cursor.peek() == Some(b'}') {
+                    let closer = parser.close_block();
+                    return Ok((statements, closer));
+                }
+                let start = parser.cursor.position();
+                match parser.statement() {
+                    Ok(statement) => statements.push(statement),
+                    Err(failure) => parser.resume_at_statement(start, failure),
+                }
+            }
+        })
+    }
+
+    /// A plugin or a branch.
+    fn statement(&mut self) -> Parsed<Statement> {
+        let start = self.cursor.position();
+        if matches!(self.cursor.peek(), Some(b'"' | b'\'')) {
+            let name = self.string()?.map(str::to_owned);
+            self.expect_brace_after(name.span, "the plugin name")?;
+            return self.plugin(name).map(Statement::Plugin);
+        }
+        let word = self.cursor.name();
+        let span = self.cursor.span_from(start);
+        if word.is_empty() {
+            let found = self.found();
+            let at = self.cursor.span_here();
+            let diagnostic =
+                Diagnostic::error(at, format!("expected a plugin or `if`, found {found}"));
+            return Err(self.fail(diagnostic, Failure::Here));
+        }
+        if self.cursor.followed_by("{") {
+            // COMPAT: also a lone `else { }` or `if { }` is a plugin to the grammar. No plugin
+            // has such a name, so it is refused later, with the hint of `keyword_hint`.
+            let name = Spanned::new(word.to_owned(), span);
+            return self.plugin(name).map(Statement::Plugin);
+        }
+        if is_if(word) {
+            self.cursor.set_position(start + 2);
+            return self.branches(start).map(Statement::If);
+        }
+        self.cursor.skip_space();
+        let hint = match word {
+            "else" => Some("an `else` needs an `if` directly before it".to_owned()),
+            "elsif" | "elif" | "elseif" => Some("write `else if`".to_owned()),
+            "unless" => Some("write `if !( … )`".to_owned()),
+            _ if self.cursor.rest().starts_with("=>") => {
+                Some("options stand inside a plugin: `name { option => value }`".to_owned())
+            }
+            _ => None,
+        };
+        let found = self.found();
+        let at = self.cursor.span_here();
+        let diagnostic =
+            Diagnostic::error(at, format!("expected `{{` after `{word}`, found {found}"))
+                .maybe_hint(hint);
+        Err(self.fail(diagnostic, Failure::Here))
+    }
+
+    /// Everything after the first `if`.
+    fn branches(&mut self, start: usize) -> Parsed<If> {
+        let mut branches = Vec::new();
+        let mut otherwise = None;
+        let mut failed = None;
+        let mut last = Span::default();
+        let mut branch_start = start;
+        loop {
+            match self.branch(branch_start) {
+                Ok(branch) => {
+                    last = branch.span;
+                    branches.push(branch);
+                }
+                Err(failure @ Failure::Resumable) => failed = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+            let next = self.cursor.clone();
+            self.cursor.skip_space();
+            branch_start = self.cursor.position();
+            match self.else_ahead() {
+                Else::If => {}
+                Else::Block => {
+                    let (statements, closer) = self.block(branch_start, "this `else`")?;
+                    last = closer;
+                    otherwise = Some(statements);
+                    break;
+                }
+                Else::Neither => {
+                    let found = self.found();
+                    let diagnostic = Diagnostic::error(
+                        self.cursor.span_here(),
+                        format!("expected `if` or `{{` after `else`, found {found}"),
+                    );
+                    return Err(self.fail(diagnostic, Failure::Here));
+                }
+                Else::Absent => {
+                    self.cursor = next;
+                    break;
+                }
+            }
+        }
+        match failed {
+            Some(failure) => Err(failure),
+            None => Ok(If {
+                branches,
+                otherwise,
+                span: self.cursor.span(start, last.end as usize),
+            }),
+        }
+    }
+
+    /// What continues a branch, if anything. Moves behind `else if`, or behind a lone `else`.
+    ///
+    /// COMPAT: `elseif` is the same as `else if`: the grammar wants no white space there.
+    fn else_ahead(&mut self) -> Else {
+        let start = self.cursor.position();
+        match self.cursor.name() {
+            "else" => self.cursor.skip_space(),
+            word if word.starts_with("elseif")
+                && is_if(&word["else".len()..])
+                && !self.cursor.followed_by("{") =>
+            {
+                self.cursor.set_position(start + "elseif".len());
+                return Else::If;
+            }
+            _ => return Else::Absent,
+        };
+        let start = self.cursor.position();
+        if self.cursor.peek() == Some(b'{') {
+            return Else::Block;
+        }
+        if is_if(self.cursor.name()) {
+            self.cursor.set_position(start + "if".len());
+            return Else::If;
+        }
+        self.cursor.set_position(start);
+        Else::Neither
+    }
+
+    /// A condition and its body; the cursor stands behind `if`.
+    fn branch(&mut self, start: usize) -> Parsed<Branch> {
+        let condition = self.condition_of_branch();
+        // A body can be read even if its condition could not.
+        if condition.is_err() && !self.resume_at_body() {
+            return Err(Failure::Here);
+        }
+        let what = if self.cursor.text()[start..].starts_with("else") {
+            "this `else if`"
+        } else {
+            "this `if`"
+        };
+        let (body, closer) = self.block(start, what)?;
+        let condition = condition.map_err(|_| Failure::Resumable)?;
+        Ok(Branch {
+            condition,
+            body,
+            span: self.cursor.span(start, closer.end as usize),
+        })
+    }
+
+    /// `{ options }`; the name is already read.
+    pub(super) fn plugin(&mut self, name: Spanned<String>) -> Parsed<Plugin> {
+        self.nested(|parser| {
+            parser.cursor.skip_space();
+            parser.open_block(
+                name.span.start as usize,
+                &format!("plugin `{}`", name.value),
+            );
+            let mut attributes = Vec::new();
+            let mut separated = true;
+            loop {
+                separated |= parser.cursor.skip_space();
+                if parser.cursor.at_end() {
+                    return Err(parser.unclosed_at_end());
+                }
+                if parser.cursor.peek() == Some(b'}') {
+                    let closer = parser.close_block();
+                    let span = name.span.to(closer);
+                    return Ok(Plugin {
+                        name,
+                        attributes,
+                        span,
+                    });
+                }
+                let start = parser.cursor.position();
+                match parser.separated_attribute(separated) {
+                    Ok(attribute) => {
+                        super::attributes::add(&mut attributes, attribute, parser.diagnostics);
+                        separated = false;
+                    }
+                    Err(Failure::BlockEnds) => {
+                        let span = parser.cursor.span_from(name.span.start as usize);
+                        return Ok(Plugin {
+                            name,
+                            attributes,
+                            span,
+                        });
+                    }
+                    Err(failure) => {
+                        parser.resume_at_attribute(start, failure);
+                        separated = true;
+                    }
+                }
+            }
+        })
+    }
+
+    fn separated_attribute(&mut self, separated: bool) -> Parsed<Attribute> {
+        let here = self.cursor.span_here();
+        if self.cursor.peek() == Some(b',') {
+            self.cursor.advance();
+            let diagnostic = Diagnostic::error(here, "options are not separated by commas")
+                .hint("remove the comma: white space is enough");
+            return Err(self.fail(diagnostic, Failure::Resumable));
+        }
+        if !separated {
+            let found = self.found();
+            let diagnostic = Diagnostic::error(
+                here,
+                format!("expected white space or `}}` after the value, found {found}"),
+            );
+            return Err(self.fail(diagnostic, Failure::Here));
+        }
+        self.attribute()
+    }
+
+    /// `name => value`.
+    fn attribute(&mut self) -> Parsed<Attribute> {
+        let start = self.cursor.position();
+        let name = if matches!(self.cursor.peek(), Some(b'"' | b'\'')) {
+            self.string()?.map(str::to_owned)
+        } else {
+            let name = self.cursor.name().to_owned();
+            Spanned::new(name, self.cursor.span_from(start))
+        };
+        if name.span.is_empty() {
+            let found = self.found();
+            let at = self.cursor.span_here();
+            let diagnostic =
+                Diagnostic::error(at, format!("expected an option name, found {found}"));
+            return Err(self.fail(diagnostic, Failure::Here));
+        }
+        if !self.cursor.followed_by("=>") {
+            return Err(self.missing_arrow(&name));
+        }
+        self.cursor.skip_space();
+        self.cursor.eat("=>");
+        let value = self.value_after_arrow(name.span)?;
+        Ok(Attribute { name, value })
+    }
+
+    /// Something that should be an option has no arrow: is it one, or is a `}` missing before?
+    fn missing_arrow(&mut self, name: &Spanned<String>) -> Failure {
+        let start = name.span.start as usize;
+        let is_branch = matches!(name.value.as_str(), "if" | "else");
+        if (is_branch || self.cursor.followed_by("{"))
+            && self.blocks.looks_closed_before(&self.cursor, start)
+        {
+            self.cursor.set_position(start);
+            let diagnostic = self.blocks.unclosed_before(name.span, &name.value);
+            return self.fail(diagnostic, Failure::BlockEnds);
+        }
+        self.cursor.skip_space();
+        let found = self.found();
+        let at = self.cursor.span_here();
+        let hint = match self.cursor.peek() {
+            Some(b'{') => format!("if `{0}` is an option, write `{0} => {{ … }}`", name.value),
+            Some(b'=' | b':' | b'-') => format!("write `{} => …`", name.value),
+            _ => format!("an option is written `{} => value`", name.value),
+        };
+        let diagnostic = Diagnostic::error(
+            at,
+            format!("expected `=>` after `{}`, found {found}", name.value),
+        )
+        .hint(hint);
+        self.fail(diagnostic, Failure::Here)
+    }
+
+    /// A value; the cursor stands behind `=>`.
+    fn value_after_arrow(&mut self, name: Span) -> Parsed<Spanned<Value>> {
+        let before = self.cursor.position();
+        self.cursor.skip_space();
+        let hidden = self.cursor.text()[before..self.cursor.position()].contains('#');
+        if !matches!(self.cursor.peek(), None | Some(b'}' | b']' | b',')) {
+            return self.value();
+        }
+        let found = self.found();
+        let at = self.cursor.span_here();
+        let mut diagnostic =
+            Diagnostic::error(at, format!("expected a value after `=>`, found {found}"))
+                .related(name, "this one has no value");
+        if hidden {
+            diagnostic = diagnostic
+                .hint("`#` starts a comment; text that holds one must be in quotes: `\"#…\"`");
+        }
+        Err(self.fail(diagnostic, Failure::Here))
+    }
+
+    /// Any value.
+    pub(super) fn value(&mut self) -> Parsed<Spanned<Value>> {
+        let start = self.cursor.position();
+        match self.cursor.peek() {
+            Some(b'"' | b'\'') => {
+                let raw = self.string()?;
+                if self.cursor.followed_by("{") {
+                    let plugin = self.plugin(raw.map(str::to_owned))?;
+                    let span = plugin.span;
+                    return Ok(Spanned::new(Value::Plugin(Box::new(plugin)), span));
+                }
+                Ok(raw.map(|raw| Value::String(self.unescaped(raw))))
+            }
+            Some(b'[') => self.array(),
+            Some(b'{') => self.hash(),
+            Some(byte) if is_name(byte) => self.word_or_number(start),
+            _ => Err(self.no_value()),
+        }
+    }
+
+    /// A bareword, a number or a plugin.
+    fn word_or_number(&mut self, start: usize) -> Parsed<Spanned<Value>> {
+        let name = self.cursor.name();
+        let name_span = self.cursor.span_from(start);
+        if self.cursor.followed_by("{") {
+            let plugin = self.plugin(Spanned::new(name.to_owned(), name_span))?;
+            let span = plugin.span;
+            return Ok(Spanned::new(Value::Plugin(Box::new(plugin)), span));
+        }
+        self.cursor.set_position(start);
+        let word = self.cursor.bareword();
+        let value = match word {
+            "" => self.number_value()?,
+            _ => Value::Bareword(word.to_owned()),
+        };
+        let span = self.cursor.span_from(start);
+        if self.is_glued() {
+            return Err(self.needs_quotes(start));
+        }
+        if word.len() == 1 {
+            self.report(
+                Diagnostic::error(
+                    span,
+                    format!("the one-letter word `{word}` must be in quotes"),
+                )
+                .hint(format!("write `\"{word}\"`")),
+            );
+        }
+        Ok(Spanned::new(value, span))
+    }
+
+    /// Whether something that cannot follow a word or number touches it, as in `10s`, `a.log`
+    /// or `127.0.0.1`.
+    fn is_glued(&self) -> bool {
+        let Some(byte) = self.cursor.peek() else {
+            return false;
+        };
+        let touches = is_name(byte) || byte >= 0x80 || b".:/%@$*+?\\|~^&;([".contains(&byte);
+        // COMPAT: a hash needs no white space between its entries: `{ "a" => 5bc => 6 }`.
+        let mut ahead = self.cursor.clone();
+        let is_entry = !ahead.name().is_empty() && ahead.followed_by("=>");
+        touches && !is_entry
+    }
+
+    /// Moves over what was meant as one piece and reports that it needs quotes.
+    fn needs_quotes(&mut self, start: usize) -> Failure {
+        while let Some(byte) = self.cursor.peek() {
+            let ends = super::cursor::is_space(byte) || b",]}\"'#".contains(&byte);
+            if ends || self.cursor.rest().starts_with("=>") {
+                break;
+            }
+            self.cursor.advance();
+        }
+        let span = self.cursor.span_from(start);
+        let piece = &self.cursor.text()[span.range()];
+        let diagnostic = Diagnostic::error(span, format!("`{piece}` must be in quotes"))
+            .hint(format!("write `\"{piece}\"`"));
+        self.fail(diagnostic, Failure::Resumable)
+    }
+
+    /// Something that starts no value.
+    fn no_value(&mut self) -> Failure {
+        let start = self.cursor.position();
+        match self.cursor.peek() {
+            Some(b'/') => {
+                let end = match self.cursor.quoted(b'/') {
+                    Quoted::Closed(span) if !self.cursor.text()[span.range()].contains('\n') => {
+                        span.end as usize
+                    }
+                    _ => start + 1,
+                };
+                self.cursor.set_position(end);
+                let diagnostic = Diagnostic::error(
+                    self.cursor.span(start, end),
+                    "a regular expression between slashes can only stand in a condition",
+                )
+                .hint("put it or the path in quotes");
+                self.fail(diagnostic, Failure::Resumable)
+            }
+            Some(byte) if byte >= 0x80 || b"$%.*~<>!?\\^|&@+:(;".contains(&byte) => {
+                if matches!(
+                    self.cursor.rest().chars().next(),
+                    Some('“' | '”' | '‘' | '’')
+                ) {
+                    let diagnostic = Diagnostic::error(
+                        self.cursor.span_here(),
+                        "typographic quotes are no quotes here",
+                    )
+                    .hint("write straight quotes: `\"…\"`");
+                    return self.fail(diagnostic, Failure::Here);
+                }
+                self.needs_quotes(start)
+            }
+            _ => {
+                let found = self.found();
+                let at = self.cursor.span_here();
+                let diagnostic = Diagnostic::error(at, format!("expected a value, found {found}"));
+                self.fail(diagnostic, Failure::Here)
+            }
+        }
+    }
+
+    /// `[ a, b ]`.
+    pub(super) fn array(&mut self) -> Parsed<Spanned<Value>> {
+        self.nested(|parser| {
+            let start = parser.cursor.position();
+            parser.cursor.advance();
+            let opener = parser.cursor.span_from(start);
+            let mut values = Vec::new();
+            let mut comma: Option<Span> = None;
+            loop {
+                parser.cursor.skip_space();
+                if parser.cursor.peek() == Some(b']') {
+                    if let Some(comma) = comma {
+                        parser.report(
+                            Diagnostic::error(comma, "an array cannot end with a comma")
+                                .hint("remove the comma"),
+                        );
+                    }
+                    parser.cursor.advance();
+                    let span = parser.cursor.span_from(start);
+                    return Ok(Spanned::new(Value::Array(values), span));
+                }
+                if parser.cursor.at_end() || matches!(parser.cursor.peek(), Some(b'}')) {
+                    return Err(parser.unclosed_piece(opener, "array", ']'));
+                }
+                if parser.cursor.peek() == Some(b',') {
+                    let here = parser.cursor.span_here();
+                    let diagnostic = Diagnostic::error(here, "expected a value before the comma");
+                    let failure = parser.fail(diagnostic, Failure::Here);
+                    return Err(parser.resume_behind(b']', failure));
+                }
+                let first_on_line = parser
+                    .cursor
+                    .indentation(parser.cursor.position())
+                    .is_some();
+                if comma.is_some() && first_on_line && parser.at_attribute() {
+                    return Err(parser.unclosed_piece(opener, "array", ']'));
+                }
+                match parser.value() {
+                    Ok(value) => values.push(value),
+                    // The rest of the array can be read if the value was skipped as a whole.
+                    Err(Failure::Resumable) if parser.at_array_separator() => {}
+                    Err(failure) => return Err(parser.resume_behind(b']', failure)),
+                }
+                parser.cursor.skip_space();
+                comma = None;
+                match parser.cursor.peek() {
+                    Some(b',') => {
+                        comma = Some(parser.cursor.span_here());
+                        parser.cursor.advance();
+                    }
+                    Some(b']') => {}
+                    None | Some(b'}') => return Err(parser.unclosed_piece(opener, "array", ']')),
+                    Some(_) if parser.at_attribute() => {
+                        return Err(parser.unclosed_piece(opener, "array", ']'));
+                    }
+                    Some(_) => {
+                        let found = parser.found();
+                        let here = parser.cursor.span_here();
+                        let hint = if parser.cursor.rest().starts_with("=>") {
+                            "`=>` belongs in a hash: `{ key => value }`"
+                        } else {
+                            "the values of an array are separated by commas"
+                        };
+                        let diagnostic = Diagnostic::error(
+                            here,
+                            format!("expected `,` or `]` after the value, found {found}"),
+                        )
+                        .hint(hint);
+                        let failure = parser.fail(diagnostic, Failure::Here);
+                        return Err(parser.resume_behind(b']', failure));
+                    }
+                }
+            }
+        })
+    }
+
+    fn at_array_separator(&self) -> bool {
+        self.cursor.followed_by(",") || self.cursor.followed_by("]")
+    }
+
+    /// `{ a => b  c => d }`.
+    fn hash(&mut self) -> Parsed<Spanned<Value>> {
+        self.nested(|parser| {
+            let start = parser.cursor.position();
+            parser.open_block(start, "this hash");
+            let opener = parser.cursor.span_from(start);
+            let mut entries: Vec<HashEntry> = Vec::new();
+            loop {
+                parser.cursor.skip_space();
+                match parser.cursor.peek() {
+                    Some(b'}') => {
+                        parser.close_block();
+                        let span = parser.cursor.span_from(start);
+                        return Ok(Spanned::new(Value::Hash(entries), span));
+                    }
+                    None => return Err(parser.unclosed_at_end()),
+                    Some(b']') => return Err(parser.unclosed_piece(opener, "hash", '}')),
+                    Some(b',') => {
+                        let here = parser.cursor.span_here();
+                        parser.cursor.advance();
+                        let diagnostic = Diagnostic::error(
+                            here,
+                            "the entries of a hash are not separated by commas",
+                        );
+                        let hint = "remove the comma: white space is enough";
+                        parser.report(diagnostic.hint(hint));
+                    }
+                    Some(_) => match parser.hash_entry() {
+                        Ok(entry) => parser.add_entry(&mut entries, entry),
+                        Err(Failure::Resumable) if parser.at_hash_entry() => {}
+                        Err(failure) => return Err(parser.resume_behind(b'}', failure)),
+                    },
+                }
+            }
+        })
+    }
+
+    /// Whether the next thing is the end of a hash or another entry.
+    fn at_hash_entry(&self) -> bool {
+        if self.cursor.followed_by("}") || self.cursor.followed_by(",") {
+            return true;
+        }
+        let mut ahead = self.cursor.clone();
+        ahead.skip_space();
+        match ahead.peek() {
+            Some(quote @ (b'"' | b'\'')) => {
+                matches!(ahead.quoted(quote), Quoted::Closed(_)) && ahead.followed_by("=>")
+            }
+            _ => !ahead.name().is_empty() && ahead.followed_by("=>"),
+        }
+    }
+
+    fn hash_entry(&mut self) -> Parsed<HashEntry> {
+        let start = self.cursor.position();
+        let key = match self.cursor.peek() {
+            Some(b'"' | b'\'') => {
+                let raw = self.string()?;
+                raw.map(|raw| Value::String(self.unescaped(raw)))
+            }
+            Some(byte) if is_name(byte) => {
+                let word = self.cursor.bareword();
+                let value = match word {
+                    "" => self.number_value()?,
+                    _ => Value::Bareword(word.to_owned()),
+                };
+                if word.len() == 1 || self.cursor.peek().is_some_and(|b| is_name(b) || b == b'.') {
+                    return Err(self.key_needs_quotes(start));
+                }
+                Spanned::new(value, self.cursor.span_from(start))
+            }
+            Some(b'[' | b'%' | b'$' | b'@') => return Err(self.key_needs_quotes(start)),
+            _ => {
+                let found = self.found();
+                let here = self.cursor.span_here();
+                let diagnostic =
+                    Diagnostic::error(here, format!("expected a key or `}}`, found {found}"));
+                return Err(self.fail(diagnostic, Failure::Here));
+            }
+        };
+        if !self.cursor.followed_by("=>") {
+            self.cursor.skip_space();
+            let found = self.found();
+            let here = self.cursor.span_here();
+            let text = &self.cursor.text()[key.span.range()];
+            let diagnostic =
+                Diagnostic::error(here, format!("expected `=>` after the key, found {found}"))
+                    .related(key.span, "this key")
+                    .hint(format!("an entry of a hash is written `{text} => value`"));
+            return Err(self.fail(diagnostic, Failure::Here));
+        }
+        self.cursor.skip_space();
+        self.cursor.eat("=>");
+        let value = self.value_after_arrow(key.span)?;
+        Ok(HashEntry { key, value })
+    }
+
+    /// Reports an unquoted key, then reads its value so that what follows makes sense.
+    fn key_needs_quotes(&mut self, start: usize) -> Failure {
+        while let Some(byte) = self.cursor.peek() {
+            let ends = super::cursor::is_space(byte) || b",}\"'#=".contains(&byte);
+            if ends {
+                break;
+            }
+            self.cursor.advance();
+        }
+        let span = self.cursor.span_from(start);
+        let piece = self.cursor.text()[span.range()].to_owned();
+        let diagnostic = Diagnostic::error(span, format!("the key `{piece}` must be in quotes"))
+            .hint(format!("write `\"{piece}\"`"));
+        let failure = self.fail(diagnostic, Failure::Here);
+        if self.cursor.followed_by("=>") {
+            self.cursor.skip_space();
+            self.cursor.eat("=>");
+            return match self.value_after_arrow(span) {
+                Ok(_) => Failure::Resumable,
+                Err(failure) => failure,
+            };
+        }
+        failure
+    }
+
+    /// COMPAT: keys are compared as written, quotes included: `a1` and `"a1"` are two keys to
+    /// the check, and the later one wins.
+    fn add_entry(&mut self, entries: &mut Vec<HashEntry>, entry: HashEntry) {
+        let text = self.cursor.text();
+        let written = &text[entry.key.span.range()];
+        let key = entry.key_text();
+        let Some(index) = entries.iter().position(|earlier| earlier.key_text() == key) else {
+            entries.push(entry);
+            return;
+        };
+        let earlier = entries[index].key.span;
+        if &text[earlier.range()] == written {
+            self.diagnostics.push(
+                Diagnostic::error(
+                    entry.key.span,
+                    format!("the key `{key}` is in this hash twice"),
+                )
+                .related(earlier, "first here")
+                .hint("put both values in one array, or repeat the whole option"),
+            );
+        } else {
+            self.diagnostics.push(
+                Diagnostic::warning(
+                    entry.key.span,
+                    format!("the key `{key}` is in this hash twice; this value counts"),
+                )
+                .related(earlier, "this value is lost"),
+            );
+            entries.remove(index);
+            entries.push(entry);
+        }
+    }
+
+    /// A number, which the cursor stands before (or a `-` that starts none).
+    pub(super) fn number_value(&mut self) -> Parsed<Value> {
+        let start = self.cursor.position();
+        let text = self.cursor.number();
+        if text.is_empty() {
+            return Err(self.needs_quotes(start));
+        }
+        let span = self.cursor.span_from(start);
+        Ok(Value::Number(self.number_from(text, span)))
+    }
+
+    fn number_from(&mut self, text: &str, span: Span) -> Number {
+        if text.contains('.') {
+            if text.ends_with('.') {
+                self.diagnostics.push(
+                    Diagnostic::error(span, format!("`{text}` has no digits after the point"))
+                        .hint(format!("write `{text}0`, or leave the point out")),
+                );
+            }
+            return Number::Decimal(text.parse().unwrap_or_default());
+        }
+        let digits = text.trim_start_matches('-');
+        // COMPAT: Logstash reads an integer as Ruby does, where a leading 0 means octal.
+        if digits.len() > 1 && digits.starts_with('0') && digits.bytes().any(|digit| digit != b'0')
+        {
+            let sign = if text.starts_with('-') { -1 } else { 1 };
+            return match i64::from_str_radix(digits, 8) {
+                Ok(value) => {
+                    if value > 7 {
+                        self.diagnostics.push(
+                            Diagnostic::warning(
+                                span,
+                                format!(
+                                    "`{text}` has a leading 0 and so is octal: {}",
+                                    sign * value
+                                ),
+                            )
+                            .hint("leave the 0 out, or put the text in quotes"),
+                        );
+                    }
+                    Number::Integer(sign * value)
+                }
+                Err(_) => {
+                    self.diagnostics.push(
+                        Diagnostic::error(
+                            span,
+                            format!(
+                                "`{text}` has a leading 0 and so is octal, but is no octal number"
+                            ),
+                        )
+                        .hint("leave the 0 out, or put the text in quotes"),
+                    );
+                    Number::Integer(0)
+                }
+            };
+        }
+        text.parse().map_or_else(
+            |_| {
+                self.diagnostics.push(Diagnostic::warning(
+                    span,
+                    format!("`{text}` does not fit into 64 bits and is rounded"),
+                ));
+                Number::Decimal(text.parse().unwrap_or_default())
+            },
+            Number::Integer,
+        )
+    }
+
+    /// A string in quotes, without them and with its backslashes.
+    pub(super) fn string(&mut self) -> Parsed<Spanned<&'a str>> {
+        let quote = self.cursor.peek().unwrap_or(b'"');
+        match self.cursor.quoted(quote) {
+            Quoted::Closed(span) => {
+                self.blocks.note_long_quote(self.cursor.text(), span);
+                let text = self.cursor.text();
+                Ok(Spanned::new(
+                    &text[span.start as usize + 1..span.end as usize - 1],
+                    span,
+                ))
+            }
+            Quoted::Open(start) => Err(self.unclosed_quote(start)),
+        }
+    }
+
+    /// A string as its value is meant.
+    pub(super) fn unescaped(&self, raw: &str) -> String {
+        if self.options.support_escapes {
+            process_escapes(raw).into_owned()
+        } else {
+            raw.to_owned()
+        }
+    }
+
+    fn expect_brace_after(&mut self, name: Span, what: &str) -> Parsed<()> {
+        if self.cursor.followed_by("{") {
+            return Ok(());
+        }
+        self.cursor.skip_space();
+        let found = self.found();
+        let at = self.cursor.span_here();
+        let diagnostic =
+            Diagnostic::error(at, format!("expected `{{` after {what}, found {found}"))
+                .related(name, "this name");
+        Err(self.fail(diagnostic, Failure::Here))
+    }
+
+    /// Runs a reader one level deeper, or abandons the source if that is too deep.
+    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.too_deep());
+        }
+        self.depth += 1;
+        let open = self.blocks.len();
+        let result = read(self);
+        self.blocks.truncate(open);
+        self.depth -= 1;
+        result
+    }
+
+    /// Reports too deep nesting and abandons the source.
+    pub(super) fn too_deep(&mut self) -> Failure {
+        if !self.abandoned {
+            let span = self.cursor.span_here();
+            self.report(Diagnostic::error(
+                span,
+                format!("this is nested deeper than {MAX_DEPTH} levels"),
+            ));
+        }
+        self.abandoned = true;
+        self.cursor.set_position(self.cursor.text().len());
+        Failure::Here
+    }
+
+    /// What stands here, for "found …".
+    pub(super) fn found(&self) -> String {
+        let span = self.cursor.span_here();
+        let piece = &self.cursor.text()[span.range()];
+        match piece {
+            "" => "the end of the file".to_owned(),
+            "\u{a0}" => "a non-breaking space (replace it by a space)".to_owned(),
+            _ if piece.chars().any(char::is_control) => {
+                format!("the character {}", piece.escape_unicode())
+            }
+            _ if self.cursor.rest().starts_with("=>") => "`=>`".to_owned(),
+            _ => format!("`{piece}`"),
+        }
+    }
+
+    /// Reports a mistake, or what is likelier to be its cause.
+    pub(super) fn fail(&mut self, diagnostic: Diagnostic, failure: Failure) -> Failure {
+        if self.abandoned {
+            return Failure::Here;
+        }
+        match self.cause_of(&diagnostic) {
+            Some(failure) => failure,
+            None => {
+                self.report(diagnostic);
+                failure
+            }
+        }
+    }
+
+    /// Reports a mistake in the form of the text.
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic.in_grammar());
+    }
+}
+
+/// What follows the body of a branch.
+enum Else {
+    /// `else if`.
+    If,
+    /// `else {`.
+    Block,
+    /// `else` and something else.
+    Neither,
+    /// No `else`.
+    Absent,
+}
+
+/// Whether a word is `if`.
+///
+/// COMPAT: `if5 == [a] {` is a branch: no white space is needed before the number.
+fn is_if(word: &str) -> bool {
+    let is_number = |after: &str| {
+        after
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    };
+    word.strip_prefix("if").is_some_and(is_number)
+}
+
+/// What to say about a plugin name that is a word of the language: the grammar takes a lone
+/// `else { }` for a plugin.
+pub fn keyword_hint(name: &str) -> Option<&'static str> {
+    match name {
+        "if" => Some("an `if` needs a condition: `if [field] == \"value\" { … }`"),
+        "else" => Some("an `else` needs an `if` directly before it"),
+        "input" | "filter" | "output" => {
+            Some("a section stands on its own; is a `}` missing before it?")
+        }
+        _ => None,
+    }
+}
