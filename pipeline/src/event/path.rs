@@ -9,7 +9,7 @@
 
 use bumpalo::Bump;
 
-use super::{Array, Event, Name, Object, Value};
+use super::{Array, Event, Name, Object, TAGS, Value};
 
 /// One key of a reference.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +180,7 @@ pub fn get_mut<'e, 'b, 'k>(
 }
 
 /// Sets the value at `keys`: missing objects on the way are made, and what is in the way and no container is replaced
-/// by an object. An index past an array's end fills it up with nulls, at most [`MAX_ARRAY_GROWTH`] of them: a larger
+/// by an object, but nothing is set below `tags`. An index past an array's end fills it up with nulls, at most [`MAX_ARRAY_GROWTH`] of them: a larger
 /// one, or a negative one before the start, sets nothing.
 #[inline]
 pub fn set<'b>(
@@ -200,6 +200,10 @@ pub fn set<'b>(
         root.set(first.name, value);
         return;
     };
+    // COMPAT: tags have no fields, and to set one is refused.
+    if first.name.is(&TAGS) && !metadata {
+        return;
+    }
     let mut slot = root.slot(first.name);
     let mut next = Some(second);
     while let Some(key) = next {
@@ -223,13 +227,16 @@ pub fn set<'b>(
 /// How many nulls setting an index past the end of an array may add.
 pub const MAX_ARRAY_GROWTH: usize = 10_000;
 
-/// Takes the value at `keys` out of the event.
+/// Takes the value at `keys` out of the event. The metadata as a whole is taken as an object.
 pub fn remove<'b, 'k>(
     event: &mut Event<'b>,
     metadata: bool,
     keys: impl Iterator<Item = Key<'k>>,
 ) -> Option<Value<'b>> {
     let mut keys = keys.peekable();
+    if metadata && keys.peek().is_none() {
+        return Some(event.metadata.take());
+    }
     let mut object = if metadata {
         &mut event.metadata
     } else {

@@ -248,6 +248,12 @@ impl<'b> Object<'b> {
         self.entries.retain(|(name, value)| keep(name, value));
     }
 
+    /// Takes all fields out, as an object of their own.
+    pub(super) fn take(&mut self) -> Value<'b> {
+        let arena = self.entries.bump();
+        Value::object(std::mem::replace(self, Self::new_in(arena)), arena)
+    }
+
     /// Removes every field.
     pub fn clear(&mut self) {
         self.entries.clear();
