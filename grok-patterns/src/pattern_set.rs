@@ -1,0 +1,206 @@
+//! Named definitions, and the files they come in.
+//!
+//! The file format is Logstash's: a name, white space, a regular expression to the end of the
+//! line. Empty lines and lines that begin with `#` are skipped. A later definition of a name
+//! replaces an earlier one. Definitions are only read when an expression uses them, so a set
+//! may hold some that are wrong.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    CompileError, CompileOptions, Matcher, MatcherList, PatternFileError, Within,
+    reference::Reference, standard,
+};
+
+/// Named patterns that expressions may refer to.
+#[derive(Debug, Clone, Default)]
+pub struct PatternSet {
+    definitions: BTreeMap<String, String>,
+}
+
+impl PatternSet {
+    /// No patterns at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Logstash's legacy patterns: flat field names such as `clientip`.
+    pub fn legacy() -> Self {
+        Self::of_files(standard::LEGACY)
+    }
+
+    /// Logstash's ECS patterns: nested field names such as `[source][address]`.
+    pub fn ecs_v1() -> Self {
+        Self::of_files(standard::ECS_V1)
+    }
+
+    fn of_files(files: &[(&str, &str)]) -> Self {
+        let mut set = Self::empty();
+        for (name, text) in files {
+            if let Err(error) = set.add_file(text) {
+                unreachable!("the standard pattern file {name} is tested to be valid: {error}");
+            }
+        }
+        set
+    }
+
+    /// Defines a pattern, in place of one of the same name if there is any.
+    pub fn add(&mut self, name: impl Into<String>, expression: impl Into<String>) {
+        self.definitions.insert(name.into(), expression.into());
+    }
+
+    /// Defines all patterns of a file whose text this is.
+    pub fn add_file(&mut self, text: &str) -> Result<(), PatternFileError> {
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some((name, expression)) = line.split_once(|c: char| c.is_ascii_whitespace())
+            else {
+                return Err(PatternFileError {
+                    line: index + 1,
+                    message: format!(
+                        "`{line}` has a name but no expression; write NAME, a space, a regular \
+                         expression"
+                    ),
+                });
+            };
+            self.add(name, expression.trim());
+        }
+        Ok(())
+    }
+
+    /// Compiles an expression such as `%{IP:client} %{WORD:method}`.
+    pub fn compile(
+        &self,
+        expression: &str,
+        options: &CompileOptions,
+    ) -> Result<Matcher, CompileError> {
+        Matcher::new(expression, self, options)
+    }
+
+    /// Compiles several expressions, of which the first that matches is to win.
+    pub fn compile_list(
+        &self,
+        expressions: &[impl AsRef<str>],
+        options: &CompileOptions,
+    ) -> Result<MatcherList, CompileError> {
+        let matchers: Result<Vec<_>, _> = expressions
+            .iter()
+            .map(|expression| self.compile(expression.as_ref(), options))
+            .collect();
+        Ok(MatcherList::new(matchers?))
+    }
+
+    /// The names that are defined, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.definitions.keys().map(String::as_str)
+    }
+
+    /// The definition of a name, as it was written.
+    pub fn definition(&self, name: &str) -> Option<&str> {
+        self.definitions.get(name).map(String::as_str)
+    }
+
+    /// The definition of a name with all the patterns that it uses put in, as a plain regular
+    /// expression.
+    pub fn expanded(&self, name: &str) -> Result<String, CompileError> {
+        let options = CompileOptions::default();
+        let mut text = String::new();
+        self.expand_into(
+            &format!("%{{{name}}}"),
+            &Within::Expression,
+            &mut vec![],
+            &mut text,
+        )?;
+        if text.len() > options.max_expanded_bytes {
+            return Err(too_long(&options));
+        }
+        Ok(text)
+    }
+
+    fn expand_into(
+        &self,
+        expression: &str,
+        within: &Within,
+        names: &mut Vec<String>,
+        text: &mut String,
+    ) -> Result<(), CompileError> {
+        let options = CompileOptions::default();
+        let mut rest = expression;
+        while let Some(at) = rest.find("%{") {
+            text.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let Some(reference) = Reference::read(rest) else {
+                text.push_str("%{");
+                rest = &rest[2..];
+                continue;
+            };
+            if text.len() > options.max_expanded_bytes {
+                return Err(too_long(&options));
+            }
+            if let Some(start) = names.iter().position(|name| name == reference.name) {
+                let mut cycle = names[start..].to_vec();
+                cycle.push(reference.name.to_owned());
+                return Err(CompileError::Recursion { cycle });
+            }
+            let definition = reference
+                .definition
+                .or_else(|| self.definition(reference.name));
+            let Some(definition) = definition else {
+                return Err(CompileError::UnknownPattern {
+                    name: reference.name.to_owned(),
+                    within: within.clone(),
+                    nearest: self.nearest(reference.name),
+                });
+            };
+            match reference.field {
+                Some(field) => text.extend(["(?<", field, ">"]),
+                None => text.push_str("(?:"),
+            }
+            names.push(reference.name.to_owned());
+            let within = Within::Pattern(reference.name.to_owned());
+            self.expand_into(definition, &within, names, text)?;
+            names.pop();
+            text.push(')');
+            rest = &rest[reference.length..];
+        }
+        text.push_str(rest);
+        Ok(())
+    }
+
+    /// The defined name that is spelt most like this one, if any is near.
+    pub(crate) fn nearest(&self, name: &str) -> Option<String> {
+        let wanted = name.to_ascii_uppercase();
+        self.names()
+            .map(|known| (distance(&wanted, &known.to_ascii_uppercase()), known))
+            .filter(|(distance, known)| *distance <= known.len().max(wanted.len()).div_ceil(3))
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, known)| known.to_owned())
+    }
+}
+
+fn too_long(options: &CompileOptions) -> CompileError {
+    CompileError::TooLarge {
+        what: "the expanded pattern".to_owned(),
+        option: "max_expanded_bytes",
+        limit: options.max_expanded_bytes,
+    }
+}
+
+/// Number of letters to insert, drop, change or swap.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<u8> = right.bytes().collect();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    let mut row = above.clone();
+    for (index, letter) in left.bytes().enumerate() {
+        row[0] = index + 1;
+        for (column, other) in right.iter().enumerate() {
+            let change = above[column] + usize::from(letter != *other);
+            row[column + 1] = change.min(above[column + 1] + 1).min(row[column] + 1);
+        }
+        std::mem::swap(&mut above, &mut row);
+    }
+    above[right.len()]
+}

@@ -1,0 +1,618 @@
+//! From the tree to the program.
+//!
+//! Code is laid down from the end: each node is given the address that follows it, so that only
+//! loops need patching. Look-around, atomic groups and possessive quantifiers that an automaton
+//! can do are lowered here to conditions on neighbouring bytes; the others mark the program as
+//! irregular, with the reason.
+
+use std::collections::HashMap;
+
+use regex_syntax::utf8::Utf8Sequences;
+
+use super::{
+    Address, Instruction, Look, Program, Reference, Sequence,
+    look::{Behind, byte_behind, captured_rest, is_rigid, sequences_ahead},
+};
+use crate::{
+    CompileError, CompileOptions,
+    syntax::{Assertion, ByteSet, CharacterClass, EDGE, Node, Parsed, RepeatKind},
+};
+
+/// Compiles a tree.
+pub(crate) fn build(parsed: &Parsed, options: &CompileOptions) -> Result<Program, CompileError> {
+    let groups = parsed.captures.len() + parsed.hidden_groups as usize;
+    let mut builder = Builder {
+        program: Program {
+            instructions: Vec::new(),
+            sets: Vec::new(),
+            sequences: Vec::new(),
+            looks: Vec::new(),
+            references: Vec::new(),
+            start: 0,
+            search: 0,
+            groups,
+            to_end: vec![false; groups],
+            loops: 0,
+            irregular: None,
+            anchored: is_anchored(&parsed.node),
+        },
+        known_sets: HashMap::new(),
+        options,
+    };
+    let end = builder.push(Instruction::Match)?;
+    let start = builder.emit(&parsed.node, end)?;
+    builder.program.start = start;
+    // A search tries here first, then skips a byte; it never begins inside of a character.
+    let begin = builder.push(Instruction::Tag {
+        tag: 0,
+        next: start,
+    })?;
+    let first = builder.ahead(not_continuation(), begin)?;
+    let search = builder.push(Instruction::Fail)?;
+    let second = builder.byte(ByteSet::from_range(0, 0xFF), search)?;
+    builder.program.instructions[search as usize] = Instruction::Split { first, second };
+    builder.program.search = search;
+    Ok(builder.program)
+}
+
+fn not_continuation() -> ByteSet {
+    ByteSet::from_range(0x80, 0xBF).complement()
+}
+
+/// Whether a match can only begin at the start of the text.
+fn is_anchored(node: &Node) -> bool {
+    match node {
+        Node::Assertion(Assertion::TextStart) => true,
+        Node::Concat(nodes) => nodes.first().is_some_and(is_anchored),
+        Node::Alternate(nodes) => nodes.iter().all(is_anchored),
+        Node::Repeat { node, min, .. } => *min > 0 && is_anchored(node),
+        Node::Group { node, .. } | Node::Atomic(node) => is_anchored(node),
+        _ => false,
+    }
+}
+
+/// What is left of a byte sequence.
+type Tail<'s> = &'s [(u8, u8)];
+
+struct Builder<'a> {
+    program: Program,
+    known_sets: HashMap<ByteSet, u32>,
+    options: &'a CompileOptions,
+}
+
+impl Builder<'_> {
+    fn push(&mut self, instruction: Instruction) -> Result<Address, CompileError> {
+        if self.program.instructions.len() >= self.options.max_instructions {
+            return Err(CompileError::TooLarge {
+                what: "the compiled expression, in instructions,".to_owned(),
+                option: "max_instructions",
+                limit: self.options.max_instructions,
+            });
+        }
+        self.program.instructions.push(instruction);
+        Ok(self.program.instructions.len() as Address - 1)
+    }
+
+    fn set(&mut self, set: ByteSet) -> u32 {
+        let fresh = self.program.sets.len() as u32;
+        let index = *self.known_sets.entry(set).or_insert(fresh);
+        if index == fresh {
+            self.program.sets.push(set);
+        }
+        index
+    }
+
+    fn byte(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
+        let set = self.set(set);
+        self.push(Instruction::Byte { set, next })
+    }
+
+    fn ahead(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
+        let set = self.set(set);
+        self.push(Instruction::Ahead { set, next })
+    }
+
+    fn behind(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
+        let set = self.set(set);
+        self.push(Instruction::Behind { set, next })
+    }
+
+    fn irregular(&mut self, reason: &str) {
+        if self.program.irregular.is_none() {
+            self.program.irregular = Some(reason.to_owned());
+        }
+    }
+
+    fn emit(&mut self, node: &Node, next: Address) -> Result<Address, CompileError> {
+        match node {
+            Node::Empty => Ok(next),
+            Node::Class(class) => self.class(class, next),
+            Node::Concat(nodes) => nodes
+                .iter()
+                .rev()
+                .try_fold(next, |next, node| self.emit(node, next)),
+            Node::Alternate(nodes) => {
+                let mut all: Option<Address> = None;
+                for node in nodes.iter().rev() {
+                    let first = self.emit(node, next)?;
+                    all = Some(match all {
+                        Some(second) => self.push(Instruction::Split { first, second })?,
+                        None => first,
+                    });
+                }
+                Ok(all.unwrap_or(next))
+            }
+            Node::Repeat {
+                node,
+                min,
+                max,
+                kind,
+            } => self.repeat(node, *min, *max, *kind, next),
+            Node::Group { group, node } => {
+                let close = self.push(Instruction::Tag {
+                    tag: 2 * group + 2,
+                    next,
+                })?;
+                let inside = self.emit(node, close)?;
+                self.push(Instruction::Tag {
+                    tag: 2 * group + 1,
+                    next: inside,
+                })
+            }
+            Node::Assertion(assertion) => self.assertion(*assertion, next),
+            Node::Look {
+                ahead: true,
+                negative,
+                node,
+            } => self.look_ahead(node, *negative, next),
+            Node::Look {
+                ahead: false,
+                negative,
+                node,
+            } => self.look_behind(node, *negative, next),
+            Node::Atomic(node) => self.atomic(node, next),
+            Node::BackReference {
+                groups,
+                ignore_case,
+            } => {
+                self.irregular("a back-reference");
+                let reference = self.program.references.len() as u32;
+                self.program.references.push(Reference {
+                    groups: groups.clone(),
+                    ignore_case: *ignore_case,
+                });
+                self.push(Instruction::BackReference { reference, next })
+            }
+        }
+    }
+
+    fn assertion(&mut self, assertion: Assertion, next: Address) -> Result<Address, CompileError> {
+        let mut edge = ByteSet::default();
+        edge.insert(EDGE);
+        let mut line_edge = edge;
+        line_edge.insert(usize::from(b'\n'));
+        match assertion {
+            Assertion::LineStart => self.behind(line_edge, next),
+            Assertion::LineEnd => self.ahead(line_edge, next),
+            Assertion::TextStart => self.behind(edge, next),
+            Assertion::TextEnd => self.ahead(edge, next),
+            Assertion::TextEndOrLastNewline => {
+                let newline = self.set(ByteSet::from_range(b'\n', b'\n'));
+                let end = self.set(edge);
+                let first = self.ahead(edge, next)?;
+                let sequence = self.program.sequences.len() as u32;
+                self.program.sequences.push(Sequence {
+                    negative: false,
+                    sets: vec![newline, end],
+                });
+                let second = self.push(Instruction::AheadSequence { sequence, next })?;
+                self.push(Instruction::Split { first, second })
+            }
+            Assertion::WordBoundary => self.push(Instruction::Word {
+                negative: false,
+                next,
+            }),
+            Assertion::NotWordBoundary => self.push(Instruction::Word {
+                negative: true,
+                next,
+            }),
+        }
+    }
+
+    fn class(&mut self, class: &CharacterClass, next: Address) -> Result<Address, CompileError> {
+        let ascii = class.ascii();
+        if class.is_empty() {
+            return self.push(Instruction::Fail);
+        }
+        let above = class.above_ascii();
+        if above.is_empty() {
+            return self.byte(ascii, next);
+        }
+        let wide = if class.has_all_above_ascii() {
+            // Any byte from 128 up, and then all the continuation bytes there are.
+            let rest = self.push(Instruction::Fail)?;
+            let first = self.byte(ByteSet::from_range(0x80, 0xBF), rest)?;
+            let second = self.ahead(not_continuation(), next)?;
+            self.program.instructions[rest as usize] = Instruction::Split { first, second };
+            self.byte(ByteSet::from_range(0x80, 0xFF), rest)?
+        } else {
+            let sequences: Vec<Vec<(u8, u8)>> = above
+                .iter()
+                .flat_map(|(first, last)| Utf8Sequences::new(*first, *last))
+                .map(|sequence| {
+                    sequence
+                        .as_slice()
+                        .iter()
+                        .map(|range| (range.start, range.end))
+                        .collect()
+                })
+                .collect();
+            let tails: Vec<&[(u8, u8)]> = sequences.iter().map(Vec::as_slice).collect();
+            self.sequences(&tails, next, &mut HashMap::new())?
+        };
+        if ascii.is_empty() {
+            return Ok(wide);
+        }
+        let first = self.byte(ascii, next)?;
+        self.push(Instruction::Split {
+            first,
+            second: wide,
+        })
+    }
+
+    /// Byte sequences as a tree in which equal tails are shared.
+    fn sequences<'s>(
+        &mut self,
+        tails: &[Tail<'s>],
+        next: Address,
+        known: &mut HashMap<Vec<Tail<'s>>, Address>,
+    ) -> Result<Address, CompileError> {
+        if tails.iter().all(|tail| tail.is_empty()) {
+            return Ok(next);
+        }
+        if let Some(address) = known.get(tails) {
+            return Ok(*address);
+        }
+        // Bytes that lead to the same tails share one instruction.
+        let mut by_tails: Vec<(Vec<Tail<'s>>, ByteSet)> = Vec::new();
+        for byte in 0x80..=0xFF_u8 {
+            let after: Vec<_> = tails
+                .iter()
+                .filter(|tail| {
+                    tail.first()
+                        .is_some_and(|range| (range.0..=range.1).contains(&byte))
+                })
+                .map(|tail| &tail[1..])
+                .collect();
+            if after.is_empty() {
+                continue;
+            }
+            match by_tails.iter_mut().find(|(known, _)| *known == after) {
+                Some((_, set)) => set.insert(usize::from(byte)),
+                None => by_tails.push((after, ByteSet::from_range(byte, byte))),
+            }
+        }
+        let mut all: Option<Address> = None;
+        for (after, set) in by_tails {
+            let rest = self.sequences(&after, next, known)?;
+            let first = self.byte(set, rest)?;
+            all = Some(match all {
+                Some(second) => self.push(Instruction::Split { first, second })?,
+                None => first,
+            });
+        }
+        let address = match all {
+            Some(address) => address,
+            None => self.push(Instruction::Fail)?,
+        };
+        known.insert(tails.to_vec(), address);
+        Ok(address)
+    }
+
+    fn split(&mut self, lazy: bool, again: Address, out: Address) -> Result<Address, CompileError> {
+        let (first, second) = if lazy { (out, again) } else { (again, out) };
+        self.push(Instruction::Split { first, second })
+    }
+
+    fn repeat(
+        &mut self,
+        node: &Node,
+        min: u32,
+        max: Option<u32>,
+        kind: RepeatKind,
+        next: Address,
+    ) -> Result<Address, CompileError> {
+        if max == Some(0) {
+            return Ok(next);
+        }
+        let lazy = kind == RepeatKind::Lazy;
+        let bytes = match node {
+            Node::Class(class) => class.as_bytes(),
+            _ => None,
+        };
+        // Where the repetition may stop before it has taken all it may.
+        let mut out = next;
+        if kind == RepeatKind::Possessive && max != Some(min) {
+            match bytes {
+                // Keeping all is the same as not stopping before one more.
+                Some(bytes) => out = self.ahead(bytes.complement(), next)?,
+                None => {
+                    let node = Box::new(node.clone());
+                    let plain = Node::Repeat {
+                        node,
+                        min,
+                        max,
+                        kind: RepeatKind::Greedy,
+                    };
+                    return self.atomic(&plain, next);
+                }
+            }
+        }
+        let mut after = match max {
+            Some(max) => {
+                let mut after = next;
+                for _ in min..max {
+                    let again = self.emit(node, after)?;
+                    after = self.split(lazy, again, out)?;
+                }
+                after
+            }
+            None => match bytes.filter(|bytes| bytes.contains(0x80)) {
+                // PERF: inside of a run of wide characters it does not matter where one ends,
+                // so that the loop is one state whatever the bytes are; only leaving it does.
+                Some(bytes) if bytes_fill_upper_half(bytes) => {
+                    let out = self.ahead(not_continuation(), out)?;
+                    let entry = self.push(Instruction::Fail)?;
+                    let again = self.byte(bytes, entry)?;
+                    let (first, second) = if lazy { (out, again) } else { (again, out) };
+                    self.program.instructions[entry as usize] =
+                        Instruction::Split { first, second };
+                    if min == 1 {
+                        return self.byte(bytes, entry);
+                    }
+                    entry
+                }
+                _ => self.unbounded(node, lazy, out, min > 0)?,
+            },
+        };
+        let wide_loop = max.is_none() && bytes.is_some_and(bytes_fill_upper_half);
+        let copies = if max.is_none() && !wide_loop {
+            min.saturating_sub(1)
+        } else {
+            min
+        };
+        for _ in 0..copies {
+            after = self.emit(node, after)?;
+        }
+        Ok(after)
+    }
+
+    /// A loop; with `once` it is entered through its body.
+    fn unbounded(
+        &mut self,
+        node: &Node,
+        lazy: bool,
+        out: Address,
+        once: bool,
+    ) -> Result<Address, CompileError> {
+        if !is_nullable(node) {
+            let entry = self.push(Instruction::Fail)?;
+            let body = self.emit(node, entry)?;
+            let (first, second) = if lazy { (out, body) } else { (body, out) };
+            self.program.instructions[entry as usize] = Instruction::Split { first, second };
+            return Ok(if once { body } else { entry });
+        }
+        let slot = self.program.loops as u32;
+        self.program.loops += 1;
+        let end = self.push(Instruction::Fail)?;
+        let body = self.emit(node, end)?;
+        let start = self.push(Instruction::LoopStart { slot, next: body })?;
+        let (first, second) = if lazy { (out, start) } else { (start, out) };
+        self.program.instructions[end as usize] = Instruction::LoopEnd {
+            slot,
+            first,
+            second,
+            again: start,
+        };
+        if once {
+            return Ok(start);
+        }
+        self.split(lazy, start, out)
+    }
+
+    fn look_ahead(
+        &mut self,
+        node: &Node,
+        negative: bool,
+        next: Address,
+    ) -> Result<Address, CompileError> {
+        if let (Some(group), false) = (captured_rest(node), negative) {
+            self.program.to_end[group as usize] = true;
+            let close = self.push(Instruction::Tag {
+                tag: 2 * group + 2,
+                next,
+            })?;
+            return self.push(Instruction::Tag {
+                tag: 2 * group + 1,
+                next: close,
+            });
+        }
+        let Some(sequences) = sequences_ahead(node) else {
+            self.irregular("look-ahead over more than a few fixed characters");
+            return self.look(
+                node,
+                Look {
+                    negative,
+                    behind: None,
+                },
+                next,
+            );
+        };
+        if sequences.iter().any(Vec::is_empty) {
+            return if negative {
+                self.push(Instruction::Fail)
+            } else {
+                Ok(next)
+            };
+        }
+        let mut single = ByteSet::default();
+        let mut longer = Vec::new();
+        for sequence in sequences {
+            match sequence.as_slice() {
+                [set] => single = single.union(*set),
+                _ => longer.push(sequence),
+            }
+        }
+        let mut ways = Vec::new();
+        for sequence in longer {
+            let sets = sequence.into_iter().map(|set| self.set(set)).collect();
+            ways.push(self.program.sequences.len() as u32);
+            self.program.sequences.push(Sequence { negative, sets });
+        }
+        if negative {
+            // None of them may follow.
+            let mut address = next;
+            for sequence in ways {
+                address = self.push(Instruction::AheadSequence {
+                    sequence,
+                    next: address,
+                })?;
+            }
+            return self.ahead(single.complement(), address);
+        }
+        let mut all = if single.is_empty() {
+            None
+        } else {
+            Some(self.ahead(single, next)?)
+        };
+        for sequence in ways {
+            let first = self.push(Instruction::AheadSequence { sequence, next })?;
+            all = Some(match all {
+                Some(second) => self.push(Instruction::Split { first, second })?,
+                None => first,
+            });
+        }
+        match all {
+            Some(address) => Ok(address),
+            None => self.push(Instruction::Fail),
+        }
+    }
+
+    fn look_behind(
+        &mut self,
+        node: &Node,
+        negative: bool,
+        next: Address,
+    ) -> Result<Address, CompileError> {
+        match byte_behind(node) {
+            Behind::Nothing if negative => self.push(Instruction::Fail),
+            Behind::Nothing => Ok(next),
+            Behind::OneOf(set) => self.behind(if negative { set.complement() } else { set }, next),
+            Behind::More => {
+                self.irregular("look-behind over more than one character");
+                let Some(lengths) = lengths(node) else {
+                    return Err(CompileError::Syntax {
+                        within: crate::Within::Expression,
+                        position: 0,
+                        message: "look-behind must have a bounded length".to_owned(),
+                    });
+                };
+                self.look(
+                    node,
+                    Look {
+                        negative,
+                        behind: Some(lengths),
+                    },
+                    next,
+                )
+            }
+        }
+    }
+
+    fn look(&mut self, node: &Node, look: Look, next: Address) -> Result<Address, CompileError> {
+        let end = self.push(Instruction::Match)?;
+        let body = self.emit(node, end)?;
+        let index = self.program.looks.len() as u32;
+        self.program.looks.push(look);
+        self.push(Instruction::Look {
+            look: index,
+            body,
+            next,
+        })
+    }
+
+    fn atomic(&mut self, node: &Node, next: Address) -> Result<Address, CompileError> {
+        if is_rigid(node) {
+            return self.emit(node, next);
+        }
+        if let Node::Repeat {
+            node: inner,
+            min,
+            max,
+            kind: RepeatKind::Greedy,
+        } = node
+            && let Node::Class(class) = &**inner
+            && class.as_bytes().is_some()
+        {
+            return self.repeat(inner, *min, *max, RepeatKind::Possessive, next);
+        }
+        self.irregular("an atomic group or possessive quantifier");
+        let end = self.push(Instruction::Match)?;
+        let body = self.emit(node, end)?;
+        self.push(Instruction::Atomic { body, next })
+    }
+}
+
+fn bytes_fill_upper_half(bytes: ByteSet) -> bool {
+    (0x80..=0xFF).all(|byte| bytes.contains(byte))
+}
+
+/// Whether a node can match the empty text.
+fn is_nullable(node: &Node) -> bool {
+    match node {
+        Node::Class(_) => false,
+        Node::Empty | Node::Assertion(_) | Node::Look { .. } | Node::BackReference { .. } => true,
+        Node::Concat(nodes) => nodes.iter().all(is_nullable),
+        Node::Alternate(nodes) => nodes.iter().any(is_nullable),
+        Node::Repeat { node, min, .. } => *min == 0 || is_nullable(node),
+        Node::Group { node, .. } | Node::Atomic(node) => is_nullable(node),
+    }
+}
+
+/// The least and the most bytes that a node can match, if there is a most.
+fn lengths(node: &Node) -> Option<(usize, usize)> {
+    match node {
+        Node::Empty | Node::Assertion(_) | Node::Look { .. } => Some((0, 0)),
+        Node::Class(class) => {
+            let wide = class.above_ascii();
+            let most = wide.last().map_or(1, |(_, last)| last.len_utf8());
+            let least = if class.ascii().is_empty() {
+                wide.first().map_or(1, |w| w.0.len_utf8())
+            } else {
+                1
+            };
+            Some((least, most))
+        }
+        Node::Concat(nodes) => nodes.iter().map(lengths).try_fold((0, 0), |sum, length| {
+            let length = length?;
+            Some((sum.0 + length.0, sum.1 + length.1))
+        }),
+        Node::Alternate(nodes) => {
+            let mut bounds: Option<(usize, usize)> = None;
+            for node in nodes {
+                let (least, most) = lengths(node)?;
+                bounds = Some(match bounds {
+                    Some((min, max)) => (min.min(least), max.max(most)),
+                    None => (least, most),
+                });
+            }
+            bounds
+        }
+        Node::Repeat { node, min, max, .. } => {
+            let (least, most) = lengths(node)?;
+            Some((least * *min as usize, most * (*max)? as usize))
+        }
+        Node::Group { node, .. } | Node::Atomic(node) => lengths(node),
+        Node::BackReference { .. } => None,
+    }
+}
