@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Support code of the end-to-end tests: real daemons, real search servers, real faults.
+//!
+//! Each module starts or fakes one thing a log line meets on its way: [`writers`] grow and
+//! rotate log files, [`servers`] fetches and runs OpenSearch
+//! and Elasticsearch, [`stub`] is a search cluster that misbehaves on command (or counts at
+//! full speed, for the benches), [`certificates`] makes throw-away TLS identities.
+//!
+//! Invariants: everything listens on 127.0.0.1 only; every process started here dies with the
+//! test process, however that ends ([`process`]); every wait has a deadline. The code is
+//! synchronous on purpose: a test reads as a story, and the only async part is inside the stub.
+
+pub mod certificates;
+pub mod environment;
+pub mod http;
+pub mod process;
+pub mod servers;
+pub mod stub;
+pub mod wait;
+pub mod writers;

@@ -1,0 +1,452 @@
+//! Real OpenSearch and Elasticsearch servers: one node, on loopback, for as long as a test runs.
+//!
+//! A [`Server`] can be killed and started again on the same port with the same data. The
+//! unpacked distribution is shared and only read; config, data and logs are a folder of the
+//! run's own, which the next test process removes if this one could not.
+//!
+//! The servers refuse to run as root: then they run as `nobody` through `setpriv`.
+
+mod fetch;
+mod java;
+mod search;
+
+pub use self::java::Need;
+pub use self::search::Search;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::environment;
+use crate::process::Process;
+use crate::wait;
+
+/// How long a server may take until it answers: a JVM on a busy two-core machine.
+const START_DEADLINE: Duration = Duration::from_secs(400);
+
+/// Flags for a quick start in little memory: only the first compiler, the serial collector.
+const JAVA_OPTIONS: &str =
+    "-Xms256m -Xmx1g -XX:-AlwaysPreTouch -XX:TieredStopAtLevel=1 -XX:-UseG1GC -XX:+UseSerialGC";
+
+/// The user and group the servers run as when the tests run as root.
+const NOBODY: u32 = 65534;
+
+/// The two families of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// OpenSearch.
+    OpenSearch,
+    /// Elasticsearch.
+    Elasticsearch,
+}
+
+/// One version of a server, as Maven Central has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The family.
+    pub product: Product,
+    /// The version.
+    pub version: &'static str,
+    /// The SHA-256 of the zip, in lower-case hexadecimal.
+    pub sha256: &'static str,
+    /// The Java it runs on.
+    pub java: Need,
+}
+
+/// The newest OpenSearch 2.x.
+pub const OPENSEARCH_2: Release = Release {
+    product: Product::OpenSearch,
+    version: "2.19.6",
+    sha256: "71d6d8b1c637f3faecda0752b184b1cc526fc6eaad59ec1408c6327bb00b9293",
+    java: Need::Exactly(17),
+};
+
+/// The newest OpenSearch 3.x.
+pub const OPENSEARCH_3: Release = Release {
+    product: Product::OpenSearch,
+    version: "3.6.0",
+    sha256: "a91faa1dc1cadc78cb278b4f63847e19e1627a4e9de698e14e7efc14ee37b286",
+    java: Need::AtLeast(21),
+};
+
+/// The newest Elasticsearch 8.x.
+pub const ELASTICSEARCH_8: Release = Release {
+    product: Product::Elasticsearch,
+    version: "8.19.21",
+    sha256: "215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a",
+    java: Need::Exactly(17),
+};
+
+/// The newest Elasticsearch 9.x that resolves and starts.
+pub const ELASTICSEARCH_9: Release = Release {
+    product: Product::Elasticsearch,
+    version: "9.2.0",
+    sha256: "bf44938a0490ba2a303d39c9cb64b38963dd08c812ce93e10816e878585bcb6b",
+    java: Need::AtLeast(21),
+};
+
+impl Release {
+    /// The product in lower case, which is also the name of its programs and files.
+    fn program(&self) -> &'static str {
+        match self.product {
+            Product::OpenSearch => "opensearch",
+            Product::Elasticsearch => "elasticsearch",
+        }
+    }
+
+    fn group(&self) -> &'static str {
+        match self.product {
+            Product::OpenSearch => "org.opensearch.distribution.integ-test-zip",
+            Product::Elasticsearch => "org.elasticsearch.distribution.integ-test-zip",
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{}-{}", self.program(), self.version)
+    }
+
+    fn coordinates(&self) -> String {
+        format!("{}:{}:{}:zip", self.group(), self.program(), self.version)
+    }
+
+    fn path_in_repository(&self) -> PathBuf {
+        let mut path: PathBuf = self.group().split('.').collect();
+        path.push(self.program());
+        path.push(self.version);
+        path.push(format!("{}.zip", self.name()));
+        path
+    }
+}
+
+/// Why a server is not there.
+#[derive(Debug)]
+pub enum StartError {
+    /// This machine lacks something (Java, Maven, the network): a reason to skip.
+    Unavailable(String),
+    /// It should have started and has not: a reason to fail.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A running (or killed) search server.
+#[derive(Debug)]
+pub struct Server {
+    release: Release,
+    tree: PathBuf,
+    java: PathBuf,
+    port: u16,
+    process: Option<Process>,
+    run: RunFolder,
+}
+
+impl Server {
+    /// Starts a server with an empty data folder and waits until it takes requests. `settings`
+    /// are further lines of its YAML file.
+    pub fn start(release: &Release, settings: &[&str]) -> Result<Self, StartError> {
+        let java = java::home(release.java)
+            .map_err(|reason| StartError::Unavailable(format!("{}: {reason}", release.name())))?;
+        let tree = fetch::unpacked(release)?;
+        let run = RunFolder::new(&fetch::cache()?, &release.name())?;
+        let port = environment::free_port()?;
+        configure(release, &tree, &run.path, port, settings)?;
+        let mut server = Self {
+            release: *release,
+            tree,
+            java,
+            port,
+            process: None,
+            run,
+        };
+        server.resume()?;
+        Ok(server)
+    }
+
+    /// As [`Server::start`], for tests: `None`, after saying so, when this machine cannot run
+    /// it.
+    ///
+    /// # Panics
+    /// When it should have started and has not, or when skipping is forbidden.
+    pub fn start_or_skip(release: &Release, settings: &[&str]) -> Option<Self> {
+        match Self::start(release, settings) {
+            Ok(server) => Some(server),
+            Err(StartError::Unavailable(reason)) => {
+                environment::skip(&reason);
+                None
+            }
+            Err(StartError::Failed(error)) => {
+                panic!("{} does not start: {error:#}", release.name())
+            }
+        }
+    }
+
+    /// Starts it again on the same port with the same data.
+    pub fn resume(&mut self) -> Result<()> {
+        self.process = None;
+        let program = self.tree.join("bin").join(self.release.program());
+        let mut command = if runs_as_root() {
+            let mut command = Command::new("setpriv");
+            command
+                .arg(format!("--reuid={NOBODY}"))
+                .arg(format!("--regid={NOBODY}"))
+                .arg("--clear-groups")
+                .arg("--inh-caps=-all")
+                .arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        let prefix = match self.release.product {
+            Product::OpenSearch => "OPENSEARCH",
+            Product::Elasticsearch => "ES",
+        };
+        command
+            .stdin(Stdio::null())
+            .current_dir(&self.run.path)
+            .env("HOME", &self.run.path)
+            .env(format!("{prefix}_JAVA_HOME"), &self.java)
+            .env(format!("{prefix}_PATH_CONF"), self.run.path.join("config"))
+            .env(format!("{prefix}_TMPDIR"), self.run.path.join("tmp"))
+            .env(format!("{prefix}_JAVA_OPTS"), JAVA_OPTIONS);
+        self.process = Some(Process::start(
+            self.release.program(),
+            command,
+            &self.run.path,
+        )?);
+        self.wait_until_ready()
+    }
+
+    /// Kills it with SIGKILL; the data stays.
+    pub fn kill(&mut self) -> Result<()> {
+        match self.process.as_mut() {
+            Some(process) => process.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// The release that runs.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// `127.0.0.1:PORT`, as the `hosts` option of an output takes it.
+    pub fn host(&self) -> String {
+        environment::loopback(self.port).to_string()
+    }
+
+    /// Questions to ask it.
+    pub fn search(&self) -> Search {
+        Search::new(environment::loopback(self.port))
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let search = self.search();
+        let process = self
+            .process
+            .as_mut()
+            .context("a server that was never started")?;
+        wait::until(
+            &format!("{} to answer", self.release.name()),
+            START_DEADLINE,
+            || {
+                if !process.running() {
+                    return Err("the process has ended".to_owned());
+                }
+                search.ready().map_err(|error| format!("{error:#}"))
+            },
+        )
+        .with_context(|| format!("{}\n{}", process.stdout(), process.quoted_log()))
+    }
+}
+
+/// Whether the tests run as root.
+fn runs_as_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn configure(
+    release: &Release,
+    tree: &Path,
+    run: &Path,
+    port: u16,
+    settings: &[&str],
+) -> Result<()> {
+    let config = run.join("config");
+    for folder in [
+        &config,
+        &run.join("data"),
+        &run.join("logs"),
+        &run.join("tmp"),
+    ] {
+        std::fs::create_dir(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    copy_files(&tree.join("config"), &config)?;
+    // The garbage collection log goes to a path relative to the shared tree, which is read-only.
+    let options = config.join("jvm.options");
+    let text = std::fs::read_to_string(&options).context("reading jvm.options")?;
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            !["Xlog:gc", "HeapDump", "ErrorFile"]
+                .iter()
+                .any(|option| line.contains(option))
+        })
+        .collect();
+    std::fs::write(&options, kept.join("\n") + "\n").context("writing jvm.options")?;
+
+    let transport = environment::free_port()?;
+    let mut yaml = format!(
+        "cluster.name: skidder-test-{port}\n\
+         node.name: node\n\
+         network.host: 127.0.0.1\n\
+         http.port: {port}\n\
+         transport.port: {transport}\n\
+         discovery.type: single-node\n\
+         path.data: {data}\n\
+         path.logs: {logs}\n\
+         cluster.routing.allocation.disk.threshold_enabled: false\n",
+        data = run.join("data").display(),
+        logs = run.join("logs").display(),
+    );
+    if release.product == Product::Elasticsearch {
+        yaml.push_str("xpack.security.enabled: false\n");
+    }
+    for line in settings {
+        yaml.push_str(line);
+        yaml.push('\n');
+    }
+    std::fs::write(config.join(format!("{}.yml", release.program())), yaml)
+        .context("writing the server's settings")?;
+    give_to_nobody(run)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)
+                .with_context(|| format!("copying {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn give_to_nobody(path: &Path) -> Result<()> {
+    if !runs_as_root() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY))
+        .with_context(|| format!("giving {} to the user nobody", path.display()))?;
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give_to_nobody(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The folder of one run. A lock file tells whether the process that made it still lives;
+/// folders of dead processes are removed when the next one is made.
+#[derive(Debug)]
+struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    fn new(cache: &Path, name: &str) -> Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let runs = cache.join("runs");
+        std::fs::create_dir_all(&runs).with_context(|| format!("creating {}", runs.display()))?;
+        remove_dead(&runs);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = runs.join(format!("{name}-{}-{number}", std::process::id()));
+        // The lock is taken before the folder exists: nobody can think it dead in between.
+        let lock_path = lock_file(&path);
+        let lock = File::create(&lock_path)
+            .with_context(|| format!("creating {}", lock_path.display()))?;
+        lock.lock()
+            .with_context(|| format!("locking {}", lock_path.display()))?;
+        std::fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // A failing test keeps its server's logs until the next run.
+        if !std::thread::panicking() {
+            std::fs::remove_dir_all(&self.path).ok();
+            std::fs::remove_file(lock_file(&self.path)).ok();
+        }
+    }
+}
+
+/// `NAME.lock` beside the folder; versions hold dots, so the extension is added, not replaced.
+fn lock_file(run: &Path) -> PathBuf {
+    let mut name = run.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+fn remove_dead(runs: &Path) {
+    let Ok(entries) = std::fs::read_dir(runs) else {
+        return;
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "lock")
+            && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
+        {
+            std::fs::remove_dir_all(path.with_extension("")).ok();
+            std::fs::remove_file(&path).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_where_maven_puts_a_release() {
+        assert_eq!(
+            OPENSEARCH_2.path_in_repository(),
+            Path::new(
+                "org/opensearch/distribution/integ-test-zip/opensearch/2.19.6/opensearch-2.19.6.zip"
+            )
+        );
+        assert_eq!(
+            ELASTICSEARCH_8.coordinates(),
+            "org.elasticsearch.distribution.integ-test-zip:elasticsearch:8.19.21:zip"
+        );
+    }
+
+    #[test]
+    fn removes_what_a_dead_run_left_and_nothing_else() {
+        let cache = tempfile::tempdir().unwrap();
+        let alive = RunFolder::new(cache.path(), "alive-1.2.3").unwrap();
+        let dead = cache.path().join("runs/dead-1.2.3-1-0");
+        std::fs::create_dir_all(dead.join("data")).unwrap();
+        std::fs::write(cache.path().join("runs/dead-1.2.3-1-0.lock"), "").unwrap();
+        let second = RunFolder::new(cache.path(), "second").unwrap();
+        assert!(!dead.is_dir());
+        assert!(alive.path.is_dir() && second.path.is_dir());
+        let path = second.path.clone();
+        drop(second);
+        assert!(!path.is_dir());
+    }
+}
