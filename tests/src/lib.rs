@@ -1,7 +1,7 @@
 //! Support code of the end-to-end tests: real daemons, real search servers, real faults.
 //!
 //! Each module starts or fakes one thing a log line meets on its way: [`writers`] grow and
-//! rotate log files, [`servers`] fetches and runs OpenSearch
+//! rotate log files, [`daemon`] runs the two binaries, [`servers`] fetches and runs OpenSearch
 //! and Elasticsearch, [`stub`] is a search cluster that misbehaves on command (or counts at
 //! full speed, for the benches), [`certificates`] makes throw-away TLS identities.
 //!
@@ -10,6 +10,7 @@
 //! synchronous on purpose: a test reads as a story, and the only async part is inside the stub.
 
 pub mod certificates;
+pub mod daemon;
 pub mod environment;
 pub mod http;
 pub mod process;

@@ -5,7 +5,7 @@
 //! cores, so the kind of an action is told from its first bytes and an item of the answer is a
 //! copied constant of the size that real servers send.
 
-use std::fmt::Write as _;
+use serde_json::json;
 
 /// The four kinds of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +37,22 @@ impl Kind {
     }
 
     /// An item of a successful answer, as long as a real one.
-    fn taken(self) -> &'static str {
-        match self {
-            Self::Index => {
+    fn taken(self, filtered: bool) -> &'static str {
+        match (self, filtered) {
+            (Self::Index, true) => r#"{"index":{"status":201}}"#,
+            (Self::Create, true) => r#"{"create":{"status":201}}"#,
+            (Self::Update, true) => r#"{"update":{"status":200}}"#,
+            (Self::Delete, true) => r#"{"delete":{"status":200}}"#,
+            (Self::Index, false) => {
                 r#"{"index":{"_index":"stub-2026.01.01","_id":"AbCdEfGhIjKlMnOpQrSt","_version":1,"result":"created","_shards":{"total":2,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1,"status":201}}"#
             }
-            Self::Create => {
+            (Self::Create, false) => {
                 r#"{"create":{"_index":"stub-2026.01.01","_id":"AbCdEfGhIjKlMnOpQrSt","_version":1,"result":"created","_shards":{"total":2,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1,"status":201}}"#
             }
-            Self::Update => {
+            (Self::Update, false) => {
                 r#"{"update":{"_index":"stub-2026.01.01","_id":"AbCdEfGhIjKlMnOpQrSt","_version":2,"result":"updated","_shards":{"total":2,"successful":1,"failed":0},"_seq_no":1,"_primary_term":1,"status":200}}"#
             }
-            Self::Delete => {
+            (Self::Delete, false) => {
                 r#"{"delete":{"_index":"stub-2026.01.01","_id":"AbCdEfGhIjKlMnOpQrSt","_version":2,"result":"deleted","_shards":{"total":2,"successful":1,"failed":0},"_seq_no":1,"_primary_term":1,"status":200}}"#
             }
         }
@@ -131,47 +135,64 @@ pub(super) fn parse<'a>(body: &'a [u8], actions: &mut Vec<Action<'a>>) -> Result
     }
 }
 
+/// The shape of an answer: whole, or only what the usual `filter_path` of shippers leaves of it
+/// (`errors`, and the status and error of the items).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Whole,
+    Filtered,
+}
+
+impl Shape {
+    /// COMPAT: a real cluster filters by any path; here every filter is taken for the usual one.
+    pub(super) fn of(path: &str) -> Self {
+        if path.contains("filter_path=") {
+            Self::Filtered
+        } else {
+            Self::Whole
+        }
+    }
+
+    fn start(self, errors: bool) -> String {
+        match self {
+            Self::Whole => format!(r#"{{"took":3,"errors":{errors},"items":["#),
+            Self::Filtered => format!(r#"{{"errors":{errors},"items":["#),
+        }
+    }
+}
+
 /// The answer to a request of which everything was taken.
-pub(super) fn all_taken(actions: &[Action<'_>], answer: &mut Vec<u8>) {
+pub(super) fn all_taken(actions: &[Action<'_>], shape: Shape, answer: &mut Vec<u8>) {
     answer.clear();
-    answer.extend_from_slice(br#"{"took":3,"errors":false,"items":["#);
+    answer.extend_from_slice(shape.start(false).as_bytes());
     for (number, action) in actions.iter().enumerate() {
         if number > 0 {
             answer.push(b',');
         }
-        answer.extend_from_slice(action.kind.taken().as_bytes());
+        answer.extend_from_slice(action.kind.taken(shape == Shape::Filtered).as_bytes());
     }
     answer.extend_from_slice(b"]}");
 }
 
 /// The answer with scripted items; items beyond the actions get the kind `index`.
-pub(super) fn with_items(actions: &[Action<'_>], items: &[Item]) -> String {
-    let errors = items.iter().any(|item| !item.taken());
-    let mut answer = format!(r#"{{"took":3,"errors":{errors},"items":["#);
+pub(super) fn with_items(actions: &[Action<'_>], items: &[Item], shape: Shape) -> String {
+    let mut answer = shape.start(items.iter().any(|item| !item.taken()));
     for (number, item) in items.iter().enumerate() {
         let kind = actions
             .get(number)
             .map_or(Kind::Index, |action| action.kind);
+        let mut fields = json!({ "status": item.status });
+        if let Some((error, reason)) = &item.error {
+            fields["error"] = json!({ "type": error, "reason": reason });
+        }
+        if shape == Shape::Whole {
+            fields["_index"] = json!("stub");
+            fields["_id"] = json!("AbCdEfGhIjKlMnOpQrSt");
+        }
         if number > 0 {
             answer.push(',');
         }
-        match &item.error {
-            None => write!(
-                answer,
-                r#"{{"{}":{{"_index":"stub","_id":"i","_version":1,"result":"created","status":{}}}}}"#,
-                kind.name(),
-                item.status
-            ),
-            Some((error, reason)) => write!(
-                answer,
-                r#"{{"{}":{{"_index":"stub","_id":"i","status":{},"error":{{"type":{},"reason":{}}}}}}}"#,
-                kind.name(),
-                item.status,
-                serde_json::Value::from(error.as_str()),
-                serde_json::Value::from(reason.as_str())
-            ),
-        }
-        .expect("writing into a String cannot fail");
+        answer.push_str(&json!({ kind.name(): fields }).to_string());
     }
     answer.push_str("]}");
     answer
@@ -199,12 +220,12 @@ mod tests {
         let mut actions = Vec::new();
         parse(b"{\"update\":{}}\n{}\n{\"index\":{}}\n{}\n", &mut actions).unwrap();
         let mut answer = Vec::new();
-        all_taken(&actions, &mut answer);
+        all_taken(&actions, Shape::of("/_bulk"), &mut answer);
         let parsed: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(parsed["items"][0]["update"]["status"], 200);
         let items = [Item::ok(200), Item::error(400, "t\"", "r\n"), Item::ok(201)];
         let parsed: serde_json::Value =
-            serde_json::from_str(&with_items(&actions, &items)).unwrap();
+            serde_json::from_str(&with_items(&actions, &items, Shape::Filtered)).unwrap();
         assert_eq!(parsed["items"][1]["index"]["error"]["type"], "t\"");
         assert_eq!(parsed["items"].as_array().unwrap().len(), 3);
     }

@@ -8,7 +8,7 @@ use libdeflater::Decompressor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::bulk::{self, Action};
+use super::bulk::{self, Action, Shape};
 use crate::http::header;
 
 use super::{Document, Reply, Request, Shared};
@@ -175,7 +175,7 @@ impl Connection {
                 let reply = shared.script.as_ref().map_or(Reply::Take, |script| {
                     (script.lock().unwrap_or_else(PoisonError::into_inner))(&request)
                 });
-                self.carry_out(reply, &actions).await
+                self.carry_out(reply, &actions, Shape::of(path)).await
             }
             Err(reason) => {
                 add(&counters.malformed, 1);
@@ -198,6 +198,7 @@ impl Connection {
         &mut self,
         mut reply: Reply,
         actions: &[Action<'_>],
+        shape: Shape,
     ) -> std::io::Result<Next> {
         while let Reply::After(delay, then) = reply {
             tokio::time::sleep(delay).await;
@@ -207,7 +208,7 @@ impl Connection {
             Reply::Take => {
                 self.shared.take(actions, |_| true);
                 let mut answer = std::mem::take(&mut self.answer);
-                bulk::all_taken(actions, &mut answer);
+                bulk::all_taken(actions, shape, &mut answer);
                 let written = self.respond("200 OK", &[], &answer).await;
                 self.answer = answer;
                 written.map(|()| Next::KeepAlive)
@@ -226,7 +227,7 @@ impl Connection {
                 self.shared.take(actions, |number| {
                     items.get(number).is_some_and(bulk::Item::taken)
                 });
-                let answer = bulk::with_items(actions, &items);
+                let answer = bulk::with_items(actions, &items, shape);
                 self.respond("200 OK", &[], answer.as_bytes()).await?;
                 Ok(Next::KeepAlive)
             }
@@ -243,7 +244,7 @@ impl Connection {
             Reply::TakeThenTruncate => {
                 self.shared.take(actions, |_| true);
                 let mut answer = Vec::new();
-                bulk::all_taken(actions, &mut answer);
+                bulk::all_taken(actions, shape, &mut answer);
                 let head = response_head("200 OK", &[], answer.len());
                 self.stream.write_all(head.as_bytes()).await?;
                 self.stream.write_all(&answer[..answer.len() / 2]).await?;

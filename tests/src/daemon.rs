@@ -1,0 +1,311 @@
+//! The two daemons under test: built once, started with a config, killed, measured.
+//!
+//! The binaries are those of the profile the test was built with. `cargo test` does not build
+//! the binaries of other packages by itself, so the first use asks cargo for them; when they are
+//! fresh that takes a fraction of a second. A test never runs against yesterday's binary.
+
+use std::fmt::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::process::Signal;
+
+use crate::certificates::Identity;
+use crate::environment;
+use crate::process::{self, Process};
+use crate::wait;
+
+/// A cold build of both daemons on two busy cores.
+const BUILD_DEADLINE: Duration = Duration::from_mins(30);
+/// How long a daemon may take to listen, or to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `skidder-forwarder`
+    Forwarder,
+    /// `skidder-aggregator`
+    Aggregator,
+}
+
+impl Program {
+    /// The name of its package and its binary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forwarder => "skidder-forwarder",
+            Self::Aggregator => "skidder-aggregator",
+        }
+    }
+
+    /// The path of the binary, built if need be.
+    ///
+    /// # Panics
+    /// When it does not build: no test can go on then.
+    pub fn binary(self) -> PathBuf {
+        static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        match FOLDER.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
+            Ok(folder) => folder.join(self.name()),
+            Err(error) => panic!("the daemons do not build: {error}"),
+        }
+    }
+
+    /// A command that runs the binary, with nothing on its standard input.
+    pub fn command(self) -> Command {
+        let mut command = Command::new(self.binary());
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    let target = environment::target_directory();
+    let profile = environment::profile();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--workspace", "--bins", "--profile", &profile])
+        .env("CARGO_TARGET_DIR", &target)
+        .current_dir(environment::workspace())
+        .stdin(Stdio::null());
+    let logs = tempfile::tempdir().context("making a folder for the build's output")?;
+    process::run("build", command, logs.path(), BUILD_DEADLINE)?;
+    Ok(target.join(if profile == "dev" { "debug" } else { &profile }))
+}
+
+/// A daemon with its config, its data folder and (while it runs) its process.
+#[derive(Debug)]
+pub struct Daemon {
+    program: Program,
+    name: String,
+    folder: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// A forwarder with the given YAML; nothing runs yet. Its data folder is
+    /// `FOLDER/NAME.data`, written into the config.
+    pub fn forwarder(folder: &Path, name: &str, yaml: &str) -> Result<Self> {
+        let data = folder.join(format!("{name}.data"));
+        std::fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
+        let config = folder.join(format!("{name}.yml"));
+        write(&config, &format!("data dir: {}\n{yaml}", data.display()))?;
+        let arguments = ["run", "--config", &config.to_string_lossy()].map(str::to_owned);
+        Ok(Self::new(
+            Program::Forwarder,
+            folder,
+            name,
+            arguments.to_vec(),
+        ))
+    }
+
+    /// An aggregator with the given pipeline; nothing runs yet. Its data folder is
+    /// `FOLDER/NAME.data`.
+    pub fn aggregator(folder: &Path, name: &str, pipeline: &str) -> Result<Self> {
+        let data = folder.join(format!("{name}.data"));
+        std::fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
+        let config = folder.join(format!("{name}.conf"));
+        write(&config, pipeline)?;
+        let arguments = [
+            "-f",
+            &config.to_string_lossy(),
+            "--path.data",
+            &data.to_string_lossy(),
+        ]
+        .map(str::to_owned);
+        Ok(Self::new(
+            Program::Aggregator,
+            folder,
+            name,
+            arguments.to_vec(),
+        ))
+    }
+
+    fn new(program: Program, folder: &Path, name: &str, arguments: Vec<String>) -> Self {
+        let (name, folder) = (name.to_owned(), folder.to_owned());
+        Self {
+            program,
+            name,
+            folder,
+            arguments,
+            environment: Vec::new(),
+            process: None,
+        }
+    }
+
+    /// Adds command line arguments.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments
+            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it, or starts it again with the same config and data.
+    pub fn start(&mut self) -> Result<()> {
+        self.process = None;
+        let mut command = self.program.command();
+        command.args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.process = Some(Process::start(&self.name, command, &self.folder)?);
+        Ok(())
+    }
+
+    /// Starts it and waits until it accepts connections on a port of 127.0.0.1.
+    pub fn start_listening(&mut self, port: u16) -> Result<()> {
+        self.start()?;
+        let process = self.process()?;
+        wait::until(&format!("a listener on port {port}"), PATIENCE, || {
+            if !process.running() {
+                return Err("the process has ended".to_owned());
+            }
+            TcpStream::connect(environment::loopback(port))
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        })
+        .with_context(|| process.quoted_log())
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process()?.kill()
+    }
+
+    /// Asks it to end with SIGTERM and waits until it has.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let process = self.process()?;
+        process.signal(Signal::TERM)?;
+        process.wait(PATIENCE)
+    }
+
+    /// The process.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .ok_or_else(|| anyhow!("{} was never started", self.name))
+    }
+
+    /// Everything it has logged, over all its starts.
+    pub fn log(&self) -> String {
+        self.process
+            .as_ref()
+            .map_or_else(String::new, Process::stderr)
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(format!("{}.data", self.name))
+    }
+}
+
+/// The TLS part of a forwarder's config.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// The CA that must have signed the aggregator's certificate.
+    pub authority: PathBuf,
+    /// The forwarder's own certificate, when it has one.
+    pub identity: Option<Identity>,
+}
+
+/// A forwarder's config, as far as tests differ.
+#[derive(Clone, Debug)]
+pub struct ForwarderConfig<'a> {
+    /// `host:port` of the aggregators.
+    pub servers: Vec<String>,
+    /// TLS; `None` for plain TCP.
+    pub tls: Option<ClientTls>,
+    /// Paths and globs.
+    pub paths: Vec<PathBuf>,
+    /// Further top-level lines.
+    pub more: &'a str,
+    /// Further lines of `network`, each indented by two blanks.
+    pub network: &'a str,
+}
+
+impl ForwarderConfig<'_> {
+    /// The config as YAML. Waiting times are short, so that a test does not wait for them.
+    pub fn yaml(&self) -> Result<String> {
+        let mut yaml = String::from("rescan interval: 1s\nnetwork:\n  reconnect delay: 100ms\n");
+        yaml.push_str("  max reconnect delay: 1s\n");
+        writeln!(yaml, "  servers: {}", serde_json::to_string(&self.servers)?)?;
+        match &self.tls {
+            None => yaml.push_str("  tls: off\n"),
+            Some(tls) => {
+                writeln!(yaml, "  ssl ca: {}", tls.authority.display())?;
+                if let Some(identity) = &tls.identity {
+                    writeln!(
+                        yaml,
+                        "  ssl certificate: {}",
+                        identity.certificate.display()
+                    )?;
+                    writeln!(yaml, "  ssl key: {}", identity.key.display())?;
+                }
+            }
+        }
+        yaml.push_str(self.network);
+        writeln!(
+            yaml,
+            "files:\n  - paths: {}",
+            serde_json::to_string(&self.paths)?
+        )?;
+        yaml.push_str(self.more);
+        Ok(yaml)
+    }
+}
+
+/// The `beats` input of a pipeline.
+#[derive(Clone, Debug)]
+pub struct BeatsInput {
+    /// The port.
+    pub port: u16,
+    /// The server's certificate; `None` for plain TCP.
+    pub identity: Option<Identity>,
+    /// The CA of client certificates, when they are demanded.
+    pub client_authority: Option<PathBuf>,
+}
+
+impl std::fmt::Display for BeatsInput {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "input {{ beats {{ host => \"127.0.0.1\" port => {}",
+            self.port
+        )?;
+        if let Some(identity) = &self.identity {
+            write!(
+                formatter,
+                " ssl_enabled => true ssl_certificate => \"{}\" ssl_key => \"{}\"",
+                identity.certificate.display(),
+                identity.key.display()
+            )?;
+        }
+        if let Some(authority) = &self.client_authority {
+            write!(
+                formatter,
+                " ssl_client_authentication => \"required\" ssl_certificate_authorities => [\"{}\"]",
+                authority.display()
+            )?;
+        }
+        formatter.write_str(" } }\n")
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
