@@ -8,7 +8,7 @@ use skidder_lumberjack::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn json_window(builder: &mut WindowBuilder, events: u32) -> skidder_lumberjack::EncodedWindow {
     for number in 0..events {
