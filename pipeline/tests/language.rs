@@ -3,13 +3,15 @@
 //! The data lives outside of the repository, in the folder that `SKIDDER_SHARED` names; without
 //! it these tests say so and pass, unless `SKIDDER_REQUIRE_ALL=1` asks for all of them.
 
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 use skidder_pipeline::language::{
     Condition, ConditionKind, Diagnostics, EscapeStyle, FieldReference, If, Number, Operand,
-    OperandKind, ParseOptions, Plugin, SourceMap, Spanned, Stage, Statement, Value, parse,
-    process_escapes,
+    OperandKind, ParseOptions, Plugin, SourceMap, Spanned, Stage, Statement, Value, Variables,
+    parse, parse_setting_duration, parse_setting_size, process_escapes, substitute_text,
 };
 
 /// The cases of one file, or `None` if the data is not there.
@@ -339,6 +341,58 @@ fn field_references() {
                 format!("{expect} but {path:?} {key} {metadata}")
             });
         }
+    }
+    report.finish();
+}
+
+#[test]
+fn substitution() {
+    let Some(cases) = cases("substitution.jsonl") else {
+        return;
+    };
+    let mut report = Report::default();
+    for case in &cases {
+        let find = |map: &str, name: &str| case[map][name].as_str().map(str::to_owned);
+        let variables = Variables {
+            secrets: &|name| find("secrets", name),
+            environment: &|name| find("environment", name),
+        };
+        let expect = &case["expect"];
+        // Only texts are looked at.
+        let found = case["value"]
+            .as_str()
+            .map(|text| substitute_text(text, &variables));
+        let holds = match &found {
+            None => expect["value"] == case["value"],
+            Some(Ok(text)) => expect["value"] == **text,
+            Some(Err(_)) => expect["error"] == true,
+        };
+        report.check(&case["id"], holds, || format!("{expect} {found:?}"));
+    }
+    report.finish();
+}
+
+#[test]
+fn sizes_and_durations() {
+    let Some(cases) = cases("values.jsonl") else {
+        return;
+    };
+    let mut report = Report::default();
+    for case in &cases {
+        let text = case["text"].as_str().expect("a case has a text");
+        let found = match case["kind"].as_str() {
+            Some("bytes") => parse_setting_size(text).map_err(|error| error.to_string()),
+            Some("duration_nanoseconds") => parse_setting_duration(text)
+                .map(i128::from)
+                .map_err(|error| error.to_string()),
+            kind => Err(format!("unknown kind {kind:?}")),
+        };
+        let expect = &case["expect"];
+        let holds = match &found {
+            Ok(number) => expect["value"].as_i64().map(i128::from) == Some(*number),
+            Err(_) => expect["error"] == true,
+        };
+        report.check(&case["id"], holds, || format!("{text}: {expect} {found:?}"));
     }
     report.finish();
 }

@@ -12,20 +12,30 @@ mod diagnostic;
 mod escape;
 mod field_reference;
 mod nearest;
+mod options;
 mod parser;
 mod recovery;
 mod source;
+mod substitute;
 mod syntax;
+mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity, Stage};
 pub use escape::process_escapes;
 pub use field_reference::{EscapeStyle, FieldReference, FieldReferenceError, METADATA, list_index};
 pub use nearest::{did_you_mean, nearest};
+pub use options::{Entry, Options};
 pub use parser::keyword_hint;
 pub use source::{Position, Source, SourceMap, Span, Spanned};
+pub use substitute::{UndefinedVariable, Variables, substitute, substitute_text};
 pub use syntax::{
     Attribute, Branch, CompareOperator, Condition, ConditionKind, Config, HashEntry, If, Number,
     Operand, OperandKind, Plugin, Section, Statement, Value,
+};
+
+pub use units::{
+    DurationUnit, LONGEST_DURATION, UnitError, parse_duration, parse_setting_duration,
+    parse_setting_size, parse_size,
 };
 
 /// How deep blocks, arrays, hashes, codecs and parentheses may be nested in all.
