@@ -7,6 +7,7 @@
 //! program a configuration is compiled to.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod condition;
 pub mod event;
 pub mod filter;

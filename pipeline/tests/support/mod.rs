@@ -7,7 +7,12 @@
 //! - Without `SKIDDER_SHARED` a test says so and passes; with `SKIDDER_REQUIRE_ALL=1` that is a failure.
 //! - `tests/known_failures.txt` names the cases that fail, each with the reason. A listed case that passes is a failure
 //!   too, so the list can only be right.
-#![allow(dead_code, reason = "every test uses its own part of the harness")]
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "every test uses its own part of the harness, and says what it did"
+)]
 
 pub(crate) mod expectation;
 

@@ -1,0 +1,98 @@
+//! Codecs: bytes into events and events into bytes.
+//!
+//! A [`Codec`] is made once from its options and shared. What it must remember between two reads of one stream (the
+//! start of a line whose end has not come yet) lives in a [`Decoder`], one for each stream.
+//!
+//! Texts of events are slices of the bytes that are decoded wherever that can be; what must be put together or
+//! converted is copied into the arena of the batch. No byte is lost: what cannot be read as the codec wants it becomes
+//! the message of an event with a tag that says so.
+
+mod charset;
+mod dots;
+mod json;
+mod line;
+mod rubydebug;
+mod tokenizer;
+
+pub use charset::{Charset, UnknownCharset};
+pub use dots::Dots;
+pub use json::{Json, JsonLines};
+pub use line::{Line, Plain};
+pub use rubydebug::RubyDebug;
+pub use tokenizer::{Token, Tokenizer};
+
+use std::fmt::Debug;
+
+use bumpalo::Bump;
+
+use crate::event::{Event, MESSAGE, Name, Object, Timestamp, Value};
+
+/// How many bytes a line (or a JSON document on a line) may have before it is cut, unless the option
+/// `decode_size_limit_bytes` says otherwise.
+///
+/// COMPAT: Logstash allows 512 MiB and drops what is longer. Here nothing is dropped, so the bound can be what a
+/// connection may sensibly cost.
+pub const DECODE_SIZE_LIMIT: usize = 16 << 20;
+
+/// A compiled codec.
+pub trait Codec: Debug + Send + Sync {
+    /// A decoder for one stream; nothing if the codec only encodes.
+    fn decoder(&self) -> Option<Box<dyn Decoder>>;
+
+    /// Appends the event as bytes.
+    fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>);
+}
+
+/// What decodes one stream.
+pub trait Decoder: Send {
+    /// Decodes the next bytes of the stream; what is not complete yet is kept.
+    fn decode<'b>(&mut self, data: &'b [u8], sink: &mut Sink<'_, 'b>);
+
+    /// The stream is at its end, or idle: what is kept is all there will be.
+    fn flush(&mut self, _sink: &mut Sink<'_, '_>) {}
+
+    /// How many bytes are kept.
+    fn pending(&self) -> usize {
+        0
+    }
+}
+
+/// Where decoded events go.
+pub struct Sink<'s, 'b> {
+    /// Memory that lives as long as the batch.
+    pub arena: &'b Bump,
+    /// The time now, for events that do not bring their own.
+    pub now: Timestamp,
+    /// The events, in order.
+    pub events: &'s mut Vec<Event<'b>>,
+}
+
+impl<'b> Sink<'_, 'b> {
+    /// Appends an event of one text.
+    fn push_message(&mut self, text: &'b [u8], keep_original: bool) -> &mut Event<'b> {
+        let mut event = Event::with_timestamp_in(self.now, self.arena);
+        event.fields.push_new(MESSAGE, Value::Text(text));
+        if keep_original {
+            set_original(&mut event, text, self.arena);
+        }
+        self.events.push(event);
+        let last = self.events.len() - 1;
+        &mut self.events[last]
+    }
+}
+
+/// Sets `[event][original]`, where the Elastic Common Schema has the text that an event was read from, unless the event
+/// brought one, or brought an `event` that is no object.
+fn set_original<'b>(event: &mut Event<'b>, text: &'b [u8], arena: &'b Bump) {
+    const EVENT: Name<'static> = Name::new("event");
+    const ORIGINAL: Name<'static> = Name::new("original");
+    let slot = event.fields.slot(EVENT);
+    if matches!(slot, Value::Null) {
+        *slot = Value::object(Object::new_in(arena), arena);
+    }
+    if let Value::Object(object) = slot
+        && object.get(&ORIGINAL).is_none()
+    {
+        object.set(ORIGINAL, Value::Text(text));
+    }
+}
