@@ -10,7 +10,12 @@ use std::sync::{
 
 use crate::{
     BudgetExceeded, CompileError, CompileOptions, PatternSet,
-    engine::{UNSET, backtrack::Backtracker, threads::Threads},
+    engine::{
+        UNSET,
+        backtrack::Backtracker,
+        tagged::{Automaton, Follow, Outcome, Plan},
+        threads::Threads,
+    },
     program::{Program, build},
     syntax::parse,
 };
@@ -73,6 +78,7 @@ pub struct Matcher {
 #[derive(Debug)]
 struct Inner {
     program: Program,
+    plan: Option<Plan>,
     captures: Vec<Capture>,
     options: CompileOptions,
     identity: u64,
@@ -87,9 +93,15 @@ impl Matcher {
         static IDENTITIES: AtomicU64 = AtomicU64::new(1);
         let parsed = parse(expression, set, options)?;
         let program = build(&parsed, options)?;
+        let plan = if program.irregular.is_none() {
+            Plan::new(&program)
+        } else {
+            None
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 program,
+                plan,
                 captures: parsed.captures,
                 options: options.clone(),
                 identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
@@ -114,8 +126,11 @@ impl Matcher {
 
     /// Memory to match with, for one thread.
     pub fn scratch(&self) -> Scratch {
+        let half = self.inner.options.max_cache_bytes / 2;
         Scratch {
             identity: self.inner.identity,
+            groups: Automaton::new(&self.inner.program, Follow::Groups, half),
+            start: Automaton::new(&self.inner.program, Follow::Start, half),
             threads: Threads::default(),
             backtracker: Backtracker::default(),
         }
@@ -142,6 +157,19 @@ impl Matcher {
             slots.positions.resize(2 * captures, UNSET);
             return Err(BudgetExceeded { steps: 0 });
         }
+        if let Some(plan) = &inner.plan {
+            match scratch.search(plan, &inner.program, line) {
+                Outcome::Match => {
+                    slots.fill(inner, &scratch.groups.positions()[..2 * captures], line);
+                    return Ok(true);
+                }
+                Outcome::NoMatch => {
+                    slots.positions.resize(2 * captures, UNSET);
+                    return Ok(false);
+                }
+                Outcome::GaveUp => {}
+            }
+        }
         let (found, tags) = if inner.program.irregular.is_some() {
             let budget = inner.options.max_steps;
             let found = scratch.backtracker.find(&inner.program, line, budget);
@@ -154,12 +182,7 @@ impl Matcher {
             )
         };
         if found {
-            slots.positions.extend_from_slice(&tags[1..=2 * captures]);
-            for group in 0..captures {
-                if inner.program.to_end[group] && slots.positions[2 * group] != UNSET {
-                    slots.positions[2 * group + 1] = line.len() as u32;
-                }
-            }
+            slots.fill(inner, &tags[1..=2 * captures], line);
         } else {
             slots.positions.resize(2 * captures, UNSET);
         }
@@ -171,8 +194,28 @@ impl Matcher {
 #[derive(Debug)]
 pub struct Scratch {
     identity: u64,
+    groups: Automaton,
+    start: Automaton,
     threads: Threads,
     backtracker: Backtracker,
+}
+
+impl Scratch {
+    /// Most lines match from their first byte on, or not at all: that is tried first. If it
+    /// fails, one pass finds out where a match begins, if there is one.
+    fn search(&mut self, plan: &Plan, program: &Program, line: &[u8]) -> Outcome {
+        let first = self.groups.run(plan, program, line, 0);
+        if first != Outcome::NoMatch || program.anchored {
+            return first;
+        }
+        match self.start.run(plan, program, line, 0) {
+            Outcome::Match => {
+                let begin = self.start.positions()[0] as usize;
+                self.groups.run(plan, program, line, begin)
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 /// The spans that a match leaves, one for each capture.
@@ -185,6 +228,15 @@ impl Slots {
     /// Slots that fit any matcher.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn fill(&mut self, inner: &Inner, positions: &[u32], line: &[u8]) {
+        self.positions.extend_from_slice(positions);
+        for group in 0..inner.captures.len() {
+            if inner.program.to_end[group] && self.positions[2 * group] != UNSET {
+                self.positions[2 * group + 1] = line.len() as u32;
+            }
+        }
     }
 
     /// The bytes `start..end` that a capture matched; `None` when it took no part in the match.

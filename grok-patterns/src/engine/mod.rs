@@ -4,7 +4,10 @@
 //! is slow, linear and knows everything a regular program may contain; it takes the lines that
 //! the automaton leaves. [`backtrack`] runs what no automaton can, within a budget.
 
+#[cfg(test)]
+mod agreement;
 pub(crate) mod backtrack;
+pub(crate) mod tagged;
 pub(crate) mod threads;
 
 /// A position that is not set.

@@ -1,0 +1,221 @@
+//! The engines must agree: same match, same positions, on every line.
+//!
+//! The thread list is short enough to be believed; the automaton and the backtracking engine
+//! are compared with it, on lines that match, on lines a few bytes away from those, and on
+//! noise. The lines come from a generator with a fixed seed; `SKIDDER_AGREEMENT_ROUNDS` asks
+//! for more of them.
+
+use super::{
+    backtrack::Backtracker,
+    tagged::{Automaton, Follow, Outcome, Plan},
+    threads::Threads,
+};
+use crate::{
+    CompileOptions, PatternSet,
+    program::{Program, build},
+    syntax::parse,
+};
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.below(choices.len())]
+    }
+}
+
+const LINES: &[&str] = &[
+    "127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] \"GET /apache_pb.gif HTTP/1.0\" 200 2326 \
+     \"http://www.example.com/start.html\" \"Mozilla/4.08 [en] (Win98; I ;Nav)\"",
+    "203.0.113.9 - - [01/Jan/2024:00:00:00 +0000] \"-\" 408 - \"-\" \"caf\u{e9} \\\" x\"",
+    "Mar 16 00:01:25 evita postfix/smtpd[1713]: connect from camomile.cloud9.net[168.100.1.3]",
+    "<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 [a b=\"c\"] BOM'su root'",
+    "[Fri Feb 01 22:03:08 2019] [authz_core:debug] [pid 9:tid 42] (70007)end: [client 1.2.3.4:5] \
+     AH01626: granted",
+    "Jul 14 13:36:53 precise32 sudo: pam_unix(sudo:session): session opened for user root by (0)",
+    "2007-03-01T13:00:00+01:00 fe80::1%eth0 C:\\Windows\\x.exe /usr/lib/\u{e4}b c.txt -12.50 0xFF",
+    "https://user:pw@www.example.com:8080/a/b?q=1&r[]=2 joe.doe+x@mail.example.org 00:1b:44:11:3a:b7",
+];
+const PIECES: &[&str] = &[
+    "\"", "\\", " ", "-", ".", ":", "/", "[", "]", "0", "9", "255", "a", "Z", "_", "\n", "\u{e9}",
+    "\u{2014}", "ä", "'", "`", "1.5", "Jan", "10.0.0.1", "::", "@", "%", "(", ")", "",
+];
+
+fn mutated(random: &mut Random) -> Vec<u8> {
+    let mut line = match random.below(8) {
+        0 => (0..random.below(40))
+            .flat_map(|_| random.pick(PIECES).bytes())
+            .collect(),
+        _ => random.pick(LINES).as_bytes().to_vec(),
+    };
+    if random.below(4) == 0 {
+        line.drain(..random.below(line.len() + 1));
+    }
+    for _ in 0..random.below(5) {
+        let at = random.below(line.len() + 1);
+        let end = (at + random.below(4)).min(line.len());
+        if random.below(30) == 0 {
+            line.splice(at..end, [random.next() as u8]);
+        } else {
+            line.splice(at..end, random.pick(PIECES).bytes());
+        }
+    }
+    line
+}
+
+struct Engines {
+    program: Program,
+    plan: Option<Plan>,
+    groups: Option<Automaton>,
+    start: Option<Automaton>,
+    threads: Threads,
+    backtracker: Backtracker,
+}
+
+impl Engines {
+    fn new(set: &PatternSet, expression: &str, max_bytes: usize) -> Self {
+        let options = CompileOptions::default();
+        let parsed = parse(expression, set, &options).expect("the expression is right");
+        let program = build(&parsed, &options).expect("the expression is small enough");
+        assert_eq!(program.irregular, None, "{expression}");
+        let plan = Plan::new(&program);
+        Self {
+            groups: plan
+                .as_ref()
+                .map(|_| Automaton::new(&program, Follow::Groups, max_bytes)),
+            start: plan
+                .as_ref()
+                .map(|_| Automaton::new(&program, Follow::Start, max_bytes)),
+            plan,
+            program,
+            threads: Threads::default(),
+            backtracker: Backtracker::default(),
+        }
+    }
+
+    /// Compares on one line; says whether it matches and whether the automaton did it.
+    fn compare(&mut self, expression: &str, line: &[u8]) -> (bool, bool) {
+        let context = || format!("{expression} on {:?}", String::from_utf8_lossy(line));
+        let found = self.threads.find(&self.program, line);
+        let wanted = self.threads.best().to_vec();
+        if let Ok(other) = self.backtracker.find(&self.program, line, 200_000) {
+            assert_eq!(other, found, "backtracking: {}", context());
+            if found {
+                assert_eq!(
+                    self.backtracker.tags(),
+                    wanted,
+                    "backtracking: {}",
+                    context()
+                );
+            }
+        }
+        let (Some(plan), Some(groups), Some(start)) =
+            (&self.plan, &mut self.groups, &mut self.start)
+        else {
+            return (found, false);
+        };
+        match start.run(plan, &self.program, line, 0) {
+            Outcome::GaveUp => return (found, false),
+            Outcome::NoMatch => {
+                // A start inside of a character is only tried at the very beginning.
+                assert!(!found || wanted[0] == 0, "start: {}", context());
+            }
+            Outcome::Match => {
+                assert!(found, "start: {}", context());
+                let first = line.first().is_some_and(|byte| byte & 0xC0 == 0x80);
+                if !(wanted[0] == 0 && first) {
+                    assert_eq!(start.positions()[0], wanted[0], "start: {}", context());
+                }
+            }
+        }
+        if !found {
+            return (false, true);
+        }
+        match groups.run(plan, &self.program, line, wanted[0] as usize) {
+            Outcome::GaveUp => return (found, false),
+            outcome => assert_eq!(outcome, Outcome::Match, "groups: {}", context()),
+        }
+        assert_eq!(groups.positions(), &wanted[1..], "groups: {}", context());
+        (true, true)
+    }
+}
+
+fn rounds(default: usize) -> usize {
+    std::env::var("SKIDDER_AGREEMENT_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(default)
+}
+
+#[test]
+fn on_every_standard_pattern() {
+    let mut random = Random(11);
+    let (mut lines, mut matches, mut automaton) = (0, 0, 0);
+    for set in [PatternSet::legacy(), PatternSet::ecs_v1()] {
+        for name in set.names() {
+            let expression = format!("%{{{name}:it}}");
+            let mut engines = Engines::new(&set, &expression, 1 << 20);
+            for _ in 0..rounds(40) {
+                let line = mutated(&mut random);
+                let (matched, done) = engines.compare(&expression, &line);
+                lines += 1;
+                matches += usize::from(matched);
+                automaton += usize::from(done);
+            }
+        }
+    }
+    assert!(matches * 4 > lines, "{matches} of {lines} lines match");
+    assert!(
+        automaton * 10 > lines * 8,
+        "the automaton did {automaton} of {lines} lines"
+    );
+}
+
+#[test]
+fn on_expressions_with_every_feature() {
+    let expressions = [
+        "(?<a>.*?)(?<b>\\d+)(?<c>.*)",
+        "%{DATA:a} %{DATA:b} %{DATA:c}\"%{GREEDYDATA:d}",
+        "^(?<a>\\S+) (?<b>[^\\[]*)(?<c>\\[.*?\\])?",
+        // Not `(?<a>x*)*`: there the backtracking engine, as Oniguruma does, lets an empty last
+        // iteration overwrite what the group held; the others do not.
+        "(?:x*)*(?<b>(?:a|b|-)*)",
+        "(?:(?<a>\\w)|(?<b>\\W))*",
+        "(?<a>.)(?<b>.+?)(?<c>.{2,3})$",
+        "(?<a>\\b[a-z]+\\b)(?<b>.*)",
+        "(?<a>(?i)mozilla|GET|ÄB)",
+        "(?<a>\\p{L}+)(?<b>[^\\p{L}]*)",
+        "(?<a>[[:alpha:]&&[^aeiou]]+)(?!\\.[0-9])(?<b>.*?)(?=: |\\z)",
+        "(?<!\\S)(?<a>[\\d.]++)(?!\\S)",
+        "(?<a>\\d{1,3}?)(?<b>\\d{2,})",
+        "(?<a>a|ab|abc|ap)(?<b>\\w*?)\\b",
+        "(?=(?<rest>.*))(?<a>\\w+):",
+        "(?<a>%{IP}|%{HOSTNAME})(?<b>.*)%{NUMBER:n}",
+        "(?<a>[^\"]*)\"(?<b>(?:\\\\.|[^\\\\\"])*)\"",
+        "(?<a>.*)\\Z",
+        "(?<a>-?)(?<b>%{NUMBER})\\.?(?<c>\\d*)",
+        "(?<a>.+?)(?<b>.*)",
+    ];
+    let set = PatternSet::legacy();
+    let mut random = Random(12);
+    for expression in expressions {
+        // A small limit, so that states are dropped in the middle of lines as well.
+        let mut engines = Engines::new(&set, expression, 20_000);
+        for _ in 0..rounds(300) {
+            engines.compare(expression, &mutated(&mut random));
+        }
+    }
+}
