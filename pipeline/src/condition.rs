@@ -21,6 +21,7 @@ use crate::language::{
     OperandKind, Spanned,
 };
 use crate::program::Test;
+use crate::regex_dialect::Regex;
 
 /// A compiled condition.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ enum Node {
     IsText(Path, Box<[u8]>),
     Equal(Operand, Operand),
     Order(Operand, Operand, Orders),
-    Match(Path, regex::bytes::Regex),
+    Match(Path, Regex),
     In(Operand, Operand),
 }
 
@@ -243,14 +244,8 @@ fn compile_element(
     }
 }
 
-fn compile_regex(
-    pattern: &Spanned<String>,
-    diagnostics: &mut Diagnostics,
-) -> Option<regex::bytes::Regex> {
-    match regex::bytes::RegexBuilder::new(&pattern.value)
-        .multi_line(true)
-        .build()
-    {
+fn compile_regex(pattern: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Regex> {
+    match Regex::new(&pattern.value) {
         Ok(regex) => Some(regex),
         Err(error) => {
             diagnostics.push(

@@ -13,3 +13,4 @@ pub mod event;
 pub mod filter;
 pub mod language;
 pub mod program;
+pub mod regex_dialect;
