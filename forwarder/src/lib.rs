@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The forwarder: tails files and ships their lines to an aggregator, losing none.
+//!
+//! Reading order: [`config`] (what was asked for), [`tail`] (files to lines), [`batch`] and
+//! [`event`] (lines to windows), [`link`] (windows to servers), [`registry`] (what is safe),
+//! [`reader`] and [`run`] (all of it put together), [`cli`] (the program).
+//!
+//! Everything runs in one task of one thread: the parts share state through `Rc` and `RefCell`
+//! and are never locked. Only the kernel's hints and standard input have a thread of their own.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod event;
+pub mod link;
+pub mod reader;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod tail;
+
+pub use run::{Outcome, RunError, run};

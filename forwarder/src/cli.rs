@@ -1,0 +1,338 @@
+//! The command line: ours, and logstash-forwarder's for old init scripts.
+//!
+//! Ours has subcommands (`run`, `check`). A command line that begins with a flag of
+//! logstash-forwarder is read as Go reads it: `-flag value`, `-flag=value`, `--flag value`.
+//!
+//! Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong config.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::options::nearest_word;
+use crate::config::{Overrides, StartPosition, units};
+
+/// Wrong usage (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+/// Wrong config (`EX_CONFIG`).
+pub const EXIT_CONFIG: u8 = 78;
+/// Failed while running.
+pub const EXIT_FAILED: u8 = 1;
+
+/// The registry that logstash-forwarder keeps in its working directory.
+pub const OLD_REGISTRY: &str = ".logstash-forwarder";
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Ship.
+    Run(Invocation),
+    /// Check the config.
+    Check(Invocation),
+    /// Print something and exit with a code.
+    Print {
+        /// The text.
+        text: String,
+        /// 0 for standard output, else standard error.
+        code: u8,
+    },
+}
+
+/// The arguments that both need.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// The config: a file or a directory.
+    pub config: PathBuf,
+    /// What stands over it.
+    pub overrides: Overrides,
+    /// Things to say once the log is set up.
+    pub remarks: Vec<String>,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "skidder-forwarder",
+    version,
+    about = "Tails files and ships their lines to an aggregator, losing none",
+    after_help = "The flags of logstash-forwarder (-config, -spool-size, -tail, …) work as well, \
+                  without a subcommand."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Ship until stopped by SIGTERM or SIGINT
+    Run(Shared),
+    /// Check the config and print what would be done
+    Check(Shared),
+}
+
+#[derive(clap::Args)]
+struct Shared {
+    /// Config file, or a directory whose files are merged
+    #[arg(long, short, value_name = "PATH")]
+    config: PathBuf,
+    /// Level of the log: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Directory of the registry
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// File of the registry
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
+}
+
+impl From<Shared> for Invocation {
+    fn from(shared: Shared) -> Self {
+        let overrides = Overrides {
+            data_dir: shared.data_dir,
+            registry: shared.registry,
+            log_level: shared.log_level,
+            ..Overrides::default()
+        };
+        Self {
+            config: shared.config,
+            overrides,
+            remarks: Vec::new(),
+        }
+    }
+}
+
+/// Understands the arguments, the program's name first.
+pub fn parse(arguments: &[String]) -> Command {
+    if let Some(old) = arguments.get(1..).filter(|rest| is_old_style(rest)) {
+        return match parse_old(old) {
+            Ok(command) => command,
+            Err(message) => Command::Print {
+                text: format!("{message}\n"),
+                code: EXIT_USAGE,
+            },
+        };
+    }
+    match Arguments::try_parse_from(arguments) {
+        Ok(Arguments {
+            command: Subcommands::Run(shared),
+        }) => Command::Run(shared.into()),
+        Ok(Arguments {
+            command: Subcommands::Check(shared),
+        }) => Command::Check(shared.into()),
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            Command::Print {
+                text: error.to_string(),
+                code,
+            }
+        }
+    }
+}
+
+fn is_old_style(arguments: &[String]) -> bool {
+    let ours = ["--help", "-h", "--version", "-V"];
+    arguments
+        .first()
+        .is_some_and(|first| first.starts_with('-') && !ours.contains(&first.as_str()))
+}
+
+/// Flags of logstash-forwarder with a value, then those without.
+const WITH_VALUE: &[&str] = &[
+    "config",
+    "spool-size",
+    "sv",
+    "harvest-buffer-size",
+    "hb",
+    "idle-flush-time",
+    "cpuprofile",
+];
+const SWITCHES: &[&str] = &[
+    "tail",
+    "t",
+    "from-beginning",
+    "quiet",
+    "log-to-syslog",
+    "syslog",
+    "version",
+    "help",
+    "h",
+];
+
+fn parse_old(arguments: &[String]) -> Result<Command, String> {
+    let mut invocation = Invocation::default();
+    let mut has_config = false;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let Some(flag) = argument
+            .strip_prefix("--")
+            .or_else(|| argument.strip_prefix('-'))
+        else {
+            return Err(format!("`{argument}` is no flag; see --help"));
+        };
+        let (name, mut value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        if WITH_VALUE.contains(&name) {
+            value = value.or_else(|| rest.next().cloned());
+            let value = value.ok_or_else(|| format!("`-{name}` needs a value"))?;
+            has_config |= name == "config";
+            set_value(&mut invocation, name, &value)?;
+        } else if SWITCHES.contains(&name) {
+            let on = match value.as_deref() {
+                None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
+                Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
+                Some(other) => return Err(format!("`-{name}` is true or false, not `{other}`")),
+            };
+            match (name, on) {
+                ("version", true) => {
+                    let text = format!("skidder-forwarder {}\n", env!("CARGO_PKG_VERSION"));
+                    return Ok(Command::Print { text, code: 0 });
+                }
+                ("help" | "h", true) => {
+                    let text = <Arguments as clap::CommandFactory>::command().render_help();
+                    return Ok(Command::Print {
+                        text: text.to_string(),
+                        code: 0,
+                    });
+                }
+                _ => set_switch(&mut invocation, name, on),
+            }
+        } else {
+            let known: Vec<_> = WITH_VALUE.iter().chain(SWITCHES).copied().collect();
+            let hint = nearest_word(&known, name).map(|near| format!("; did you mean `-{near}`?"));
+            return Err(format!(
+                "unknown flag `{argument}`{}",
+                hint.unwrap_or_default()
+            ));
+        }
+    }
+    if !has_config {
+        return Err("no config; give one with `-config PATH`, or see --help".to_owned());
+    }
+    if Path::new(OLD_REGISTRY).try_exists().unwrap_or(false) {
+        invocation.overrides.import_registry = Some(OLD_REGISTRY.into());
+    }
+    Ok(Command::Run(invocation))
+}
+
+fn set_value(invocation: &mut Invocation, name: &str, value: &str) -> Result<(), String> {
+    let number = || {
+        let number = value.parse::<usize>().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| format!("`-{name}` is a positive number, not `{value}`"))
+    };
+    let overrides = &mut invocation.overrides;
+    match name {
+        "config" => invocation.config = value.into(),
+        "spool-size" | "sv" => overrides.spool_size = Some(number()?.min(1_000_000)),
+        "harvest-buffer-size" | "hb" => overrides.harvest_buffer_size = Some(number()?),
+        "idle-flush-time" => {
+            let time = units::duration(value).map_err(|error| format!("`-{name}`: {error}"))?;
+            overrides.flush_interval = Some(time);
+        }
+        _ => invocation
+            .remarks
+            .push(format!("`-{name}` has no effect here")),
+    }
+    Ok(())
+}
+
+fn set_switch(invocation: &mut Invocation, name: &str, on: bool) {
+    let overrides = &mut invocation.overrides;
+    match (name, on) {
+        ("tail" | "t", true) | ("from-beginning", false) => {
+            overrides.start_position = Some(StartPosition::End);
+        }
+        ("from-beginning", true) => overrides.start_position = Some(StartPosition::Beginning),
+        ("quiet", true) => overrides.log_level = Some("error".to_owned()),
+        ("log-to-syslog" | "syslog", true) => invocation.remarks.push(format!(
+            "`-{name}` has no effect here: the log goes to standard error, which systemd takes to \
+             the journal"
+        )),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn parse_words(line: &str) -> Command {
+        let words = ["skidder-forwarder"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        parse(&words.map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn run(line: &str) -> Invocation {
+        match parse_words(line) {
+            Command::Run(invocation) => invocation,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        match parse_words(line) {
+            Command::Print {
+                text,
+                code: EXIT_USAGE,
+            } => text,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn our_own_command_line() {
+        let invocation = run("run --config /etc/f.yml --log-level debug --data-dir /d");
+        assert_eq!(invocation.config, Path::new("/etc/f.yml"));
+        assert_eq!(invocation.overrides.log_level.as_deref(), Some("debug"));
+        assert!(matches!(parse_words("check -c f.yml"), Command::Check(_)));
+        assert!(matches!(
+            parse_words("--version"),
+            Command::Print { code: 0, .. }
+        ));
+        assert!(matches!(
+            parse_words("--help"),
+            Command::Print { code: 0, .. }
+        ));
+        assert!(refused("run").contains("--config"));
+        assert!(refused("ruin --config x").contains("run"));
+        assert!(refused("").contains("Usage"));
+    }
+
+    #[test]
+    fn the_command_lines_of_old_init_scripts() {
+        let line = "-config /etc/logstash-forwarder.conf -spool-size=100 --idle-flush-time 5s \
+                    -from-beginning=true -hb 1000 -quiet -log-to-syslog";
+        let invocation = run(line);
+        assert_eq!(invocation.config, Path::new("/etc/logstash-forwarder.conf"));
+        let overrides = invocation.overrides;
+        assert_eq!(overrides.spool_size, Some(100));
+        assert_eq!(overrides.harvest_buffer_size, Some(1000));
+        assert_eq!(overrides.flush_interval, Some(Duration::from_secs(5)));
+        assert_eq!(overrides.start_position, Some(StartPosition::Beginning));
+        assert_eq!(overrides.log_level.as_deref(), Some("error"));
+        assert_eq!(invocation.remarks.len(), 1);
+        assert_eq!(
+            run("-t -config=x").overrides.start_position,
+            Some(StartPosition::End)
+        );
+        assert!(matches!(
+            parse_words("-version"),
+            Command::Print { code: 0, .. }
+        ));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_old_command_line_is_said() {
+        assert!(refused("-confg x").contains("did you mean `-config`"));
+        assert!(refused("-quiet").contains("-config PATH"));
+        assert!(refused("-config").contains("needs a value"));
+        assert!(refused("-config x -spool-size many").contains("positive number"));
+        assert!(refused("-config x -tail=maybe").contains("true or false"));
+        assert!(refused("-config x extra").contains("no flag"));
+    }
+}

@@ -1,0 +1,618 @@
+//! What the daemon runs on: every value checked, every pattern compiled, every key read.
+//!
+//! Building opens the TLS files (so that `check` finds what is wrong with them) but no log file
+//! and no socket. Defaults are written once, in the functions below, and the manual's table is
+//! compared with them by a test.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::options::nearest_word;
+use super::raw::{RawConfig, RawSection};
+use super::yaml::{Node, Place, Value};
+use super::{Problems, units};
+use crate::link::tls::{self, TlsSettings};
+use crate::tail::pattern::{Excludes, Pattern};
+
+/// A path in `paths` that stands for standard input.
+pub const STDIN: &str = "-";
+/// Fields allowed in one element of `files`.
+pub const MAX_FIELDS: usize = 256;
+
+/// The whole plan.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to ship to, and how.
+    pub network: Network,
+    /// What to read.
+    pub groups: Vec<FileGroup>,
+    /// The registry's file.
+    pub registry: PathBuf,
+    /// A logstash-forwarder registry to take over when there is no registry of ours.
+    pub import_registry: Option<PathBuf>,
+    /// The `host` of each event.
+    pub hostname: String,
+    /// The level of the log: `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// Sizes and times.
+    pub limits: Limits,
+}
+
+/// Sizes and times of reading and of the daemon as a whole.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Events in a window at most.
+    pub spool_size: usize,
+    /// Bytes of lines in a window at most (a single longer line still travels).
+    pub spool_bytes: usize,
+    /// A window that is not full is sent after this time.
+    pub flush_interval: Duration,
+    /// Bytes per read.
+    pub harvest_buffer_size: usize,
+    /// A longer line is split.
+    pub max_line_bytes: usize,
+    /// A last line without newline is shipped after this time without growth.
+    pub partial_line_timeout: Duration,
+    /// How often the globs are evaluated, whatever the kernel reports.
+    pub rescan_interval: Duration,
+    /// How often the registry is written at most.
+    pub registry_interval: Duration,
+    /// How often the summary is logged.
+    pub summary_interval: Duration,
+    /// A renamed or deleted file is closed after this time without growth.
+    pub close_rotated: Duration,
+    /// The registry forgets a file that was not seen for this time.
+    pub forget_after: Duration,
+    /// Files held open at most.
+    pub max_open_files: usize,
+    /// What is in flight at SIGTERM gets this long.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where to ship to, and how.
+#[derive(Debug)]
+pub struct Network {
+    /// The servers, at least one.
+    pub servers: Vec<Server>,
+    /// TLS, unless it is off.
+    pub tls: Option<tls::Tls>,
+    /// For connecting, the handshake, a write, and the wait for an acknowledgement.
+    pub timeout: Duration,
+    /// The idle time after which TCP probes the peer.
+    pub tcp_keepalive: Duration,
+    /// The version of the protocol.
+    pub version: skidder_lumberjack::Version,
+    /// 0 is off, 9 is smallest.
+    pub compression_level: u8,
+    /// Windows on the wire before an acknowledgement is needed.
+    pub pipelining: usize,
+    /// The first upper bound of the wait before connecting again.
+    pub reconnect_delay: Duration,
+    /// The last upper bound of the wait before connecting again.
+    pub max_reconnect_delay: Duration,
+}
+
+/// One server as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// One element of `files`.
+#[derive(Debug)]
+pub struct FileGroup {
+    /// The patterns.
+    pub patterns: Vec<Pattern>,
+    /// Whether `-` is among the paths.
+    pub stdin: bool,
+    /// What to leave out.
+    pub exclude: Excludes,
+    /// Added to each event.
+    pub fields: Vec<(String, String)>,
+    /// A file without growth for this long is closed until it grows.
+    pub dead_time: Duration,
+    /// Where the files that are there at the very first start begin.
+    pub start_position: StartPosition,
+    /// Whether files that begin like gzip, xz, zstd… are shipped all the same.
+    pub ship_compressed: bool,
+}
+
+/// Where reading begins in a file found at start and never seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPosition {
+    /// At its first byte.
+    Beginning,
+    /// At its last line.
+    End,
+}
+
+/// What the command line says over the files.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--registry`.
+    pub registry: Option<PathBuf>,
+    /// Used if the config names none: the registry in the working directory of an old service.
+    pub import_registry: Option<PathBuf>,
+    /// `--log-level`, `-quiet`.
+    pub log_level: Option<String>,
+    /// `-spool-size`.
+    pub spool_size: Option<usize>,
+    /// `-harvest-buffer-size`.
+    pub harvest_buffer_size: Option<usize>,
+    /// `-idle-flush-time`.
+    pub flush_interval: Option<Duration>,
+    /// `-tail`, `-from-beginning`.
+    pub start_position: Option<StartPosition>,
+}
+
+/// Builds the plan. `None` only together with at least one problem.
+pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) -> Option<Config> {
+    let mut top = Reader {
+        section: &raw.top,
+        problems,
+    };
+    let data_dir = overrides.data_dir.clone();
+    let data_dir = data_dir.unwrap_or_else(|| {
+        top.text("data dir")
+            .map_or_else(|| "/var/lib/skidder-forwarder".into(), PathBuf::from)
+    });
+    let registry = overrides
+        .registry
+        .clone()
+        .or_else(|| top.text("registry").map(PathBuf::from));
+    let limits = Limits {
+        spool_size: overrides
+            .spool_size
+            .unwrap_or_else(|| top.number("spool size", 2048, 1, 1_000_000) as usize),
+        spool_bytes: top.size("spool bytes", 1 << 20, 4 << 10, 64 << 20),
+        flush_interval: overrides.flush_interval.unwrap_or_else(|| {
+            top.duration(
+                "flush interval",
+                Duration::from_millis(250),
+                MILLISECOND,
+                HOUR,
+            )
+        }),
+        harvest_buffer_size: overrides
+            .harvest_buffer_size
+            .unwrap_or_else(|| top.size("harvest buffer size", 64 << 10, 4 << 10, 4 << 20))
+            .clamp(4 << 10, 4 << 20),
+        max_line_bytes: top.size("max line bytes", 1 << 20, 16, 64 << 20),
+        partial_line_timeout: top.seconds("partial line timeout", 5),
+        rescan_interval: top.seconds("rescan interval", 10),
+        registry_interval: top.seconds("registry interval", 1),
+        summary_interval: top.seconds("summary interval", 60),
+        close_rotated: top.seconds("close rotated", 5 * 60),
+        forget_after: top.seconds("forget after", 720 * 3600),
+        max_open_files: top.number("max open files", 800, 1, 1_000_000) as usize,
+        shutdown_timeout: top.duration(
+            "shutdown timeout",
+            Duration::from_secs(10),
+            Duration::ZERO,
+            24 * HOUR,
+        ),
+    };
+    let hostname = top.text("hostname").unwrap_or_else(|| {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    });
+    let log_level = overrides
+        .log_level
+        .clone()
+        .or_else(|| top.text("log level"));
+    let log_level = log_level
+        .unwrap_or_else(|| "info".to_owned())
+        .to_lowercase();
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    if !levels.contains(&log_level.as_str()) {
+        let place = raw.top.find("log level").map(|node| node.place.clone());
+        let message = format!(
+            "unknown log level `{log_level}`; use one of {}",
+            levels.join(", ")
+        );
+        problems.add(place.as_ref(), message);
+    }
+    let import_registry = Reader {
+        section: &raw.top,
+        problems,
+    }
+    .text("import registry")
+    .map(PathBuf::from)
+    .or_else(|| overrides.import_registry.clone());
+    let network = build_network(&raw.network, problems);
+    let groups = build_groups(raw, overrides, problems);
+    Some(Config {
+        network: network?,
+        groups,
+        registry: registry.unwrap_or_else(|| data_dir.join("registry")),
+        import_registry,
+        hostname,
+        log_level,
+        limits,
+    })
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Network> {
+    let servers = build_servers(section, problems);
+    let mut reader = Reader { section, problems };
+    let tls_on = reader.switch("tls", true);
+    let settings = TlsSettings {
+        ca: reader.text("ssl ca").map(PathBuf::from),
+        certificate: reader.text("ssl certificate").map(PathBuf::from),
+        key: reader.text("ssl key").map(PathBuf::from),
+        server_name: reader.text("tls server name"),
+    };
+    let version = match reader.choice("protocol", &["v2", "v1"]) {
+        "v1" => skidder_lumberjack::Version::V1,
+        _ => skidder_lumberjack::Version::V2,
+    };
+    let mut network = Network {
+        servers,
+        tls: None,
+        timeout: reader.duration("timeout", Duration::from_secs(15), MILLISECOND, HOUR),
+        tcp_keepalive: reader.seconds("tcp keepalive", 30),
+        version,
+        compression_level: reader.number("compression level", 1, 0, 9) as u8,
+        pipelining: reader.number("pipelining", 2, 1, 64) as usize,
+        reconnect_delay: reader.duration(
+            "reconnect delay",
+            Duration::from_secs(1),
+            MILLISECOND,
+            HOUR,
+        ),
+        max_reconnect_delay: reader.duration(
+            "max reconnect delay",
+            Duration::from_secs(60),
+            MILLISECOND,
+            24 * HOUR,
+        ),
+    };
+    if tls_on {
+        match tls::build(&settings) {
+            Ok(tls) => network.tls = Some(tls),
+            Err(errors) => {
+                for error in errors {
+                    let place = section.find(error.option()).map(|node| &node.place);
+                    problems.add(place, error.to_string());
+                }
+                return None;
+            }
+        }
+    } else if settings.ca.is_some() || settings.certificate.is_some() || settings.key.is_some() {
+        let place = section.find("tls").map(|node| &node.place);
+        problems.add(
+            place,
+            "`tls` is off but `ssl …` options are given; remove one or the other",
+        );
+    }
+    Some(network)
+}
+
+fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {
+    let mut servers = Vec::new();
+    let Some(node) = section.find("servers") else {
+        let message = "no `servers` under `network`; give at least one, like [\"logs:5043\"]";
+        problems.add(section.place.as_ref(), message);
+        return servers;
+    };
+    for node in items(node) {
+        match node.text().map(server) {
+            Some(Ok(server)) => servers.push(server),
+            Some(Err(message)) => problems.add(Some(&node.place), message),
+            None => {
+                let message = format!("a server is `host:port`, not {}", node.kind());
+                problems.add(Some(&node.place), message);
+            }
+        }
+    }
+    if items(node).is_empty() {
+        problems.add(
+            Some(&node.place),
+            "`servers` is empty; give at least one `host:port`",
+        );
+    }
+    servers
+}
+
+fn server(text: &str) -> Result<Server, String> {
+    let wrong = || format!("`{text}` is not `host:port`; write it like `logs.example.com:5043`");
+    let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').ok_or_else(wrong)?,
+        None if host.contains(':') => return Err(wrong()),
+        None => host,
+    };
+    if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
+        return Err(wrong());
+    }
+    Ok(Server {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) -> Vec<FileGroup> {
+    if raw.files.is_empty() {
+        problems.add(
+            None,
+            "no `files` in the config; give at least one element with `paths`",
+        );
+    }
+    let mut groups = Vec::with_capacity(raw.files.len());
+    for section in &raw.files {
+        let (mut patterns, mut stdin) = (Vec::new(), false);
+        match section.find("paths") {
+            None => problems.add(
+                section.place.as_ref(),
+                "this element of `files` has no `paths`",
+            ),
+            Some(node) => {
+                if items(node).is_empty() {
+                    problems.add(Some(&node.place), "`paths` is empty");
+                }
+                for node in items(node) {
+                    match node.text() {
+                        Some(STDIN) => stdin = true,
+                        Some(path) => match Pattern::new(&absolute(path)) {
+                            Ok(pattern) => patterns.push(pattern),
+                            Err(message) => problems.add(Some(&node.place), message),
+                        },
+                        None => {
+                            let message = format!("a path is text, not {}", node.kind());
+                            problems.add(Some(&node.place), message);
+                        }
+                    }
+                }
+            }
+        }
+        let mut exclude = Excludes::default();
+        for node in section.find("exclude").map_or(&[][..], items) {
+            let added = match node.text() {
+                Some(path) => exclude.add(path),
+                None => Err(format!("a path is text, not {}", node.kind())),
+            };
+            if let Err(message) = added {
+                problems.add(Some(&node.place), message);
+            }
+        }
+        let fields = build_fields(section.find("fields"), problems);
+        let mut reader = Reader { section, problems };
+        let default_position = overrides.start_position.unwrap_or(StartPosition::Beginning);
+        let start_position = match section.find("start position") {
+            None => default_position,
+            Some(_) => match reader.choice("start position", &["beginning", "end"]) {
+                "end" => StartPosition::End,
+                _ => StartPosition::Beginning,
+            },
+        };
+        groups.push(FileGroup {
+            patterns,
+            stdin,
+            exclude,
+            fields,
+            dead_time: reader.seconds("dead time", 24 * 3600),
+            start_position,
+            ship_compressed: reader.choice("compressed files", &["skip", "ship"]) == "ship",
+        });
+    }
+    if groups.iter().filter(|group| group.stdin).count() > 1 {
+        problems.add(
+            None,
+            "`-` (standard input) is in two elements of `files`; keep one",
+        );
+    }
+    groups
+}
+
+/// A relative path counts from the working directory; events carry the whole path.
+fn absolute(path: &str) -> String {
+    match std::env::current_dir() {
+        Ok(here) if !path.is_empty() && !path.starts_with('/') => {
+            format!("{}/{path}", globset::escape(&here.to_string_lossy()))
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// Names an event has of its own: a field of that name would destroy it.
+const RESERVED_FIELDS: &[&str] = &["message", "@timestamp", "offset"];
+
+fn build_fields(node: Option<&Node>, problems: &mut Problems) -> Vec<(String, String)> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    let Some(node) = node.filter(|node| !node.is_null()) else {
+        return fields;
+    };
+    let Value::Map(pairs) = &node.value else {
+        problems.add(
+            Some(&node.place),
+            format!("`fields` must be a mapping, not {}", node.kind()),
+        );
+        return fields;
+    };
+    if pairs.len() > MAX_FIELDS {
+        problems.add(Some(&node.place), format!("more than {MAX_FIELDS} fields"));
+    }
+    for (key, value) in pairs {
+        match (key.text(), value.text()) {
+            (Some(name), _) if RESERVED_FIELDS.contains(&name) => {
+                let message = format!("the field `{name}` is the event's own; choose another name");
+                problems.add(Some(&key.place), message);
+            }
+            (Some(name), _) if fields.iter().any(|(known, _)| known == name) => {
+                problems.add(
+                    Some(&key.place),
+                    format!("the field `{name}` is given twice"),
+                );
+            }
+            (Some(name), Some(text)) => fields.push((name.to_owned(), text.to_owned())),
+            _ => problems.add(Some(&value.place), "a field is a name and a text"),
+        }
+    }
+    fields
+}
+
+/// The elements of a list; a single value counts as a list of one.
+fn items(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::List(items) => items,
+        _ if node.is_null() => &[],
+        _ => std::slice::from_ref(node),
+    }
+}
+
+/// Reads typed values of one section; what does not fit becomes a problem and the default.
+struct Reader<'a> {
+    section: &'a RawSection,
+    problems: &'a mut Problems,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, name: &str) -> Option<String> {
+        let node = self.section.find(name).filter(|node| !node.is_null())?;
+        match node.text() {
+            Some("") => self.wrong(node, format!("`{name}` is empty")),
+            Some(text) => Some(text.to_owned()),
+            None => self.wrong(
+                node,
+                format!("`{name}` must be a text, not {}", node.kind()),
+            ),
+        }
+    }
+
+    fn wrong<T>(&mut self, node: &Node, message: String) -> Option<T> {
+        self.problems.add(Some(&node.place), message);
+        None
+    }
+
+    fn place(&self, name: &str) -> Option<Place> {
+        self.section.find(name).map(|node| node.place.clone())
+    }
+
+    fn number(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        match text.trim().parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => number,
+            _ => {
+                let place = self.place(name);
+                let message = format!("`{name}` is a number from {least} to {most}, not `{text}`");
+                self.problems.add(place.as_ref(), message);
+                default
+            }
+        }
+    }
+
+    fn size(&mut self, name: &str, default: usize, least: u64, most: u64) -> usize {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        let message = match units::size(&text) {
+            Ok(bytes) if (least..=most).contains(&bytes) => return bytes as usize,
+            Ok(_) => format!("`{name}` is from {least} to {most} bytes, not `{text}`"),
+            Err(message) => format!("`{name}`: {message}"),
+        };
+        let place = self.place(name);
+        self.problems.add(place.as_ref(), message);
+        default
+    }
+
+    fn seconds(&mut self, name: &str, default: u64) -> Duration {
+        self.duration(
+            name,
+            Duration::from_secs(default),
+            MILLISECOND,
+            24 * 3650 * HOUR,
+        )
+    }
+
+    fn duration(
+        &mut self,
+        name: &str,
+        default: Duration,
+        least: Duration,
+        most: Duration,
+    ) -> Duration {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        let message = match units::duration(&text) {
+            Ok(duration) if (least..=most).contains(&duration) => return duration,
+            Ok(_) => {
+                let (least, most) = (units::show(least), units::show(most));
+                format!("`{name}` is from {least} to {most}, not `{text}`")
+            }
+            Err(message) => format!("`{name}`: {message}"),
+        };
+        let place = self.place(name);
+        self.problems.add(place.as_ref(), message);
+        default
+    }
+
+    fn switch(&mut self, name: &str, default: bool) -> bool {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        match text.to_lowercase().as_str() {
+            "on" | "true" | "yes" => true,
+            "off" | "false" | "no" => false,
+            _ => {
+                let place = self.place(name);
+                self.problems.add(
+                    place.as_ref(),
+                    format!("`{name}` is on or off, not `{text}`"),
+                );
+                default
+            }
+        }
+    }
+
+    /// One of a few words; the first is the default.
+    fn choice(&mut self, name: &str, words: &[&'static str]) -> &'static str {
+        let Some(text) = self.text(name) else {
+            return words[0];
+        };
+        let typed = text.to_lowercase();
+        if let Some(word) = words.iter().find(|word| **word == typed) {
+            return word;
+        }
+        let hint = nearest_word(words, &typed).map(|near| format!("; did you mean `{near}`?"));
+        let message = format!(
+            "`{name}` is one of {}, not `{text}`{}",
+            words.join(", "),
+            hint.unwrap_or_default()
+        );
+        let place = self.place(name);
+        self.problems.add(place.as_ref(), message);
+        words[0]
+    }
+}
+
+/// The directory of a registry file.
+pub fn directory_of(registry: &Path) -> &Path {
+    match registry.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

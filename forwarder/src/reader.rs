@@ -1,0 +1,328 @@
+//! The reading side: files and standard input into batches.
+//!
+//! It owns the files, follows the kernel's hints, and fills one batch at a time. If no empty
+//! batch comes back from the link it does not read, but goes on finding files, so that a file
+//! that is rotated away meanwhile is held open and not missed.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::batch::Batch;
+use crate::config::Config;
+use crate::report::{Counters, Summary, Throttle, add};
+use crate::tail::Tails;
+use crate::tail::file::Budget;
+use crate::tail::stdin::Stdin;
+use crate::tail::watch::Watcher;
+
+/// How often files are looked at for which no hint comes.
+const TICK: Duration = Duration::from_millis(500);
+/// The patterns are not evaluated more often than this, whatever is hinted.
+const LEAST_SCAN_PAUSE: Duration = Duration::from_millis(100);
+/// …nor for more than a tenth of the time.
+const SCAN_SHARE: u32 = 10;
+/// Reads in a row before the link gets its turn.
+const READS_PER_TURN: usize = 8;
+/// If the kernel gives no hints, files are looked at this often.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Reads until it is told to stop, or all input has ended.
+pub struct Reader {
+    config: Rc<Config>,
+    counters: Rc<Counters>,
+    throttle: Rc<Throttle>,
+    /// Told when the registry has changed other than by an acknowledgement.
+    changed: Rc<Notify>,
+    tails: Tails,
+    watcher: Watcher,
+    hints_work: bool,
+    stdin: Option<Input>,
+    budget: Budget,
+    full: mpsc::Sender<Batch>,
+    empty: mpsc::Receiver<Batch>,
+    filling: Option<Batch>,
+    /// When the batch that is being filled got its first line.
+    first_line: Option<Instant>,
+    /// When the last batch was handed over.
+    last_sent: Option<Instant>,
+    batches: usize,
+    next_scan: Instant,
+    scan_wanted: bool,
+    last_scan_end: Instant,
+    last_scan_took: Duration,
+}
+
+struct Input {
+    chunks: Option<mpsc::Receiver<Bytes>>,
+    lines: Stdin,
+    /// All lines of the chunks so far are in batches.
+    empty: bool,
+}
+
+/// The two ends of the round that batches make.
+pub struct Batches {
+    /// To the link.
+    pub full: mpsc::Sender<Batch>,
+    /// From the link.
+    pub empty: mpsc::Receiver<Batch>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Reader {
+    /// A reader that has not looked at anything yet.
+    pub fn new(
+        config: Rc<Config>,
+        counters: Rc<Counters>,
+        throttle: Rc<Throttle>,
+        changed: Rc<Notify>,
+        tails: Tails,
+        stdin: Option<(mpsc::Receiver<Bytes>, Stdin)>,
+        batches: Batches,
+    ) -> Self {
+        let (watcher, error) = Watcher::new();
+        if let Some(error) = &error {
+            warn!(%error, "the kernel gives no hints about changed files, looking at them every second");
+        }
+        let now = Instant::now();
+        Self {
+            budget: Budget::new(&config.limits),
+            config,
+            counters,
+            throttle,
+            changed,
+            tails,
+            watcher,
+            hints_work: error.is_none(),
+            stdin: stdin.map(|(chunks, lines)| Input {
+                chunks: Some(chunks),
+                lines,
+                empty: true,
+            }),
+            full: batches.full,
+            empty: batches.empty,
+            filling: None,
+            first_line: None,
+            last_sent: None,
+            batches: batches.count,
+            next_scan: now,
+            scan_wanted: false,
+            last_scan_end: now,
+            last_scan_took: Duration::ZERO,
+        }
+    }
+
+    /// Runs until `stop` becomes true, or standard input has ended and is all there is.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut summary = Summary::default();
+        let mut next_summary = Instant::now() + self.config.limits.summary_interval;
+        let mut next_tick = Instant::now();
+        while !*stop.borrow() {
+            let now = Instant::now();
+            self.scan_if_due(now);
+            if self.tails.registry_changed() {
+                // A file that was found is known by the next run, even if nothing of it is
+                // acknowledged by then.
+                self.changed.notify_one();
+            }
+            if now >= next_tick {
+                self.tails.tick(now);
+                next_tick = now + TICK;
+            }
+            let next_partial = self.tails.wake_partial(now);
+            if now >= next_summary {
+                summary.log(&self.counters, self.tails.progress());
+                next_summary = now + self.config.limits.summary_interval;
+            }
+            self.read(now);
+            if self.input_has_ended() {
+                break;
+            }
+            if self.tails.has_work() && self.filling.is_some() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let mut wake = self.scan_time().min(next_summary);
+            if self.tails.needs_tick() {
+                wake = wake.min(next_tick);
+            }
+            if let Some(left) = next_partial {
+                wake = wake.min(now + left);
+            }
+            if let Some(flush) = self.flush_time() {
+                wake = wake.min(flush);
+            }
+            self.wait(wake, &mut stop).await;
+        }
+        // What has been read so far is still shipped.
+        self.hand_over();
+        let progress = self.tails.progress();
+        summary.log(&self.counters, progress);
+    }
+
+    /// Waits for whatever comes first.
+    async fn wait(&mut self, wake: Instant, stop: &mut watch::Receiver<bool>) {
+        let wants_input = self.filling.is_some();
+        let input = self
+            .stdin
+            .as_mut()
+            .filter(|input| wants_input && input.empty);
+        let chunks = input.and_then(|input| input.chunks.as_mut());
+        let chunk = async {
+            match chunks {
+                Some(chunks) => chunks.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // An error means that nobody can tell us to stop any more: the caller is gone.
+            changed = stop.changed() => drop(changed),
+            batch = self.empty.recv(), if self.filling.is_none() => match batch {
+                Some(batch) => self.filling = Some(batch),
+                // The link is gone: its caller ends us.
+                None => std::future::pending().await,
+            },
+            hints = self.watcher.hints() => {
+                self.scan_wanted |= self.tails.follow(hints, Instant::now());
+            }
+            chunk = chunk => self.take_input(chunk),
+            () = sleep_until(wake) => {}
+        }
+    }
+
+    fn take_input(&mut self, chunk: Option<Bytes>) {
+        let Some(input) = &mut self.stdin else { return };
+        match chunk {
+            Some(chunk) => input.lines.feed(&chunk),
+            None => input.chunks = None,
+        }
+        input.empty = false;
+    }
+
+    /// Reads a bounded amount, and hands batches over as they fill up.
+    fn read(&mut self, now: Instant) {
+        for _ in 0..READS_PER_TURN {
+            if self.filling.is_none() {
+                self.filling = self.empty.try_recv().ok();
+            }
+            let Some(batch) = &mut self.filling else {
+                return;
+            };
+            let mut room = true;
+            if let Some(input) = self.stdin.as_mut().filter(|input| !input.empty) {
+                let ended = input.chunks.is_none();
+                let before = (batch.len(), batch.bytes());
+                let read_at = jiff::Timestamp::now().as_millisecond();
+                let mut split = 0;
+                input.empty = input
+                    .lines
+                    .fill(batch, self.budget, read_at, ended, &mut split);
+                room = input.empty;
+                add(&self.counters.lines_split, split);
+                add(&self.counters.events_read, (batch.len() - before.0) as u64);
+                add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
+            }
+            if room && self.tails.has_work() {
+                room = self.tails.read_next(batch, self.budget, now);
+            }
+            if !batch.is_empty() {
+                self.first_line.get_or_insert(now);
+            }
+            if !room || batch.len() >= self.budget.events {
+                self.hand_over();
+            } else if !self.tails.has_work() {
+                break;
+            }
+        }
+        if self.flush_time().is_some_and(|time| time <= now) {
+            self.hand_over();
+        }
+    }
+
+    /// When the batch being filled is to be handed over though it is not full. At once, if
+    /// nothing was handed over lately: then nobody waits for more lines to fill a window with.
+    fn flush_time(&self) -> Option<Instant> {
+        let first_line = self.first_line?;
+        let interval = self.config.limits.flush_interval;
+        match self.last_sent {
+            Some(last_sent) => Some((last_sent + interval).min(first_line + interval)),
+            None => Some(first_line),
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.first_line = None;
+        let Some(batch) = self.filling.take_if(|batch| !batch.is_empty()) else {
+            return;
+        };
+        self.last_sent = Some(Instant::now());
+        debug_assert!(
+            self.full.capacity() > 0,
+            "the channel has room for all batches"
+        );
+        // It fails only when the link is gone, and the process is about to end.
+        if let Err(error) = self.full.try_send(batch) {
+            debug!(%error, batches = self.batches, "a batch was not taken by the link");
+        }
+    }
+
+    fn input_has_ended(&self) -> bool {
+        let Some(input) = &self.stdin else {
+            return false;
+        };
+        let files = self
+            .config
+            .groups
+            .iter()
+            .any(|group| !group.patterns.is_empty());
+        let ended = input.chunks.is_none() && input.empty && !files;
+        if ended {
+            info!("standard input has ended");
+        }
+        ended
+    }
+
+    fn scan_time(&self) -> Instant {
+        if !self.scan_wanted {
+            return self.next_scan;
+        }
+        let pause = LEAST_SCAN_PAUSE.max(self.last_scan_took * SCAN_SHARE);
+        self.next_scan.min(self.last_scan_end + pause)
+    }
+
+    fn scan_if_due(&mut self, now: Instant) {
+        if now < self.scan_time() {
+            return;
+        }
+        self.scan_wanted = false;
+        let regular = now >= self.next_scan;
+        let directories = self.tails.scan(now);
+        if let Some((path, error)) = self.watcher.watch(directories) {
+            self.hints_work = false;
+            if let Some(suppressed) = self.throttle.admit("not watched") {
+                let path = path.display();
+                warn!(%path, %error, suppressed, "the kernel gives no hints about this directory (see \
+                    fs.inotify.max_user_watches), looking at all files every second");
+            }
+        }
+        if regular {
+            self.tails.wake_all(now);
+        }
+        self.last_scan_end = Instant::now();
+        self.last_scan_took = self.last_scan_end.saturating_duration_since(now);
+        if regular {
+            let interval = self.config.limits.rescan_interval;
+            let interval = if self.hints_work {
+                interval
+            } else {
+                interval.min(POLL)
+            };
+            self.next_scan = self.last_scan_end + interval.max(self.last_scan_took * SCAN_SHARE);
+        }
+    }
+}

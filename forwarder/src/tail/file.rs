@@ -1,0 +1,680 @@
+//! One file that is being followed.
+//!
+//! A [`Tail`] holds almost nothing while its file is idle: the open file, a position, and the
+//! last few bytes before it. A partial last line is not kept in memory but read again when it has
+//! grown. Before each reading it is checked that the file is still the one that was read before:
+//! not shorter than the position, the same first bytes, the same bytes just before the position.
+//!
+//! What this does not do: decide which files to follow, or when to give one up ([`super`] does).
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
+use super::lines;
+use crate::batch::Batch;
+use crate::config::Limits;
+use crate::event::Source;
+
+/// Bytes before the position that are kept to notice a rewrite.
+const TRAIL_BYTES: usize = 64;
+
+/// A file that is followed.
+#[derive(Debug)]
+pub struct Tail {
+    /// Where its lines say they come from.
+    pub source: Rc<Source>,
+    /// The element of `files` that found it.
+    pub group: usize,
+    /// Where it is now, as far as is known.
+    pub path: PathBuf,
+    /// The path its events carry.
+    pub first_path: PathBuf,
+    /// Device and inode.
+    pub identity: Identity,
+    /// Time of birth, if known.
+    pub born: Option<u64>,
+    /// Hash of its first bytes.
+    pub fingerprint: Fingerprint,
+    /// Where the next line begins.
+    pub offset: u64,
+    /// Where the last line that was handed on ends: when that is acknowledged, all is.
+    pub shipped_to: u64,
+    /// When it was last seen to have grown.
+    pub last_growth: Instant,
+    /// Since when no pattern finds it any more.
+    pub missing_since: Option<Instant>,
+    /// Whether it is in the queue of files to read.
+    pub queued: bool,
+    /// Whether it was found through a symbolic link.
+    pub polled: bool,
+    file: Option<File>,
+    /// The last bytes before `offset`, as they were when they were read.
+    trail: Trail,
+    size: u64,
+    modified: Option<SystemTime>,
+    /// The position is inside a line: what comes next up to its end is not a line of its own.
+    mid_line: bool,
+    /// All that is left is a return, which may be half of a line end.
+    only_return: bool,
+}
+
+/// What a look at the file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing new.
+    Unchanged,
+    /// There is more to read.
+    Grew,
+    /// It is shorter, or its content was replaced.
+    Rewritten,
+}
+
+/// How a reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There may be more.
+    More,
+    /// The batch is full.
+    Full,
+    /// The end of the file.
+    End,
+}
+
+/// How much a reading may put into a batch, and how it treats lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Lines in the batch at most.
+    pub events: usize,
+    /// Bytes in the batch at most (but always one line).
+    pub bytes: usize,
+    /// A longer line is cut.
+    pub max_line_bytes: usize,
+}
+
+impl Budget {
+    /// The budget of the config.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            events: limits.spool_size,
+            bytes: limits.spool_bytes,
+            max_line_bytes: limits.max_line_bytes,
+        }
+    }
+
+    /// Whether a line of this length still goes in.
+    pub fn allows(&self, batch: &Batch, bytes: usize) -> bool {
+        batch.is_empty() || (batch.len() < self.events && batch.bytes() + bytes <= self.bytes)
+    }
+}
+
+/// The buffer that all files are read through: one for the process.
+#[derive(Debug)]
+pub struct ReadBuffer {
+    bytes: Vec<u8>,
+    normal: usize,
+}
+
+impl ReadBuffer {
+    /// A buffer of the normal size; it grows only for long lines, and shrinks again.
+    pub fn new(normal: usize) -> Self {
+        Self {
+            bytes: vec![0; normal],
+            normal,
+        }
+    }
+
+    /// Doubles, up to `most`. False if it is that large already.
+    fn grow(&mut self, most: usize) -> bool {
+        if self.bytes.len() >= most {
+            return false;
+        }
+        let length = (self.bytes.len() * 2).min(most);
+        self.bytes.resize(length, 0);
+        true
+    }
+
+    fn shrink(&mut self) {
+        if self.bytes.len() > self.normal {
+            self.bytes.truncate(self.normal);
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
+
+/// Where a new tail begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The position.
+    pub offset: u64,
+    /// The fingerprint it was recognised by, or that of the new file.
+    pub fingerprint: Fingerprint,
+}
+
+impl Tail {
+    /// Begins to follow an open file.
+    pub fn new(
+        source: Rc<Source>,
+        group: usize,
+        path: &Path,
+        first_path: &Path,
+        file: File,
+        metadata: &Metadata,
+        beginning: Beginning,
+    ) -> io::Result<Self> {
+        let mut tail = Self {
+            source,
+            group,
+            path: path.to_owned(),
+            first_path: first_path.to_owned(),
+            identity: Identity::of(metadata),
+            born: birth_of(metadata),
+            fingerprint: beginning.fingerprint,
+            offset: 0,
+            shipped_to: 0,
+            last_growth: Instant::now(),
+            missing_since: None,
+            queued: false,
+            polled: false,
+            file: Some(file),
+            trail: Trail::default(),
+            size: 0,
+            modified: None,
+            mid_line: false,
+            only_return: false,
+        };
+        tail.move_to(beginning.offset)?;
+        Ok(tail)
+    }
+
+    /// Sets the position, and reads what stands before it.
+    fn move_to(&mut self, offset: u64) -> io::Result<()> {
+        self.offset = offset;
+        self.shipped_to = offset;
+        self.size = offset;
+        self.trail = Trail::default();
+        self.mid_line = false;
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let mut before = [0; TRAIL_BYTES];
+        let length = offset.min(TRAIL_BYTES as u64) as usize;
+        let read = read_fully_at(file, &mut before[..length], offset - length as u64)?;
+        self.trail.append(&before[..read]);
+        self.mid_line = before[..read].last().is_some_and(|byte| *byte != b'\n');
+        Ok(())
+    }
+
+    /// Whether the file is open.
+    pub fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Lets the file go; everything that is known of it stays.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Takes an open file back, which must be this one.
+    pub fn reopen(&mut self, file: File) {
+        self.file = Some(file);
+        self.modified = None;
+    }
+
+    /// Whether everything that is known to be there has been read, a partial line included.
+    pub fn is_drained(&self) -> bool {
+        self.offset >= self.size
+    }
+
+    /// Whether nothing is left that would ever be shipped as it is.
+    pub fn is_settled(&self) -> bool {
+        self.is_drained() || (self.only_return && self.behind() == 1)
+    }
+
+    /// The name of the compression its first bytes show, if they do.
+    pub fn compression(&self) -> io::Result<Option<&'static str>> {
+        self.file
+            .as_ref()
+            .map_or(Ok(None), super::open::compression_of)
+    }
+
+    /// Takes everything that is there for read.
+    pub fn skip_all(&mut self) {
+        self.offset = self.size;
+        self.shipped_to = 0;
+        self.trail = Trail::default();
+    }
+
+    /// Bytes known to be there and not read.
+    pub fn behind(&self) -> u64 {
+        self.size.saturating_sub(self.offset)
+    }
+
+    /// Whether nothing links to the file any more.
+    pub fn is_deleted(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
+        metadata.is_some_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// Whether these are the metadata of the last look.
+    pub fn is_as_known(&self, metadata: &Metadata) -> bool {
+        self.modified.is_some()
+            && metadata.modified().ok() == self.modified
+            && metadata.len() == self.size
+    }
+
+    /// Looks whether the file has grown, shrunk or been rewritten.
+    pub fn look(&mut self, now: Instant) -> io::Result<Look> {
+        let Some(file) = &self.file else {
+            return Ok(Look::Unchanged);
+        };
+        let metadata = file.metadata()?;
+        if self.is_as_known(&metadata) {
+            return Ok(Look::Unchanged);
+        }
+        if metadata.len() < self.offset || !self.trail.matches(file, self.offset)? {
+            return Ok(Look::Rewritten);
+        }
+        if !self.fingerprint.is_full() {
+            match self.fingerprint.grown(file)? {
+                Some(fingerprint) => self.fingerprint = fingerprint,
+                None => return Ok(Look::Rewritten),
+            }
+        }
+        let grew = metadata.len() != self.size;
+        self.modified = metadata.modified().ok();
+        self.size = metadata.len();
+        if grew {
+            self.last_growth = now;
+        }
+        Ok(if self.size > self.offset && grew {
+            Look::Grew
+        } else {
+            Look::Unchanged
+        })
+    }
+
+    /// Starts over with a file whose content was replaced; its lines get a new source.
+    pub fn restart(&mut self, source: Rc<Source>, now: Instant) -> io::Result<()> {
+        self.source = source;
+        self.offset = 0;
+        self.shipped_to = 0;
+        self.size = 0;
+        self.modified = None;
+        self.trail = Trail::default();
+        self.mid_line = false;
+        self.last_growth = now;
+        self.fingerprint = match &self.file {
+            Some(file) => Fingerprint::take(file)?,
+            None => Fingerprint::default(),
+        };
+        Ok(())
+    }
+
+    /// Reads once and puts the whole lines into the batch.
+    pub fn read(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        batch: &mut Batch,
+        budget: Budget,
+        read_at: i64,
+        split: &mut u64,
+    ) -> io::Result<Reading> {
+        let Some(file) = &self.file else {
+            return Ok(Reading::End);
+        };
+        let most = lines::lookahead(budget.max_line_bytes);
+        loop {
+            let filled = read_fully_at(file, &mut buffer.bytes, self.offset)?;
+            let ended = filled < buffer.bytes.len();
+            let bytes = &buffer.bytes[..filled];
+            let (mut at, mut full) = (0, false);
+            while let Some(line) = lines::next_line(bytes, at, budget.max_line_bytes) {
+                if !budget.allows(batch, line.end - line.start) {
+                    full = true;
+                    break;
+                }
+                let text = &bytes[line.start..line.end];
+                // Of a line whose first part was shipped already, a mere line end is swallowed.
+                if !(self.mid_line && text.is_empty()) {
+                    let start = self.offset + line.start as u64;
+                    self.shipped_to = self.offset + line.next as u64;
+                    batch.push(&self.source, read_at, text, start, self.shipped_to);
+                }
+                self.mid_line = line.split;
+                *split += u64::from(line.split);
+                at = line.next;
+            }
+            self.trail.append(&bytes[..at]);
+            self.offset += at as u64;
+            self.size = self.size.max(self.offset);
+            if full {
+                return Ok(Reading::Full);
+            }
+            if at == 0 && !ended && buffer.grow(most) {
+                continue;
+            }
+            buffer.shrink();
+            return Ok(if ended { Reading::End } else { Reading::More });
+        }
+    }
+
+    /// Puts the partial last line into the batch; false if there was no room for it.
+    pub fn flush_partial(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        batch: &mut Batch,
+        budget: Budget,
+        read_at: i64,
+    ) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        let most = lines::lookahead(budget.max_line_bytes);
+        let filled = loop {
+            let filled = read_fully_at(file, &mut buffer.bytes, self.offset)?;
+            if filled < buffer.bytes.len() || !buffer.grow(most) {
+                break filled;
+            }
+        };
+        let bytes = &buffer.bytes[..filled];
+        if lines::next_line(bytes, 0, budget.max_line_bytes).is_some() {
+            // It has grown to a line meanwhile: that is for an ordinary reading.
+            return Ok(true);
+        }
+        // A return may be half of a line end: it stays for what comes.
+        let text = lines::strip_return(bytes);
+        self.only_return = text.is_empty() && !bytes.is_empty();
+        if text.is_empty() {
+            return Ok(true);
+        }
+        if !budget.allows(batch, text.len()) {
+            return Ok(false);
+        }
+        let next = self.offset + text.len() as u64;
+        batch.push(&self.source, read_at, text, self.offset, next);
+        self.trail.append(text);
+        self.offset = next;
+        self.shipped_to = next;
+        self.mid_line = true;
+        buffer.shrink();
+        Ok(true)
+    }
+}
+
+/// Where to begin in a file whose old lines are not wanted: at its last line, if that is not
+/// finished, else at its end.
+pub fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> io::Result<u64> {
+    let mut block = [0; 4096];
+    let mut end = size;
+    while end > 0 && size - end <= max_line_bytes as u64 {
+        let length = end.min(block.len() as u64) as usize;
+        let start = end - length as u64;
+        let read = read_fully_at(file, &mut block[..length], start)?;
+        if let Some(newline) = memchr::memrchr(b'\n', &block[..read]) {
+            return Ok(start + newline as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(if end == 0 { 0 } else { size })
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trail {
+    bytes: [u8; TRAIL_BYTES],
+    length: u8,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self {
+            bytes: [0; TRAIL_BYTES],
+            length: 0,
+        }
+    }
+}
+
+impl Trail {
+    fn append(&mut self, more: &[u8]) {
+        let more = &more[more.len().saturating_sub(TRAIL_BYTES)..];
+        let kept = usize::from(self.length).min(TRAIL_BYTES - more.len());
+        let from = usize::from(self.length) - kept;
+        self.bytes.copy_within(from..from + kept, 0);
+        self.bytes[kept..kept + more.len()].copy_from_slice(more);
+        self.length = (kept + more.len()) as u8;
+    }
+
+    fn matches(&self, file: &File, end: u64) -> io::Result<bool> {
+        let expected = &self.bytes[..usize::from(self.length)];
+        let mut found = [0; TRAIL_BYTES];
+        let found = &mut found[..expected.len()];
+        let start = end - expected.len() as u64;
+        Ok(read_fully_at(file, found, start)? == expected.len() && found == expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use super::*;
+
+    struct Fixture {
+        _directory: tempfile::TempDir,
+        writer: File,
+        tail: Tail,
+        buffer: ReadBuffer,
+        split: u64,
+    }
+
+    const BUDGET: Budget = Budget {
+        events: 100,
+        bytes: 1000,
+        max_line_bytes: 50,
+    };
+
+    impl Fixture {
+        fn new(content: &[u8], offset: u64) -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("a.log");
+            let mut writer = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .expect("a file");
+            writer.write_all(content).expect("writes");
+            let file = File::open(&path).expect("opens");
+            let metadata = file.metadata().expect("metadata");
+            let fingerprint = Fingerprint::take(&file).expect("reads");
+            let source = Rc::new(Source::new(1, true, &path, "h", &[]));
+            let beginning = Beginning {
+                offset,
+                fingerprint,
+            };
+            let tail =
+                Tail::new(source, 0, &path, &path, file, &metadata, beginning).expect("tail");
+            Self {
+                _directory: directory,
+                writer,
+                tail,
+                buffer: ReadBuffer::new(16),
+                split: 0,
+            }
+        }
+
+        fn write(&mut self, text: &[u8]) {
+            self.writer.write_all(text).expect("writes");
+        }
+
+        fn look(&mut self) -> Look {
+            self.tail.look(Instant::now()).expect("looks")
+        }
+
+        fn read(&mut self) -> Vec<(String, u64, u64)> {
+            let mut batch = Batch::default();
+            while self
+                .tail
+                .read(&mut self.buffer, &mut batch, BUDGET, 0, &mut self.split)
+                .expect("reads")
+                == Reading::More
+            {}
+            lines_of(&batch)
+        }
+
+        fn flush(&mut self) -> Vec<(String, u64, u64)> {
+            let mut batch = Batch::default();
+            assert!(
+                self.tail
+                    .flush_partial(&mut self.buffer, &mut batch, BUDGET, 0)
+                    .expect("reads")
+            );
+            lines_of(&batch)
+        }
+    }
+
+    fn lines_of(batch: &Batch) -> Vec<(String, u64, u64)> {
+        batch
+            .lines(0..batch.len())
+            .map(|line| {
+                (
+                    String::from_utf8_lossy(line.text).into_owned(),
+                    line.start,
+                    line.next,
+                )
+            })
+            .collect()
+    }
+
+    fn line(text: &str, start: u64, next: u64) -> (String, u64, u64) {
+        (text.to_owned(), start, next)
+    }
+
+    #[test]
+    fn whole_lines_with_their_offsets_and_the_rest_later() {
+        let mut fixture = Fixture::new(b"one\r\ntwo\nthr", 0);
+        assert_eq!(fixture.look(), Look::Grew);
+        assert_eq!(fixture.read(), [line("one", 0, 5), line("two", 5, 9)]);
+        assert_eq!(fixture.look(), Look::Unchanged);
+        fixture.write(b"ee\n");
+        assert_eq!(fixture.look(), Look::Grew);
+        assert_eq!(fixture.read(), [line("three", 9, 15)]);
+        assert!(fixture.tail.is_drained());
+    }
+
+    #[test]
+    fn long_lines_are_split_and_counted() {
+        let mut fixture = Fixture::new(&[b"x".repeat(120), b"\nnext\n".to_vec()].concat(), 0);
+        fixture.look();
+        let lines = fixture.read();
+        let lengths: Vec<_> = lines.iter().map(|(text, ..)| text.len()).collect();
+        assert_eq!(
+            (lengths.as_slice(), fixture.split),
+            (&[50, 50, 20, 4][..], 2)
+        );
+        assert_eq!(lines[3], line("next", 121, 126));
+        assert_eq!(fixture.buffer.bytes.len(), 16);
+    }
+
+    #[test]
+    fn a_partial_line_that_is_flushed_and_then_grows() {
+        let mut fixture = Fixture::new(b"part\r", 0);
+        fixture.look();
+        assert_eq!(fixture.read(), []);
+        assert_eq!(fixture.flush(), [line("part", 0, 4)]);
+        assert_eq!(fixture.flush(), []);
+        fixture.write(b"\nnext\nlast");
+        assert_eq!(fixture.look(), Look::Grew);
+        assert_eq!(fixture.read(), [line("next", 6, 11)]);
+        assert_eq!(fixture.flush(), [line("last", 11, 15)]);
+        fixture.write(b" words\n\n");
+        fixture.look();
+        assert_eq!(fixture.read(), [line(" words", 15, 22), line("", 22, 23)]);
+    }
+
+    #[test]
+    fn resuming_on_the_line_end_left_by_logstash_forwarder_makes_no_event() {
+        let mut fixture = Fixture::new(b"one\r\ntwo\r\n", 4);
+        fixture.look();
+        assert_eq!(fixture.read(), [line("two", 5, 10)]);
+    }
+
+    #[test]
+    fn truncation_to_smaller_and_to_larger_is_noticed() {
+        let mut fixture = Fixture::new(b"one\ntwo\n", 0);
+        fixture.look();
+        assert_eq!(fixture.read().len(), 2);
+        fixture.writer.set_len(0).expect("truncates");
+        fixture.write(b"new\n");
+        assert_eq!(fixture.look(), Look::Rewritten);
+        let source = Rc::new(Source::new(2, true, Path::new("/a"), "h", &[]));
+        fixture
+            .tail
+            .restart(source, Instant::now())
+            .expect("restarts");
+        assert_eq!(fixture.look(), Look::Grew);
+        assert_eq!(fixture.read(), [line("new", 0, 4)]);
+        fixture.writer.set_len(0).expect("truncates");
+        fixture.write(b"something much longer than before\n");
+        assert_eq!(fixture.look(), Look::Rewritten);
+    }
+
+    #[test]
+    fn a_rewrite_with_the_same_first_bytes_is_noticed_by_the_bytes_before_the_position() {
+        let head = b"header ".repeat(200);
+        let mut fixture = Fixture::new(&[&head[..], b"\nold old old\n"].concat(), 1400);
+        assert_eq!(fixture.look(), Look::Grew);
+        assert_eq!(fixture.read(), [line("old old old", 1401, 1413)]);
+        fixture.writer.set_len(1401).expect("truncates");
+        fixture.write(b"new new new new\n");
+        assert_eq!(fixture.look(), Look::Rewritten);
+    }
+
+    #[test]
+    fn a_full_batch_stops_the_reading_before_the_line_that_does_not_fit() {
+        let mut fixture = Fixture::new(&b"0123456789\n".repeat(150), 0);
+        fixture.look();
+        let mut batch = Batch::default();
+        let mut buffer = ReadBuffer::new(4096);
+        let reading = fixture
+            .tail
+            .read(&mut buffer, &mut batch, BUDGET, 0, &mut 0)
+            .expect("reads");
+        assert_eq!(
+            (reading, batch.len(), fixture.tail.offset),
+            (Reading::Full, 100, 1100)
+        );
+    }
+
+    #[test]
+    fn the_start_of_the_last_line() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"one\ntwo\n").expect("writes");
+        assert_eq!(last_line_start(&file, 8, 100).expect("reads"), 8);
+        file.write_all(b"part").expect("writes");
+        assert_eq!(last_line_start(&file, 12, 100).expect("reads"), 8);
+        file.write_all(&vec![b'x'; 10_000]).expect("writes");
+        assert_eq!(last_line_start(&file, 10_012, 100).expect("reads"), 10_012);
+        assert_eq!(last_line_start(&file, 10_012, 1 << 20).expect("reads"), 8);
+        assert_eq!(last_line_start(&file, 0, 100).expect("reads"), 0);
+    }
+
+    #[test]
+    fn the_trail_is_the_last_bytes() {
+        let mut trail = Trail::default();
+        let mut all = Vec::new();
+        for length in [0, 1, 10, 63, 64, 65, 200, 3] {
+            let more: Vec<u8> = (0..length).map(|byte| byte as u8 ^ 0x55).collect();
+            all.extend_from_slice(&more);
+            trail.append(&more);
+            let expected = &all[all.len().saturating_sub(TRAIL_BYTES)..];
+            assert_eq!(&trail.bytes[..usize::from(trail.length)], expected);
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! Which files are followed, from when, and until when.
+//!
+//! [`Tails`] evaluates the patterns, recognises files it knows (however they are called now),
+//! reads those that have grown, round robin, and lets files go that are done with. It never waits:
+//! every call does a bounded amount of work. What it reads goes into the batch it is handed;
+//! where reading begins is what the [`Ledger`] says.
+//!
+//! The life of a file: found by a pattern, read as it grows; closed after its dead time and opened
+//! again when it grows; once no pattern finds it (renamed, deleted), read to its end and closed
+//! when it has been quiet for a while.
+
+pub mod file;
+pub mod identity;
+pub mod lines;
+mod open;
+pub mod pattern;
+pub mod stdin;
+pub mod watch;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use self::file::{Budget, Look, ReadBuffer, Reading, Tail};
+use self::identity::Identity;
+use self::pattern::Visitor;
+use self::watch::Hints;
+use crate::batch::Batch;
+use crate::config::Config;
+use crate::event::Source;
+use crate::registry::Ledger;
+use crate::registry::store::now as unix_now;
+use crate::report::{Counters, Progress, Throttle, add};
+
+/// Files that the patterns may find at most.
+pub const MAX_FILES: usize = 100_000;
+
+/// All files that are followed.
+#[derive(Debug)]
+pub struct Tails {
+    config: Rc<Config>,
+    ledger: Rc<RefCell<Ledger>>,
+    counters: Rc<Counters>,
+    throttle: Rc<Throttle>,
+    tails: HashMap<u64, Tail>,
+    by_identity: HashMap<Identity, u64>,
+    by_path: HashMap<PathBuf, u64>,
+    queue: VecDeque<u64>,
+    /// Files whose last line has no end yet.
+    partial: HashSet<u64>,
+    missing: HashSet<u64>,
+    /// Files found through a symbolic link.
+    polled: HashSet<u64>,
+    /// Files left out for what they are, so that it is said once.
+    left_out: HashMap<Identity, (Option<u64>, Option<SystemTime>)>,
+    buffer: ReadBuffer,
+    open_files: usize,
+    next_id: u64,
+    scanned: bool,
+    trust: Trust,
+}
+
+/// What the registry says about files that are not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// There was no registry: this is the first run.
+    FirstRun,
+    /// The registry is whole: what is not in it is new.
+    Whole,
+    /// Entries may be lost: everything not in it is read from its beginning.
+    Damaged,
+}
+
+/// What a walk over the patterns found.
+#[derive(Debug, Default)]
+struct Found {
+    paths: Vec<PathBuf>,
+    directories: HashSet<PathBuf>,
+    failures: Vec<(PathBuf, io::Error)>,
+}
+
+impl Visitor for Found {
+    fn found(&mut self, path: PathBuf) {
+        self.paths.push(path);
+    }
+    fn directory(&mut self, path: &Path) {
+        if !self.directories.contains(path) {
+            self.directories.insert(path.to_owned());
+        }
+    }
+    fn failed(&mut self, path: &Path, error: io::Error) {
+        self.failures.push((path.to_owned(), error));
+    }
+}
+
+impl Tails {
+    /// Follows nothing yet.
+    pub fn new(
+        config: Rc<Config>,
+        ledger: Rc<RefCell<Ledger>>,
+        counters: Rc<Counters>,
+        throttle: Rc<Throttle>,
+        trust: Trust,
+    ) -> Self {
+        let buffer = ReadBuffer::new(config.limits.harvest_buffer_size);
+        Self {
+            config,
+            ledger,
+            counters,
+            throttle,
+            tails: HashMap::new(),
+            by_identity: HashMap::new(),
+            by_path: HashMap::new(),
+            queue: VecDeque::new(),
+            partial: HashSet::new(),
+            missing: HashSet::new(),
+            polled: HashSet::new(),
+            left_out: HashMap::new(),
+            buffer,
+            open_files: 0,
+            next_id: 1,
+            scanned: false,
+            trust,
+        }
+    }
+
+    /// Evaluates all patterns. Returns the directories to watch.
+    pub fn scan(&mut self, now: Instant) -> HashSet<PathBuf> {
+        let config = Rc::clone(&self.config);
+        let mut seen = HashSet::with_capacity(self.tails.len());
+        let mut directories = HashSet::new();
+        for (group, settings) in config.groups.iter().enumerate() {
+            for pattern in &settings.patterns {
+                let mut found = Found::default();
+                pattern.walk(&mut found);
+                directories.extend(found.directories);
+                for (path, error) in found.failures {
+                    if let Some(suppressed) = self.throttle.admit("directory not readable") {
+                        let path = path.display();
+                        warn!(%path, %error, suppressed, "cannot read a directory, files in it are not shipped");
+                    }
+                }
+                for path in found.paths {
+                    if !settings.exclude.covers(&path)
+                        && let Some(key) = self.consider(&path, group, now)
+                    {
+                        seen.insert(key);
+                    }
+                }
+            }
+        }
+        if !self.scanned {
+            self.scanned = true;
+            self.find_renamed(now, &mut seen);
+        }
+        self.mark_missing(&seen, now);
+        let unix = unix_now();
+        let mut ledger = self.ledger.borrow_mut();
+        for key in &seen {
+            if let Some(tail) = self.tails.get(key) {
+                ledger.touch(tail.source.id, unix);
+            }
+        }
+        let forgotten = ledger.forget(unix.saturating_sub(config.limits.forget_after.as_secs()));
+        if forgotten > 0 {
+            info!(forgotten, "files not seen for a long time are forgotten");
+        }
+        directories
+    }
+
+    /// Follows the hints. True if the patterns have to be evaluated.
+    pub fn follow(&mut self, hints: Hints, now: Instant) -> bool {
+        let mut rescan = hints.rescan;
+        for path in hints.modified {
+            if let Some(key) = self.by_path.get(&path).copied() {
+                self.wake(key);
+            }
+        }
+        for path in hints.created {
+            match self.group_of(&path) {
+                Some(group) => {
+                    // At once, not with the next scan: it may be renamed again by then.
+                    if let Some(key) = self.consider(&path, group, now) {
+                        self.found_again(key);
+                    }
+                    rescan = true;
+                }
+                None => rescan |= path.is_dir(),
+            }
+        }
+        for (from, to) in hints.renamed {
+            let Some(group) = self.group_of(&from) else {
+                continue;
+            };
+            rescan = true;
+            // A rotation: the file is followed where it went, even if no pattern finds it there,
+            // and even if it was too quick to have been seen under its old name.
+            if !self.config.groups[group].exclude.covers(&to)
+                && let Some(key) = self.consider_as(&to, &from, group, now)
+            {
+                self.missing.insert(key);
+                if let Some(tail) = self.tails.get_mut(&key) {
+                    tail.missing_since.get_or_insert(now);
+                }
+            }
+        }
+        rescan
+    }
+
+    /// Looks at the files that no hint will come for: those that have gone, partial last lines,
+    /// and those that have been idle for their dead time.
+    pub fn tick(&mut self, now: Instant) {
+        for key in self.polled.clone() {
+            self.wake(key);
+        }
+        for key in self.missing.clone() {
+            self.wake(key);
+            self.let_go_if_done(key, now);
+        }
+    }
+
+    /// Queues every file, for when hints cannot be trusted; closes those that are dead.
+    pub fn wake_all(&mut self, now: Instant) {
+        let keys: Vec<u64> = self.tails.keys().copied().collect();
+        for key in keys {
+            self.close_if_dead(key, now);
+            self.wake(key);
+        }
+    }
+
+    /// Whether files need a [`Tails::tick`] from time to time.
+    pub fn needs_tick(&self) -> bool {
+        !self.missing.is_empty() || !self.polled.is_empty()
+    }
+
+    /// Whether there are files to look at or to read.
+    pub fn has_work(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Takes the next file that may have grown, and reads from it once. False if the batch is full.
+    pub fn read_next(&mut self, batch: &mut Batch, budget: Budget, now: Instant) -> bool {
+        let Some(key) = self.queue.pop_front() else {
+            return true;
+        };
+        let Some(tail) = self.tails.get_mut(&key) else {
+            return true;
+        };
+        tail.queued = false;
+        let before = (batch.len(), batch.bytes());
+        let result = self.read(key, batch, budget, now);
+        add(&self.counters.events_read, (batch.len() - before.0) as u64);
+        add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
+        match result {
+            Ok(Reading::More) => self.wake(key),
+            Ok(Reading::Full) => {
+                if let Some(tail) = self.tails.get_mut(&key) {
+                    tail.queued = true;
+                    self.queue.push_front(key);
+                }
+                return false;
+            }
+            Ok(Reading::End) => {}
+            Err(error) => {
+                if let Some(suppressed) = self.throttle.admit("file not readable")
+                    && let Some(tail) = self.tails.get(&key)
+                {
+                    let path = tail.path.display();
+                    warn!(%path, %error, suppressed, "cannot read the file, trying again with the next scan");
+                }
+            }
+        }
+        true
+    }
+
+    fn read(
+        &mut self,
+        key: u64,
+        batch: &mut Batch,
+        budget: Budget,
+        now: Instant,
+    ) -> io::Result<Reading> {
+        let Some(tail) = self.tails.get_mut(&key) else {
+            return Ok(Reading::End);
+        };
+        if tail.look(now)? == Look::Rewritten {
+            self.start_over(key, now)?;
+        }
+        let Some(tail) = self.tails.get_mut(&key) else {
+            return Ok(Reading::End);
+        };
+        if tail.is_drained() {
+            self.partial.remove(&key);
+            return Ok(Reading::End);
+        }
+        if tail.offset == 0
+            && !self.config.groups[tail.group].ship_compressed
+            && let Some(format) = tail.compression()?
+        {
+            // It was empty when it was found. Nothing of it is shipped: it counts as read.
+            let path = tail.path.display();
+            warn!(%path, format, "{}", open::NOT_COMPRESSED);
+            tail.skip_all();
+            return Ok(Reading::End);
+        }
+        let read_at = jiff::Timestamp::now().as_millisecond();
+        let mut split = 0;
+        let reading = tail.read(&mut self.buffer, batch, budget, read_at, &mut split)?;
+        self.ledger
+            .borrow_mut()
+            .update_fingerprint(tail.source.id, tail.fingerprint);
+        if split > 0 {
+            add(&self.counters.lines_split, split);
+            if let Some(suppressed) = self.throttle.admit("line split") {
+                let (path, limit) = (tail.path.display(), budget.max_line_bytes);
+                warn!(%path, limit, split, suppressed, "a line is longer than `max line bytes`, shipped in pieces");
+            }
+        }
+        if reading != Reading::End {
+            return Ok(reading);
+        }
+        if tail.is_drained() {
+            self.partial.remove(&key);
+            return Ok(Reading::End);
+        }
+        let patience = self.config.limits.partial_line_timeout;
+        if now.saturating_duration_since(tail.last_growth) >= patience {
+            if !tail.flush_partial(&mut self.buffer, batch, budget, read_at)? {
+                return Ok(Reading::Full);
+            }
+            self.partial.remove(&key);
+        } else {
+            self.partial.insert(key);
+        }
+        Ok(Reading::End)
+    }
+
+    /// Queues the partial lines whose time has come. Returns when the next one's does.
+    pub fn wake_partial(&mut self, now: Instant) -> Option<Duration> {
+        let patience = self.config.limits.partial_line_timeout;
+        let mut next: Option<Duration> = None;
+        for key in self.partial.clone() {
+            let Some(tail) = self.tails.get(&key) else {
+                self.partial.remove(&key);
+                continue;
+            };
+            let quiet = now.saturating_duration_since(tail.last_growth);
+            if quiet >= patience {
+                self.partial.remove(&key);
+                self.wake(key);
+            } else {
+                let left = patience - quiet;
+                next = Some(next.map_or(left, |known| known.min(left)));
+            }
+        }
+        next
+    }
+
+    /// Whether the registry has something to save.
+    pub fn registry_changed(&self) -> bool {
+        self.ledger.borrow().is_dirty()
+    }
+
+    /// Where the reading stands.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            files: self.tails.len(),
+            open_files: self.open_files,
+            behind_bytes: self.tails.values().map(Tail::behind).sum(),
+        }
+    }
+
+    fn wake(&mut self, key: u64) {
+        if let Some(tail) = self.tails.get_mut(&key)
+            && tail.is_open()
+            && !tail.queued
+        {
+            tail.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// The content was replaced in place: everything in the file is new.
+    fn start_over(&mut self, key: u64, now: Instant) -> io::Result<()> {
+        let id = self.new_id();
+        let Some(tail) = self.tails.get_mut(&key) else {
+            return Ok(());
+        };
+        add(&self.counters.files_rewritten, 1);
+        let path = tail.path.display();
+        warn!(%path, position = tail.offset, not_read = tail.behind(),
+            "the file was truncated or rewritten in place, starting over with it");
+        let fields = &self.config.groups[tail.group].fields;
+        let source = Source::new(id, true, &tail.first_path, &self.config.hostname, fields);
+        let old = tail.source.id;
+        tail.restart(Rc::new(source), now)?;
+        let entry = open::entry_of(tail);
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.remove(old);
+        ledger.insert(id, entry);
+        drop(ledger);
+        tail.look(now)?;
+        Ok(())
+    }
+
+    fn mark_missing(&mut self, seen: &HashSet<u64>, now: Instant) {
+        for (key, tail) in &mut self.tails {
+            if seen.contains(key) {
+                tail.missing_since = None;
+                self.missing.remove(key);
+            } else if tail.missing_since.is_none() {
+                let path = tail.path.display();
+                debug!(%path, "no pattern finds the file any more, reading it to its end");
+                tail.missing_since = Some(now);
+                self.missing.insert(*key);
+            }
+        }
+    }
+
+    fn found_again(&mut self, key: u64) {
+        self.missing.remove(&key);
+        if let Some(tail) = self.tails.get_mut(&key) {
+            tail.missing_since = None;
+        }
+    }
+
+    /// A file that no pattern finds is closed when all of it is acknowledged and it is quiet.
+    fn let_go_if_done(&mut self, key: u64, now: Instant) {
+        let Some(tail) = self.tails.get(&key) else {
+            self.missing.remove(&key);
+            return;
+        };
+        let Some(since) = tail.missing_since else {
+            return;
+        };
+        if tail.is_open() {
+            let quiet = now.saturating_duration_since(since.max(tail.last_growth));
+            let ledger = self.ledger.borrow();
+            let acknowledged = ledger
+                .entry(tail.source.id)
+                .map_or(u64::MAX, |entry| entry.offset);
+            let done = tail.is_settled() && !tail.queued && acknowledged >= tail.shipped_to;
+            if !done || quiet < self.config.limits.close_rotated {
+                return;
+            }
+        }
+        let deleted = tail.is_deleted();
+        let Some(tail) = self.tails.remove(&key) else {
+            return;
+        };
+        self.missing.remove(&key);
+        self.partial.remove(&key);
+        self.polled.remove(&key);
+        if self.by_identity.get(&tail.identity) == Some(&key) {
+            self.by_identity.remove(&tail.identity);
+        }
+        if self.by_path.get(&tail.path) == Some(&key) {
+            self.by_path.remove(&tail.path);
+        }
+        if tail.is_open() {
+            self.open_files -= 1;
+        }
+        let path = tail.path.display();
+        debug!(%path, deleted, "the file is done with");
+        let mut ledger = self.ledger.borrow_mut();
+        if deleted {
+            ledger.remove(tail.source.id);
+        } else {
+            ledger.release(tail.source.id);
+        }
+    }
+
+    fn close_if_dead(&mut self, key: u64, now: Instant) {
+        let Some(tail) = self.tails.get_mut(&key) else {
+            return;
+        };
+        let idle = now.saturating_duration_since(tail.last_growth);
+        if idle >= self.config.groups[tail.group].dead_time
+            && tail.missing_since.is_none()
+            && tail.is_open()
+            && tail.is_drained()
+            && !tail.queued
+        {
+            let path = tail.path.display();
+            debug!(%path, "the file has not grown for its dead time, closed until it grows");
+            tail.close();
+            self.open_files -= 1;
+        }
+    }
+
+    /// The group whose patterns name this path.
+    fn group_of(&self, path: &Path) -> Option<usize> {
+        self.config.groups.iter().position(|group| {
+            group.patterns.iter().any(|pattern| pattern.matches(path))
+                && !group.exclude.covers(path)
+        })
+    }
+
+    /// A known file was found at this path.
+    fn found_at(&mut self, key: u64, path: &Path, metadata: &Metadata) {
+        let Some(tail) = self.tails.get_mut(&key) else {
+            return;
+        };
+        if tail.path != path {
+            debug!(from = %tail.path.display(), to = %path.display(), "the file was renamed");
+            if self.by_path.get(&tail.path) == Some(&key) {
+                self.by_path.remove(&tail.path);
+            }
+            path.clone_into(&mut tail.path);
+        }
+        if self.by_path.get(path) != Some(&key) {
+            self.by_path.insert(path.to_owned(), key);
+        }
+        if !tail.is_as_known(metadata) || !tail.is_drained() {
+            self.wake(key);
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+}

@@ -1,0 +1,409 @@
+//! The decision about a path: a file we know, a file the registry knows, or a new one, and
+//! where to begin in it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::file::{Beginning, Tail, last_line_start};
+use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
+use super::{MAX_FILES, Tails, Trust};
+use crate::config::StartPosition;
+use crate::event::Source;
+use crate::registry::Entry;
+use crate::registry::store::now as unix_now;
+
+/// How compressed files begin: shipping their bytes as lines helps nobody.
+const COMPRESSED: &[(&[u8], &str)] = &[
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"PK\x03\x04", "zip"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+];
+
+/// The advice for a compressed file.
+pub(super) const NOT_COMPRESSED: &str =
+    "a compressed file is not shipped; set `compressed files: ship` to ship its bytes";
+
+/// What the registry keeps of a tail.
+pub(super) fn entry_of(tail: &Tail) -> Entry {
+    Entry {
+        identity: tail.identity,
+        born: tail.born,
+        fingerprint: tail.fingerprint,
+        offset: tail.offset,
+        mark: None,
+        path: tail.first_path.clone(),
+        seen: unix_now(),
+    }
+}
+
+impl Tails {
+    /// Looks at a path that a pattern found. Returns the key of its tail, if it has or gets one.
+    pub(super) fn consider(&mut self, path: &Path, group: usize, now: Instant) -> Option<u64> {
+        self.consider_as(path, path, group, now)
+    }
+
+    /// As [`Tails::consider`], for a file that was called `first_path` when it was first there.
+    pub(super) fn consider_as(
+        &mut self,
+        path: &Path,
+        first_path: &Path,
+        group: usize,
+        now: Instant,
+    ) -> Option<u64> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return self.cannot("look at", path, &error),
+        };
+        let identity = Identity::of(&metadata);
+        if let Some(key) = self.by_identity.get(&identity).copied() {
+            if self.tails.get(&key).is_some_and(Tail::is_open) {
+                // While it is open its inode cannot belong to another file.
+                self.found_at(key, path, &metadata);
+                return Some(key);
+            }
+            return self.consider_closed(key, path, &metadata, now);
+        }
+        let state = (birth_of(&metadata), metadata.modified().ok());
+        if metadata.is_dir() || self.left_out.get(&identity) == Some(&state) {
+            return None;
+        }
+        if !metadata.is_file() {
+            self.leave_out(identity, &metadata);
+            warn!(path = %path.display(), "not a regular file, it is not shipped");
+            return None;
+        }
+        match self.open_new(path, first_path, group, now) {
+            Ok(key) => key,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => self.cannot("open", path, &error),
+        }
+    }
+
+    /// A file that was closed: it is opened again if it has changed.
+    fn consider_closed(
+        &mut self,
+        key: u64,
+        path: &Path,
+        metadata: &Metadata,
+        now: Instant,
+    ) -> Option<u64> {
+        let tail = self.tails.get_mut(&key)?;
+        if tail.is_as_known(metadata) && birth_of(metadata) == tail.born {
+            self.found_at(key, path, metadata);
+            return Some(key);
+        }
+        if !self.make_room(path) {
+            return Some(key);
+        }
+        let file = match open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return self.cannot("open", path, &error).or(Some(key)),
+        };
+        let identity = match file.metadata() {
+            Ok(metadata) => (Identity::of(&metadata), birth_of(&metadata)),
+            Err(error) => return self.cannot("look at", path, &error).or(Some(key)),
+        };
+        let tail = self.tails.get_mut(&key)?;
+        if identity != (tail.identity, tail.born) {
+            // Another file with the old one's inode, or the path went to another file just now. The
+            // tail is dropped as missing, the path is looked at again with the next scan.
+            let old = tail.identity;
+            self.by_identity.remove(&old);
+            return None;
+        }
+        tail.reopen(file);
+        tail.last_growth = now;
+        self.open_files += 1;
+        self.found_at(key, path, metadata);
+        self.wake(key);
+        Some(key)
+    }
+
+    fn open_new(
+        &mut self,
+        path: &Path,
+        first_path: &Path,
+        group: usize,
+        now: Instant,
+    ) -> io::Result<Option<u64>> {
+        if self.tails.len() >= MAX_FILES {
+            if let Some(suppressed) = self.throttle.admit("too many files") {
+                let path = path.display();
+                warn!(%path, limit = MAX_FILES, suppressed, "the patterns find too many files, some are not shipped");
+            }
+            return Ok(None);
+        }
+        if !self.make_room(path) {
+            return Ok(None);
+        }
+        let file = open(path)?;
+        let metadata = file.metadata()?;
+        let identity = Identity::of(&metadata);
+        if !metadata.is_file() || self.by_identity.contains_key(&identity) {
+            // Something else than a moment ago: the next scan decides.
+            return Ok(None);
+        }
+        if !self.config.groups[group].ship_compressed
+            && let Some(format) = compression_of(&file)?
+        {
+            self.leave_out(identity, &metadata);
+            let path = path.display();
+            warn!(%path, format, "{NOT_COMPRESSED}");
+            return Ok(None);
+        }
+        let known = self.recognise(path, &file, &metadata)?;
+        let (beginning, first_path, mut entry) = match known {
+            Some((entry, fingerprint)) => {
+                let beginning = Beginning {
+                    offset: entry.offset,
+                    fingerprint,
+                };
+                (beginning, entry.path.clone(), Some(entry))
+            }
+            None => {
+                let fingerprint = Fingerprint::take(&file)?;
+                let offset = self.first_offset(path, group, &file, &metadata)?;
+                (
+                    Beginning {
+                        offset,
+                        fingerprint,
+                    },
+                    first_path.to_owned(),
+                    None,
+                )
+            }
+        };
+        let id = self.new_id();
+        let settings = &self.config.groups[group];
+        let source = Rc::new(Source::new(
+            id,
+            true,
+            &first_path,
+            &self.config.hostname,
+            &settings.fields,
+        ));
+        let mut tail = Tail::new(source, group, path, &first_path, file, &metadata, beginning)?;
+        tail.last_growth = now;
+        // What is written through a link is not hinted at where the link is.
+        tail.polled = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+        if tail.polled {
+            self.polled.insert(id);
+        }
+        let mut kept = entry_of(&tail);
+        kept.mark = entry.take().and_then(|entry| entry.mark);
+        self.ledger.borrow_mut().insert(id, kept);
+        info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
+        self.tails.insert(id, tail);
+        self.by_identity.insert(identity, id);
+        self.by_path.insert(path.to_owned(), id);
+        self.open_files += 1;
+        self.wake(id);
+        Ok(Some(id))
+    }
+
+    /// The registry's entry for this file, if it is still the same file.
+    fn recognise(
+        &mut self,
+        path: &Path,
+        file: &File,
+        metadata: &Metadata,
+    ) -> io::Result<Option<(Entry, Fingerprint)>> {
+        let mut ledger = self.ledger.borrow_mut();
+        let identity = Identity::of(metadata);
+        let known = ledger
+            .find_unclaimed(identity)
+            .map(|entry| entry.identity)
+            .or_else(|| {
+                // Devices are renumbered by a reboot now and then.
+                let moved = ledger.unclaimed().iter().find(|entry| {
+                    entry.identity.inode == identity.inode
+                        && entry.path == path
+                        && entry.born.is_some()
+                        && entry.born == birth_of(metadata)
+                });
+                moved.map(|entry| entry.identity)
+            });
+        let Some(entry) = known.and_then(|identity| ledger.claim(identity)) else {
+            return Ok(None);
+        };
+        if let (Some(then), Some(now)) = (entry.born, birth_of(metadata))
+            && then != now
+        {
+            return Ok(None);
+        }
+        let same_mark = match entry.mark {
+            Some(mark) => mark.matches(file)?,
+            None => true,
+        };
+        if metadata.len() < entry.offset || !same_mark {
+            info!(path = %path.display(), "the file was rewritten since the last run, starting over with it");
+            return Ok(None);
+        }
+        Ok(entry
+            .fingerprint
+            .grown(file)?
+            .map(|fingerprint| (entry, fingerprint)))
+    }
+
+    /// Where to begin in a file that the registry does not know.
+    fn first_offset(
+        &self,
+        path: &Path,
+        group: usize,
+        file: &File,
+        metadata: &Metadata,
+    ) -> io::Result<u64> {
+        let settings = &self.config.groups[group];
+        let created = self.ledger.borrow().created;
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+        let age = SystemTime::now()
+            .duration_since(modified)
+            .unwrap_or_default();
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        // Files that nobody has written to since before Skidder came here: old stock.
+        let old_stock = age >= settings.dead_time && seconds(modified) < created;
+        if old_stock && self.trust != Trust::Damaged {
+            info!(path = %path.display(), size = metadata.len(),
+                "the file was last written to longer than `dead time` before the first start, \
+                 only what is added to it will be shipped");
+            return Ok(metadata.len());
+        }
+        let born = birth_of(metadata).map_or(seconds(modified), |born| born / 1_000_000_000);
+        let was_there = match self.trust {
+            Trust::FirstRun => !self.scanned || born < created,
+            Trust::Whole => born < created,
+            Trust::Damaged => false,
+        };
+        match settings.start_position {
+            StartPosition::End if was_there => {
+                last_line_start(file, metadata.len(), self.config.limits.max_line_bytes)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    /// After a start: files that were renamed while nobody looked, to where no pattern finds
+    /// them, may have lines left. They are sought in the directory they were in.
+    pub(super) fn find_renamed(&mut self, now: Instant, seen: &mut HashSet<u64>) {
+        let mut sought: HashMap<PathBuf, Vec<(Identity, PathBuf)>> = HashMap::new();
+        for entry in self.ledger.borrow().unclaimed() {
+            if let Some(directory) = entry.path.parent() {
+                let wanted = (entry.identity, entry.path.clone());
+                sought.entry(directory.to_owned()).or_default().push(wanted);
+            }
+        }
+        for (directory, wanted) in sought {
+            let Ok(entries) = std::fs::read_dir(&directory) else {
+                continue;
+            };
+            for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+                let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                    continue;
+                };
+                let identity = Identity::of(&metadata);
+                let Some((_, first_path)) = wanted.iter().find(|(known, _)| *known == identity)
+                else {
+                    continue;
+                };
+                let Some(group) = self.group_of(first_path) else {
+                    continue;
+                };
+                if seen.len() < MAX_FILES && metadata.is_file() && self.is_same(&path, identity) {
+                    // Not `seen`: no pattern finds it, so it is closed when it is done.
+                    self.consider_as(&path, first_path, group, now);
+                }
+            }
+        }
+    }
+
+    fn is_same(&self, path: &Path, identity: Identity) -> bool {
+        let check = || -> io::Result<bool> {
+            let file = open(path)?;
+            let metadata = file.metadata()?;
+            let ledger = self.ledger.borrow();
+            let Some(entry) = ledger.find_unclaimed(identity) else {
+                return Ok(false);
+            };
+            Ok(Identity::of(&metadata) == identity
+                && (entry.born.is_none() || entry.born == birth_of(&metadata))
+                && metadata.len() >= entry.offset
+                && entry.mark.map_or(Ok(true), |mark| mark.matches(&file))?
+                && entry.fingerprint.grown(&file)?.is_some())
+        };
+        check().unwrap_or(false)
+    }
+
+    /// Remembers that a file is not shipped for what it is; it is looked at again when it changes.
+    fn leave_out(&mut self, identity: Identity, metadata: &Metadata) {
+        if self.left_out.len() >= MAX_FILES {
+            self.left_out.clear();
+        }
+        self.left_out
+            .insert(identity, (birth_of(metadata), metadata.modified().ok()));
+    }
+
+    /// Sees to it that one more file can be opened, by closing the one that is idle the longest.
+    fn make_room(&mut self, path: &Path) -> bool {
+        let limit = self.config.limits.max_open_files;
+        if self.open_files < limit {
+            return true;
+        }
+        let idle = self
+            .tails
+            .iter_mut()
+            .filter(|(_, tail)| {
+                tail.is_open() && tail.is_drained() && !tail.queued && tail.missing_since.is_none()
+            })
+            .min_by_key(|(_, tail)| tail.last_growth);
+        if let Some((_, tail)) = idle {
+            tail.close();
+            self.open_files -= 1;
+            return true;
+        }
+        if let Some(suppressed) = self.throttle.admit("too many open files") {
+            let path = path.display();
+            warn!(%path, limit, suppressed, "`max open files` is reached and none is idle, the file has to wait");
+        }
+        false
+    }
+
+    fn cannot(&self, what: &'static str, path: &Path, error: &io::Error) -> Option<u64> {
+        if let Some(suppressed) = self.throttle.admit(what) {
+            let path = path.display();
+            warn!(%path, %error, suppressed, "cannot {what} the file, trying again with the next scan");
+        }
+        None
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Non-blocking, or a pipe that took the file's place would hold us up for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)
+}
+
+/// The name of the compression that the file's first bytes show.
+pub(super) fn compression_of(file: &File) -> io::Result<Option<&'static str>> {
+    let mut head = [0; 8];
+    let length = read_fully_at(file, &mut head, 0)?;
+    let known = COMPRESSED
+        .iter()
+        .find(|(magic, _)| head[..length].starts_with(magic));
+    Ok(known.map(|(_, name)| *name))
+}
