@@ -15,6 +15,7 @@ pub mod environment;
 pub mod http;
 pub mod process;
 pub mod servers;
+pub mod site;
 pub mod stub;
 pub mod wait;
 pub mod writers;
