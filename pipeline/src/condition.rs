@@ -483,3 +483,267 @@ fn as_float(value: &Value<'_>) -> Option<f64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bumpalo::Bump;
+
+    use super::*;
+    use crate::language::{ParseOptions, SourceMap, Statement, parse};
+
+    const EVENT: &str = r#"{"@timestamp":"2024-01-01T00:00:00Z","later":"x","n":5,"f":5.0,"big":12345678901234567890,
+        "s":"abc","empty":"","false":"false","no":false,"yes":true,"nul":null,"zero":0,
+        "list":["a",5,null],"none":[],"hash":{"k":"v"},"same":["a",5,null],"nested":{"a":["x"]},"line":"one\ntwo",
+        "@metadata":{"m":"x"}}"#;
+
+    fn compiled(text: &str) -> Result<Condition, String> {
+        let sources = SourceMap::single("t", format!("filter {{ if {text} {{ drop {{ }} }} }}"));
+        let mut diagnostics = Diagnostics::new();
+        let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
+        let condition = match config.filters.first() {
+            Some(Statement::If(statement)) if !diagnostics.has_errors() => {
+                Condition::compile(&statement.branches[0].condition, &mut diagnostics)
+            }
+            _ => None,
+        };
+        assert_eq!(condition.is_none(), diagnostics.has_errors());
+        condition.ok_or_else(|| diagnostics.render(&sources, false))
+    }
+
+    fn check(conditions: &[&str], expected: bool) {
+        let arena = Bump::new();
+        let event = Event::from_json(EVENT.as_bytes(), Timestamp::new(0, 0), &arena).unwrap();
+        for text in conditions {
+            let condition = compiled(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(condition.holds(&event), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn truth() {
+        check(
+            &[
+                "[s]",
+                "[zero]",
+                "[none]",
+                "[hash]",
+                "[yes]",
+                "[list]",
+                "[@timestamp]",
+                "[@metadata]",
+                "[@metadata][m]",
+                "![missing]",
+                "!([nul])",
+                "\"a\"",
+                "[nested][a][0]",
+                "![nested][a][1]",
+            ],
+            true,
+        );
+        check(
+            &[
+                "[missing]",
+                "[nul]",
+                "[no]",
+                "[false]",
+                "[empty]",
+                "[@metadata][n]",
+                "\"false\"",
+                "\"\"",
+                "![s]",
+            ],
+            false,
+        );
+    }
+
+    #[test]
+    fn equality() {
+        check(
+            &[
+                "[n] == 5",
+                "5 == [n]",
+                "[f] == 5.0",
+                "[s] == 'abc'",
+                "[n] != '5'",
+                "[n] != 5.0",
+                "[f] != 5",
+                "[missing] != 'x'",
+                "[list] == [same]",
+                "[none] != [same]",
+                "[missing] == [gone]",
+                "7 == 7",
+                "'a' == 'a'",
+                "[missing] != [nul]",
+                "[list] != ['a', 5]",
+                "[yes] != 'true'",
+                "[@metadata][m] == 'x'",
+            ],
+            true,
+        );
+        check(
+            &[
+                "[n] == '5'",
+                "[n] == 5.0",
+                "[missing] == 'x'",
+                "[missing] == [nul]",
+                "5 == 7",
+                "5 == 5.0",
+                "[hash] == 'v'",
+            ],
+            false,
+        );
+    }
+
+    #[test]
+    fn order() {
+        check(
+            &[
+                "[n] > 4.5",
+                "[n] >= 5",
+                "[n] >= 5.0",
+                "[n] <= 5",
+                "[n] < 6",
+                "4 < [n]",
+                "[f] > 4",
+                "[big] > 5",
+                "[s] > 'abb'",
+                "[s] < 'b'",
+                "[s] >= 'abc'",
+                "1 < 2",
+                "[n] <= [f]",
+                "[@timestamp] >= [@timestamp]",
+                "!([missing] > 5)",
+            ],
+            true,
+        );
+        // What has no order is false both ways.
+        check(
+            &[
+                "[missing] > 5",
+                "[missing] < 5",
+                "[missing] <= 5",
+                "[s] > 5",
+                "[s] < 5",
+                "[n] > '4'",
+                "[n] <= '6'",
+                "[nul] < 5",
+                "[list] < 5",
+                "[yes] > 0",
+                "[@timestamp] > '2020'",
+                "[missing] >= [gone]",
+                "[n] > 5",
+                "[n] < 5",
+            ],
+            false,
+        );
+    }
+
+    #[test]
+    fn matching() {
+        check(
+            &[
+                "[s] =~ /b/",
+                "[s] =~ 'b.$'",
+                "[line] =~ /^two$/",
+                "[line] !~ /one.two/",
+                "[n] !~ /5/",
+                "[missing] !~ /x/",
+                "'abc' =~ /c$/",
+                "[s] !~ /B/",
+            ],
+            true,
+        );
+        check(
+            &[
+                "[n] =~ /5/",
+                "[missing] =~ /.*/",
+                "[list] =~ /a/",
+                "[s] !~ /a/",
+            ],
+            false,
+        );
+    }
+
+    #[test]
+    fn membership() {
+        check(
+            &[
+                "'b' in [s]",
+                "'a' in [list]",
+                "5 in [list]",
+                "[n] in ['5', '6']",
+                "[n] in [5, 6]",
+                "[s] in 'xabcx'",
+                "[s] in ['abc', 'd']",
+                "[n] in [list]",
+                "[n] in [n]",
+                "[nul] in [list]",
+                "'abc' in 'abc'",
+                "[f] in [5.0, 6]",
+                "'x' not in [missing]",
+                "[missing] not in [list]",
+                "[yes] in ['true', 'x']",
+                "[nested][a][0] in 'x'",
+            ],
+            true,
+        );
+        check(
+            &[
+                "[missing] in [list]",
+                "[missing] in [gone]",
+                "[missing] in ['', 'a']",
+                "'5' in [list]",
+                "6 in [list]",
+                "'bc' in 'abcd'",
+                "[list] in [list]",
+                "[hash] in [hash]",
+                "'k' in [hash]",
+                "[n] in 'x5'",
+                "5 in [n]",
+                "[list] in ['a', 'b']",
+                "'abc' not in [s]",
+                // COMPAT: a list of one element is a field reference.
+                "[n] in [5]",
+                "[f] in [5, 6]",
+            ],
+            false,
+        );
+    }
+
+    #[test]
+    fn joining() {
+        check(
+            &[
+                "[s] and [n]",
+                "[s] or [missing]",
+                "[missing] or [s] and [n]",
+                "[s] xor [missing]",
+                "[s] nand [missing]",
+                "!([s] and [missing])",
+            ],
+            true,
+        );
+        check(
+            &[
+                "[s] and [missing]",
+                "[s] xor [n]",
+                "[missing] xor [gone]",
+                "[s] nand [n]",
+                "!([s] or [missing])",
+            ],
+            false,
+        );
+    }
+
+    #[test]
+    fn mistakes_have_a_place() {
+        for (text, part) in [
+            ("[s] =~ /(/", "regular expression"),
+            ("['a', 'b'] in [list]", "cannot be looked for"),
+            ("[s] in ['a', ['b']]", "list of a condition"),
+        ] {
+            let error = compiled(text).unwrap_err();
+            assert!(error.contains(part) && error.contains("t:1:"), "{error}");
+        }
+    }
+}

@@ -7,10 +7,11 @@
 
 use bumpalo::Bump;
 
+use super::build::{self, CodecDefaults};
 use super::{Charset, Codec, DECODE_SIZE_LIMIT, Decoder, Sink, Token, Tokenizer, set_original};
 use crate::event::path;
 use crate::event::{Event, JsonLimits, Key, Value, read_json, write_json};
-use crate::language::FieldReference;
+use crate::language::{FieldReference, Options};
 
 /// Tag of an event whose text is not JSON, or not an object.
 const PARSE_FAILURE: &[u8] = b"_jsonparsefailure";
@@ -26,6 +27,19 @@ pub struct Json {
     pub target: Option<FieldReference>,
     /// Whether `[event][original]` keeps the text (ECS).
     pub keep_original: bool,
+}
+
+impl Json {
+    /// Reads the options of the codec.
+    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+        let target = options.field("target").map(|target| target.value);
+        let keep_original = build::keep_original(options, defaults);
+        Some(Self {
+            charset: build::charset(options)?,
+            target,
+            keep_original,
+        })
+    }
 }
 
 impl Codec for Json {
@@ -71,6 +85,23 @@ impl Default for JsonLines {
             limit: DECODE_SIZE_LIMIT,
             keep_original: false,
         }
+    }
+}
+
+impl JsonLines {
+    /// Reads the options of the codec.
+    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+        let target = options.field("target").map(|target| target.value);
+        let delimiter = build::delimiter(options);
+        let limit = build::size_limit(options);
+        let keep_original = build::keep_original(options, defaults);
+        Some(Self {
+            charset: build::charset(options)?,
+            delimiter,
+            target,
+            limit,
+            keep_original,
+        })
     }
 }
 

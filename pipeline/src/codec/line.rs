@@ -4,8 +4,10 @@
 //! `format` an event is its `@timestamp`, `host` and `message` with blanks between them. A line over the limit comes in
 //! pieces, each an event of its own.
 
+use super::build::{self, CodecDefaults};
 use super::{Charset, Codec, DECODE_SIZE_LIMIT, Decoder, Sink, Token, Tokenizer};
 use crate::event::{Event, MESSAGE, Name, TIMESTAMP, Value, write_json_value};
+use crate::language::Options;
 
 /// Name of the field that says where the event comes from.
 const HOST: Name<'static> = Name::new("host");
@@ -17,6 +19,17 @@ pub struct Plain {
     pub charset: Charset,
     /// Whether `[event][original]` keeps the text (ECS).
     pub keep_original: bool,
+}
+
+impl Plain {
+    /// Reads the options of the codec.
+    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+        let keep_original = build::keep_original(options, defaults);
+        Some(Self {
+            charset: build::charset(options)?,
+            keep_original,
+        })
+    }
 }
 
 impl Codec for Plain {
@@ -61,6 +74,21 @@ impl Default for Line {
             limit: DECODE_SIZE_LIMIT,
             keep_original: false,
         }
+    }
+}
+
+impl Line {
+    /// Reads the options of the codec.
+    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+        let delimiter = build::delimiter(options);
+        let limit = build::size_limit(options);
+        let keep_original = build::keep_original(options, defaults);
+        Some(Self {
+            charset: build::charset(options)?,
+            delimiter,
+            limit,
+            keep_original,
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 //! converted is copied into the arena of the batch. No byte is lost: what cannot be read as the codec wants it becomes
 //! the message of an event with a tag that says so.
 
+mod build;
 mod charset;
 mod dots;
 mod json;
@@ -14,6 +15,7 @@ mod line;
 mod rubydebug;
 mod tokenizer;
 
+pub use build::{CODECS, CodecDefaults, build_codec};
 pub use charset::{Charset, UnknownCharset};
 pub use dots::Dots;
 pub use json::{Json, JsonLines};

@@ -6,6 +6,7 @@
 
 use super::{Codec, Decoder};
 use crate::event::{Array, Event, Object, Value};
+use crate::language::Options;
 
 /// How far each level is indented.
 const INDENT: usize = 4;
@@ -15,6 +16,15 @@ const INDENT: usize = 4;
 pub struct RubyDebug {
     /// `metadata`: whether `@metadata` is shown.
     pub metadata: bool,
+}
+
+impl RubyDebug {
+    /// Reads the options of the codec.
+    pub fn from_options(options: &mut Options<'_>) -> Self {
+        Self {
+            metadata: options.boolean("metadata").unwrap_or(false),
+        }
+    }
 }
 
 impl Codec for RubyDebug {

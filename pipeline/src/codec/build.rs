@@ -1,0 +1,299 @@
+//! From `codec => name { … }` to a codec.
+
+use std::sync::Arc;
+
+use super::{Charset, Codec, Dots, Json, JsonLines, Line, Plain, RubyDebug};
+use crate::language::{Diagnostic, Diagnostics, EscapeStyle, Options, Plugin, did_you_mean};
+
+/// What the options of a codec do not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CodecDefaults {
+    /// Events keep their text in `[event][original]`, as the Elastic Common Schema asks for.
+    pub ecs: bool,
+    /// How brackets in field names are escaped.
+    pub escape_style: EscapeStyle,
+}
+
+/// The names of all codecs.
+pub const CODECS: &[&str] = &["dots", "json", "json_lines", "line", "plain", "rubydebug"];
+
+/// Makes the codec that a configuration asks for; what is wrong goes to `diagnostics`.
+pub fn build_codec(
+    plugin: &Plugin,
+    defaults: &CodecDefaults,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Codec>> {
+    let name = plugin.name.value.as_str();
+    if !CODECS.contains(&name) {
+        diagnostics.push(
+            Diagnostic::error(plugin.name.span, format!("there is no codec `{name}`"))
+                .maybe_hint(did_you_mean(name, CODECS.iter().copied())),
+        );
+        return None;
+    }
+    let mut options =
+        Options::new(plugin, "codec", diagnostics).with_escape_style(defaults.escape_style);
+    // Common to all codecs: names for the metrics.
+    options.string("id");
+    options.boolean("enable_metric");
+    let codec: Option<Arc<dyn Codec>> = match name {
+        "json" => Json::from_options(&mut options, defaults).map(shared),
+        "json_lines" => JsonLines::from_options(&mut options, defaults).map(shared),
+        "line" => Line::from_options(&mut options, defaults).map(shared),
+        "plain" => Plain::from_options(&mut options, defaults).map(shared),
+        "rubydebug" => Some(shared(RubyDebug::from_options(&mut options))),
+        _ => Some(shared(Dots)),
+    };
+    options.finish();
+    codec.filter(|_| options.is_valid())
+}
+
+fn shared<C: Codec + 'static>(codec: C) -> Arc<dyn Codec> {
+    Arc::new(codec)
+}
+
+/// The option `charset`.
+pub(super) fn charset(options: &mut Options<'_>) -> Option<Charset> {
+    let Some(name) = options.string("charset") else {
+        return Some(Charset::default());
+    };
+    match Charset::from_name(&name) {
+        Ok(charset) => Some(charset),
+        Err(error) => {
+            options.error("charset", error.to_string());
+            None
+        }
+    }
+}
+
+/// The option `ecs_compatibility`: whether events keep their text.
+pub(super) fn keep_original(options: &mut Options<'_>, defaults: &CodecDefaults) -> bool {
+    const CHOICES: &[(&str, bool)] = &[("disabled", false), ("v1", true), ("v8", true)];
+    options
+        .enumeration("ecs_compatibility", CHOICES)
+        .unwrap_or(defaults.ecs)
+}
+
+/// The option `delimiter`.
+pub(super) fn delimiter(options: &mut Options<'_>) -> Vec<u8> {
+    options
+        .string("delimiter")
+        .map_or_else(|| b"\n".to_vec(), String::into_bytes)
+}
+
+/// The option `decode_size_limit_bytes`.
+pub(super) fn size_limit(options: &mut Options<'_>) -> usize {
+    options
+        .count("decode_size_limit_bytes", 1..=usize::MAX >> 1)
+        .unwrap_or(super::DECODE_SIZE_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use bumpalo::Bump;
+
+    use super::super::Sink;
+    use super::*;
+    use crate::event::{Event, Timestamp, write_json};
+    use crate::language::{ParseOptions, SourceMap, Statement, parse};
+
+    /// The codec of a text like `json { … }`, or what is wrong with it.
+    fn codec(text: &str, ecs: bool) -> Result<Arc<dyn Codec>, String> {
+        let sources = SourceMap::single("t", format!("output {{ stdout {{ codec => {text} }} }}"));
+        let mut diagnostics = Diagnostics::new();
+        let parsing = ParseOptions {
+            support_escapes: true,
+            ..ParseOptions::default()
+        };
+        let config = parse(&sources, parsing, &mut diagnostics);
+        let Statement::Plugin(plugin) = &config.outputs[0] else {
+            panic!("no plugin")
+        };
+        let plugin = Options::new(plugin, "output", &mut diagnostics)
+            .codec("codec")
+            .map(Cow::into_owned);
+        let defaults = CodecDefaults {
+            ecs,
+            ..CodecDefaults::default()
+        };
+        let codec = plugin.and_then(|plugin| build_codec(&plugin, &defaults, &mut diagnostics));
+        codec.ok_or_else(|| diagnostics.render(&sources, false))
+    }
+
+    /// What comes out of these reads and the end of the stream, a line of JSON for each event.
+    fn decoded(text: &str, ecs: bool, reads: &[&'static [u8]]) -> Vec<String> {
+        let arena = Bump::new();
+        let mut events: Vec<Event<'_>> = Vec::new();
+        let mut sink = Sink {
+            arena: &arena,
+            now: Timestamp::new(0, 0),
+            events: &mut events,
+        };
+        let mut decoder = codec(text, ecs).unwrap().decoder().unwrap();
+        for read in reads {
+            decoder.decode(read, &mut sink);
+        }
+        decoder.flush(&mut sink);
+        let shown = events.iter_mut().map(|event| {
+            event.fields.remove(&crate::event::TIMESTAMP);
+            event.fields.remove(&crate::event::VERSION);
+            let mut out = Vec::new();
+            write_json(event, &mut out);
+            String::from_utf8(out).unwrap()
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn each_codec_decodes() {
+        for (text, ecs, reads, expected) in [
+            (
+                "plain",
+                false,
+                &[&b"a\nb"[..], b"", b"c"][..],
+                &[r#"{"message":"a\nb"}"#, r#"{"message":"c"}"#][..],
+            ),
+            (
+                r#"plain { charset => "CP1252" ecs_compatibility => v8 }"#,
+                false,
+                &[b"\x92"],
+                &[r#"{"message":"’","event":{"original":"’"}}"#],
+            ),
+            (
+                "line",
+                false,
+                &[b"a\nb", b"c\n\nd"],
+                &[
+                    r#"{"message":"a"}"#,
+                    r#"{"message":"bc"}"#,
+                    r#"{"message":""}"#,
+                    r#"{"message":"d"}"#,
+                ],
+            ),
+            (
+                r#"line { delimiter => "||" }"#,
+                true,
+                &[b"a|", b"|b"],
+                &[
+                    r#"{"message":"a","event":{"original":"a"}}"#,
+                    r#"{"message":"b","event":{"original":"b"}}"#,
+                ],
+            ),
+            (
+                "line { decode_size_limit_bytes => 2 }",
+                false,
+                &[b"abc\nd"],
+                &[
+                    r#"{"message":"ab"}"#,
+                    r#"{"message":"c"}"#,
+                    r#"{"message":"d"}"#,
+                ],
+            ),
+            (
+                "json",
+                true,
+                &[br#"{"a":1}"#, b"{", b"[1]", b""],
+                &[
+                    r#"{"a":1,"event":{"original":"{\"a\":1}"}}"#,
+                    r#"{"message":"{","tags":["_jsonparsefailure"]}"#,
+                    r#"{"message":"[1]","tags":["_jsonparsefailure"]}"#,
+                    r#"{"message":"","tags":["_jsonparsefailure"]}"#,
+                ],
+            ),
+            (
+                "json",
+                true,
+                &[br#"{"event":"login"}"#],
+                &[r#"{"event":"login"}"#],
+            ),
+            (
+                r#"json { target => "[a][b]" ecs_compatibility => disabled }"#,
+                true,
+                &[br#"[{"x":1},{"@timestamp":"no"}]"#],
+                &[
+                    r#"{"a":{"b":{"x":1}}}"#,
+                    r#"{"a":{"b":{"@timestamp":"no"}}}"#,
+                ],
+            ),
+            (
+                r#"json_lines { delimiter => "|" }"#,
+                false,
+                &[br#"{"a":1}|{"a""#, br":2}||x|", br#"{"a":3}"#],
+                &[
+                    r#"{"a":1}"#,
+                    r#"{"a":2}"#,
+                    r#"{"message":"x","tags":["_jsonparsefailure"]}"#,
+                    r#"{"a":3}"#,
+                ],
+            ),
+            (
+                "json_lines { target => foo }",
+                false,
+                &[b"{\"field\": \"value1\"}\n{\"field\": 2.0}\n"],
+                &[r#"{"foo":{"field":"value1"}}"#, r#"{"foo":{"field":2.0}}"#],
+            ),
+            (
+                "json_lines { decode_size_limit_bytes => 8 }",
+                false,
+                &[b"{\"a\":12345}\n{\"b\":1}\n"],
+                &[
+                    r#"{"message":"{\"a\":123","tags":["_jsonparsetoobigfailure"]}"#,
+                    r#"{"message":"45}","tags":["_jsonparsetoobigfailure"]}"#,
+                    r#"{"b":1}"#,
+                ],
+            ),
+        ] {
+            assert_eq!(decoded(text, ecs, reads), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_codec_encodes() {
+        let json = br#"{"message":"a","host":{"name":"h"},"@timestamp":"1970-01-01T00:00:00.000Z","@version":"1"}"#;
+        for (text, expected) in [
+            ("plain", r#"1970-01-01T00:00:00.000Z {"name":"h"} a"#),
+            (
+                r#"line { delimiter => "|" }"#,
+                r#"1970-01-01T00:00:00.000Z {"name":"h"} a|"#,
+            ),
+            ("json", std::str::from_utf8(json).unwrap()),
+            (
+                "json_lines",
+                concat!(
+                    r#"{"message":"a","host":{"name":"h"},"@timestamp":"1970-01-01T00:00:00.000Z","@version":"1"}"#,
+                    "\n"
+                ),
+            ),
+            ("dots", "."),
+        ] {
+            let arena = Bump::new();
+            let event = Event::from_json(json, Timestamp::new(0, 0), &arena).unwrap();
+            let mut out = Vec::new();
+            codec(text, false).unwrap().encode(&event, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{text}");
+        }
+        let shown = codec("rubydebug { metadata => true }", false).unwrap();
+        assert!(format!("{shown:?}").contains("true"));
+        assert!(shown.decoder().is_none());
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (text, part) in [
+            ("jsonlines", "did you mean `json_lines`"),
+            (r#"plain { charset => "CP-1" }"#, "no character set `CP-1`"),
+            ("json { targett => a }", "did you mean `target`"),
+            (r#"json { target => "[a" }"#, "[a"),
+            (
+                "line { decode_size_limit_bytes => 0 }",
+                "decode_size_limit_bytes",
+            ),
+            ("rubydebug { metadata => maybe }", "metadata"),
+        ] {
+            let message = codec(text, false).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
