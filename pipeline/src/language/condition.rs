@@ -288,7 +288,7 @@ impl Parser<'_> {
                 return match self.cursor.quoted(b'/') {
                     Quoted::Closed(span) => {
                         let text = self.cursor.text();
-                        self.blocks.note_long_quote(text, span);
+                        self.blocks.note_quote(text, span);
                         let inner = &text[span.start as usize + 1..span.end as usize - 1];
                         Ok(Side::Regex(Spanned::new(inner.to_owned(), span)))
                     }
@@ -463,9 +463,10 @@ impl Parser<'_> {
             Some("write `… not in …`, or `!( … )`".to_owned())
         } else if matches!(word, "is" | "eq" | "equals") {
             Some("write `==`".to_owned())
+        } else if word == "nor" {
+            Some("write `!( … or … )`".to_owned())
         } else {
             nearest(&word.to_ascii_lowercase(), words)
-                .or_else(|| (word == "nor").then_some("nand"))
                 .map(|known| format!("did you mean `{known}`?"))
         };
         let diagnostic = Diagnostic::error(

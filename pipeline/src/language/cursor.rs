@@ -221,24 +221,34 @@ impl<'a> Cursor<'a> {
     /// The column of an offset in bytes from the start of its line, if only white space stands
     /// before it.
     pub(super) fn indentation(&self, offset: usize) -> Option<usize> {
-        let line_start = self.text[..offset]
-            .rfind('\n')
-            .map_or(0, |newline| newline + 1);
+        let line_start = self.line_start(offset)?;
         let before = &self.text[line_start..offset];
         before.bytes().all(is_space).then_some(before.len())
     }
 
-    /// How far the line of an offset is indented.
+    /// How far the line of an offset is indented; 0 if the line is too long to say.
     pub(super) fn line_indentation(&self, offset: usize) -> usize {
-        let line_start = self.text[..offset]
-            .rfind('\n')
-            .map_or(0, |newline| newline + 1);
-        self.text[line_start..]
-            .bytes()
-            .take_while(|&byte| matches!(byte, b' ' | b'\t'))
+        let line_start = self.line_start(offset).unwrap_or(self.text.len());
+        self.text.as_bytes()[line_start..]
+            .iter()
+            .take_while(|&&byte| matches!(byte, b' ' | b'\t'))
             .count()
     }
+
+    /// Where the line of an offset starts, if that is near. The bound keeps a text of one huge
+    /// line from costing the square of its length.
+    fn line_start(&self, offset: usize) -> Option<usize> {
+        let nearest = offset.saturating_sub(LONGEST_LOOK_BACK);
+        let before = &self.text.as_bytes()[nearest..offset];
+        match memchr::memrchr(b'\n', before) {
+            Some(newline) => Some(nearest + newline + 1),
+            None => (nearest == 0).then_some(0),
+        }
+    }
 }
+
+/// How far back the start of a line is looked for.
+const LONGEST_LOOK_BACK: usize = 4096;
 
 /// Whether a byte is white space to the language.
 pub(super) fn is_space(byte: u8) -> bool {

@@ -10,11 +10,11 @@
 //! INVARIANT: recursion is bounded by [`super::MAX_DEPTH`]; whoever recurses goes through
 //! [`Parser::nested`].
 
-use super::cursor::{Cursor, Quoted, is_name};
+use super::cursor::{Cursor, Quoted, is_name, is_space};
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::escape::process_escapes;
 use super::nearest::nearest;
-use super::recovery::Blocks;
+use super::recovery::{Blocks, at_attribute};
 use super::source::{Span, Spanned};
 use super::syntax::{
     Attribute, Branch, Config, HashEntry, If, Number, Plugin, Section, Statement, Value,
@@ -189,12 +189,29 @@ impl<'a> Parser<'a> {
                     return Ok((statements, closer));
                 }
                 let start = parser.cursor.position();
+                if parser.at_outer_else() {
+                    let closer = parser.cursor.span(start, start);
+                    return Ok((statements, closer));
+                }
                 match parser.statement() {
                     Ok(statement) => statements.push(statement),
                     Err(failure) => parser.resume_at_statement(start, failure),
                 }
             }
         })
+    }
+
+    /// Whether an `else` comes that can only belong to the block around, because the `}` before
+    /// it is missing; reports that.
+    fn at_outer_else(&mut self) -> bool {
+        let start = self.cursor.position();
+        let mut ahead = self.cursor.clone();
+        if ahead.name() != "else" || !self.blocks.looks_closed_before(&self.cursor, start) {
+            return false;
+        }
+        let diagnostic = self.blocks.unclosed_before(ahead.span_from(start), "else");
+        self.report(diagnostic);
+        true
     }
 
     /// A plugin or a branch.
@@ -214,7 +231,7 @@ impl<'a> Parser<'a> {
                 Diagnostic::error(at, format!("expected a plugin or `if`, found {found}"));
             return Err(self.fail(diagnostic, Failure::Here));
         }
-        if self.cursor.followed_by("{") {
+        if self.cursor.followed_by("{") && !self.is_keyword_before_statements(word) {
             // COMPAT: also a lone `else { }` or `if { }` is a plugin to the grammar. No plugin
             // has such a name, so it is refused later, with the hint of `keyword_hint`.
             let name = Spanned::new(word.to_owned(), span);
@@ -225,6 +242,13 @@ impl<'a> Parser<'a> {
             return self.branches(start).map(Statement::If);
         }
         self.cursor.skip_space();
+        if word == "else" && self.cursor.peek() == Some(b'{') {
+            let diagnostic = Diagnostic::error(span, "this `else` belongs to no `if`")
+                .hint("an `else` needs an `if` directly before it");
+            self.report(diagnostic);
+            self.block(start, "this `else`")?;
+            return Err(Failure::Resumable);
+        }
         let hint = match word {
             "else" => Some("an `else` needs an `if` directly before it".to_owned()),
             "elsif" | "elif" | "elseif" => Some("write `else if`".to_owned()),
@@ -240,6 +264,18 @@ impl<'a> Parser<'a> {
             Diagnostic::error(at, format!("expected `{{` after `{word}`, found {found}"))
                 .maybe_hint(hint);
         Err(self.fail(diagnostic, Failure::Here))
+    }
+
+    /// Whether a word is `if` or `else` and its braces hold statements, not options.
+    fn is_keyword_before_statements(&self, word: &str) -> bool {
+        if !matches!(word, "if" | "else") {
+            return false;
+        }
+        let mut inside = self.cursor.clone();
+        inside.skip_space();
+        inside.advance();
+        inside.skip_space();
+        inside.peek() != Some(b'}') && !at_attribute(&inside)
     }
 
     /// Everything after the first `if`.
@@ -323,18 +359,23 @@ impl<'a> Parser<'a> {
 
     /// A condition and its body; the cursor stands behind `if`.
     fn branch(&mut self, start: usize) -> Parsed<Branch> {
-        let condition = self.condition_of_branch();
-        // A body can be read even if its condition could not.
-        if condition.is_err() && !self.resume_at_body() {
-            return Err(Failure::Here);
-        }
-        let what = if self.cursor.text()[start..].starts_with("else") {
+        let is_else = self.cursor.text()[start..].starts_with("else");
+        let what = if is_else {
             "this `else if`"
         } else {
             "this `if`"
         };
+        let Ok(condition) = self.condition_of_branch() else {
+            // A body can be read even if its condition could not.
+            self.resume_at_body();
+            if self.cursor.peek() != Some(b'{') {
+                self.skip_body_without_brace(start);
+                return Err(Failure::Here);
+            }
+            self.block(start, what)?;
+            return Err(Failure::Resumable);
+        };
         let (body, closer) = self.block(start, what)?;
-        let condition = condition.map_err(|_| Failure::Resumable)?;
         Ok(Branch {
             condition,
             body,
@@ -546,10 +587,16 @@ impl<'a> Parser<'a> {
 
     /// Moves over what was meant as one piece and reports that it needs quotes.
     fn needs_quotes(&mut self, start: usize) -> Failure {
+        let mut braces = 0;
         while let Some(byte) = self.cursor.peek() {
-            let ends = super::cursor::is_space(byte) || b",]}\"'#".contains(&byte);
-            if ends || self.cursor.rest().starts_with("=>") {
-                break;
+            match byte {
+                // As in `${NAME}` and `%{[field]}`.
+                b'{' => braces += 1,
+                b'}' if braces > 0 => braces -= 1,
+                b']' if braces > 0 => {}
+                b',' | b']' | b'}' | b'"' | b'\'' | b'#' => break,
+                _ if is_space(byte) || self.cursor.rest().starts_with("=>") => break,
+                _ => {}
             }
             self.cursor.advance();
         }
@@ -565,18 +612,24 @@ impl<'a> Parser<'a> {
         let start = self.cursor.position();
         match self.cursor.peek() {
             Some(b'/') => {
-                let end = match self.cursor.quoted(b'/') {
-                    Quoted::Closed(span) if !self.cursor.text()[span.range()].contains('\n') => {
-                        span.end as usize
+                let closed = match self.cursor.quoted(b'/') {
+                    Quoted::Closed(span) => {
+                        let ends = |byte| is_space(byte) || b",]}".contains(&byte);
+                        let is_line = !self.cursor.text()[span.range()].contains('\n');
+                        is_line && self.cursor.peek().is_none_or(ends)
                     }
-                    _ => start + 1,
+                    Quoted::Open(_) => false,
                 };
-                self.cursor.set_position(end);
+                if !closed {
+                    // A path.
+                    self.cursor.set_position(start);
+                    return self.needs_quotes(start);
+                }
                 let diagnostic = Diagnostic::error(
-                    self.cursor.span(start, end),
+                    self.cursor.span_from(start),
                     "a regular expression between slashes can only stand in a condition",
                 )
-                .hint("put it or the path in quotes");
+                .hint("put it in quotes, without the slashes");
                 self.fail(diagnostic, Failure::Resumable)
             }
             Some(byte) if byte >= 0x80 || b"$%.*~<>!?\\^|&@+:(;".contains(&byte) => {
@@ -584,12 +637,18 @@ impl<'a> Parser<'a> {
                     self.cursor.rest().chars().next(),
                     Some('“' | '”' | '‘' | '’')
                 ) {
-                    let diagnostic = Diagnostic::error(
-                        self.cursor.span_here(),
-                        "typographic quotes are no quotes here",
-                    )
-                    .hint("write straight quotes: `\"…\"`");
-                    return self.fail(diagnostic, Failure::Here);
+                    let span = self.cursor.span_here();
+                    while self
+                        .cursor
+                        .peek()
+                        .is_some_and(|byte| !b"\n,]}".contains(&byte))
+                    {
+                        self.cursor.advance();
+                    }
+                    let diagnostic =
+                        Diagnostic::error(span, "typographic quotes are no quotes here")
+                            .hint("write straight quotes: `\"…\"`");
+                    return self.fail(diagnostic, Failure::Resumable);
                 }
                 self.needs_quotes(start)
             }
@@ -636,7 +695,7 @@ impl<'a> Parser<'a> {
                     .cursor
                     .indentation(parser.cursor.position())
                     .is_some();
-                if comma.is_some() && first_on_line && parser.at_attribute() {
+                if comma.is_some() && first_on_line && at_attribute(&parser.cursor) {
                     return Err(parser.unclosed_piece(opener, "array", ']'));
                 }
                 match parser.value() {
@@ -654,7 +713,7 @@ impl<'a> Parser<'a> {
                     }
                     Some(b']') => {}
                     None | Some(b'}') => return Err(parser.unclosed_piece(opener, "array", ']')),
-                    Some(_) if parser.at_attribute() => {
+                    Some(_) if at_attribute(&parser.cursor) => {
                         return Err(parser.unclosed_piece(opener, "array", ']'));
                     }
                     Some(_) => {
@@ -781,7 +840,7 @@ impl<'a> Parser<'a> {
     /// Reports an unquoted key, then reads its value so that what follows makes sense.
     fn key_needs_quotes(&mut self, start: usize) -> Failure {
         while let Some(byte) = self.cursor.peek() {
-            let ends = super::cursor::is_space(byte) || b",}\"'#=".contains(&byte);
+            let ends = is_space(byte) || b",}\"'#=".contains(&byte);
             if ends {
                 break;
             }
@@ -909,7 +968,7 @@ impl<'a> Parser<'a> {
         let quote = self.cursor.peek().unwrap_or(b'"');
         match self.cursor.quoted(quote) {
             Quoted::Closed(span) => {
-                self.blocks.note_long_quote(self.cursor.text(), span);
+                self.blocks.note_quote(self.cursor.text(), span);
                 let text = self.cursor.text();
                 Ok(Spanned::new(
                     &text[span.start as usize + 1..span.end as usize - 1],

@@ -40,10 +40,10 @@ enum Until {
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     open: Vec<Block>,
-    /// A block and the `}` that closed it, where indentation says that brace was not meant.
-    misplaced: Option<(Block, Span)>,
-    /// The last quoted piece that runs over a line end.
-    long_quote: Option<Span>,
+    /// Blocks and the `}` that closed each, where indentation says that brace was not meant.
+    misplaced: Vec<(Block, Span)>,
+    /// The last quoted piece that runs over a line end or holds an escaped quote.
+    odd_quote: Option<Span>,
     /// A missing closing brace is told once.
     told: bool,
     /// The cursor went back to the line of a quote that was not meant to stay open.
@@ -61,10 +61,38 @@ impl Blocks {
         self.open.truncate(length);
     }
 
-    /// Remembers a quoted piece of several lines: its opening quote may be a slip.
-    pub(super) fn note_long_quote(&mut self, text: &str, span: Span) {
-        if text[span.range()].contains('\n') {
-            self.long_quote = Some(span);
+    /// Remembers a quoted piece that may have been meant to end earlier.
+    pub(super) fn note_quote(&mut self, text: &str, span: Span) {
+        let piece = text[span.range()].as_bytes();
+        let quote = piece[0];
+        let is_odd = |pair: &[u8]| pair[0] == b'\n' || pair == [b'\\', quote];
+        if piece.windows(2).any(is_odd) {
+            self.odd_quote = Some(span);
+        }
+    }
+
+    /// The first block inside the innermost open one that a wrong `}` closed: the one whose own
+    /// `}` is missing.
+    fn culprit(&self) -> Option<&(Block, Span)> {
+        let innermost = self.open.last()?;
+        self.misplaced
+            .iter()
+            .find(|(block, _)| block.header_start > innermost.header_start)
+    }
+
+    /// The finding that a block is not closed: the innermost one, or the culprit.
+    fn unclosed(&self) -> Option<Diagnostic> {
+        let finding = |block: &Block| {
+            Diagnostic::error(block.brace, format!("{} is not closed", block.what))
+                .label("no `}` for this")
+        };
+        match self.culprit() {
+            Some((block, closer)) => Some(
+                finding(block)
+                    .related(*closer, "this `}` closes it, but does not stand below it")
+                    .hint("add a `}` where it ends"),
+            ),
+            None => self.open.last().map(finding),
         }
     }
 
@@ -79,12 +107,13 @@ impl Blocks {
             .is_some_and(|columns| columns <= block.indentation)
     }
 
-    /// The finding that the innermost block lacks its `}` before something.
+    /// The finding that a block lacks its `}` before something that cannot stand in it.
     pub(super) fn unclosed_before(&self, at: Span, name: &str) -> Diagnostic {
-        match self.open.last() {
-            Some(block) => Diagnostic::error(block.brace, format!("{} is not closed", block.what))
-                .label("no `}` for this")
-                .related(at, format!("`{name}` cannot stand inside it"))
+        let cannot = format!("`{name}` cannot stand inside it");
+        match self.unclosed() {
+            Some(finding) if finding.hint.is_some() => finding,
+            Some(finding) => finding
+                .related(at, cannot)
                 .hint(format!("add a `}}` before `{name}`")),
             None => Diagnostic::error(at, format!("`{name}` cannot stand here")),
         }
@@ -114,18 +143,13 @@ impl Parser<'_> {
         if let (Some(block), Some(columns)) =
             (self.blocks.open.pop(), self.cursor.indentation(start))
         {
-            let same_line = !self.cursor.text()[block.header_start..start].contains('\n');
-            let fits_outer = self
-                .blocks
-                .open
-                .iter()
-                .any(|outer| outer.indentation == columns);
-            if self.blocks.misplaced.is_none()
-                && columns < block.indentation
-                && fits_outer
-                && !same_line
+            let is_outer = |outer: &Block| outer.indentation == columns;
+            if columns < block.indentation
+                && self.blocks.misplaced.len() < MISPLACED_LIMIT
+                && self.blocks.open.iter().any(is_outer)
+                && self.cursor.text()[block.header_start..start].contains('\n')
             {
-                self.blocks.misplaced = Some((block, closer));
+                self.blocks.misplaced.push((block, closer));
             }
         }
         closer
@@ -134,25 +158,14 @@ impl Parser<'_> {
     /// Reports the block that is still open where the text ends.
     pub(super) fn unclosed_at_end(&mut self) -> Failure {
         let told = std::mem::replace(&mut self.blocks.told, true);
-        let innermost = self.blocks.open.pop();
         if told || self.abandoned {
             return Failure::Here;
         }
-        let diagnostic = match (self.blocks.misplaced.take(), innermost) {
-            (Some((block, closer)), _) => {
-                Diagnostic::error(block.brace, format!("{} is not closed", block.what))
-                    .label("no `}` for this")
-                    .related(closer, "this `}` closes it, but does not stand below it")
-                    .hint("add a `}` where it ends")
-            }
-            (None, Some(block)) => {
-                Diagnostic::error(block.brace, format!("{} is not closed", block.what))
-                    .label("no `}` for this")
-                    .hint("add a `}` where it ends")
-            }
-            (None, None) => Diagnostic::error(self.cursor.span_here(), "a `}` is missing"),
+        let finding = match self.blocks.unclosed() {
+            Some(finding) => finding.hint("add a `}` where it ends"),
+            None => Diagnostic::error(self.cursor.span_here(), "a `}` is missing"),
         };
-        self.report(diagnostic);
+        self.report(finding);
         Failure::Here
     }
 
@@ -164,14 +177,27 @@ impl Parser<'_> {
             // The blocks around it are open as well, for the same reason.
             self.blocks.told = true;
         }
+        let line = self.cursor.text()[opener.range().end..]
+            .lines()
+            .next()
+            .unwrap_or_default();
+        let hidden = line
+            .split_once('#')
+            .is_some_and(|(_, comment)| comment.contains(closer));
+        let hint = if hidden {
+            "`#` starts a comment; text that holds one must be in quotes: `\"#…\"`".to_owned()
+        } else {
+            format!("add a `{closer}` where it ends")
+        };
         let diagnostic = Diagnostic::error(opener, format!("this {what} is not closed"))
             .label(format!("no `{closer}` for this"))
             .related(at, format!("found {found} instead"))
-            .hint(format!("add a `{closer}` where it ends"));
+            .hint(hint);
         self.fail(diagnostic, Failure::Resumable)
     }
 
-    /// Reports a quote without its partner. Goes on behind its line.
+    /// Reports a quote without its partner. Goes on at what closes things around it in the
+    /// same line, at a `{` that ends the line, or behind the line.
     pub(super) fn unclosed_quote(&mut self, start: usize) -> Failure {
         if self.abandoned {
             return Failure::Here;
@@ -179,9 +205,10 @@ impl Parser<'_> {
         self.cursor.set_position(start);
         self.cursor.skip_line();
         let text = self.cursor.text();
-        let line_end = self.cursor.position();
         let quote = &text[start..=start];
-        let line = text[start..line_end].trim_end();
+        let line = text[start..self.cursor.position()].trim_end();
+        let end = start + meant_length(line);
+        self.cursor.set_position(end);
         let what = if quote == "/" {
             "regular expression"
         } else {
@@ -192,8 +219,10 @@ impl Parser<'_> {
         } else {
             format!("add a `{quote}` where the {what} ends")
         };
-        let span = self.cursor.span(start, start + line.len());
-        self.blocks.long_quote = None;
+        let span = self
+            .cursor
+            .span(start, start + text[start..end].trim_end().len());
+        self.blocks.odd_quote = None;
         self.report(
             Diagnostic::error(span, format!("this {what} is not closed"))
                 .label(format!("no `{quote}` for the one that opens it"))
@@ -205,10 +234,10 @@ impl Parser<'_> {
     /// The likelier cause of a mistake, if there is one; it is then reported instead, and the
     /// cursor goes back to where reading makes sense again.
     pub(super) fn cause_of(&mut self, diagnostic: &Diagnostic) -> Option<Failure> {
-        let quote = self.blocks.long_quote?;
+        let quote = self.blocks.odd_quote?;
         let at = diagnostic.span?;
-        // Right behind a string of several lines comes something that cannot follow it: what
-        // closed the string was meant to open another.
+        // Right behind the string comes something that cannot follow it: what closed the string
+        // was meant to open another.
         let between = self
             .cursor
             .text()
@@ -220,16 +249,6 @@ impl Parser<'_> {
         let failure = self.unclosed_quote(quote.start as usize);
         self.blocks.rewound = true;
         Some(failure)
-    }
-
-    /// Whether an option starts here: `name =>`.
-    pub(super) fn at_attribute(&self) -> bool {
-        let mut ahead = self.cursor.clone();
-        let named = match ahead.peek() {
-            Some(quote @ (b'"' | b'\'')) => matches!(ahead.quoted(quote), Quoted::Closed(_)),
-            _ => !ahead.name().is_empty(),
-        };
-        named && ahead.followed_by("=>")
     }
 
     /// Whether a plugin or branch starts here: `name {`, `if`, `else`.
@@ -268,14 +287,11 @@ impl Parser<'_> {
         let resumable = failure != Failure::Here && {
             let mut ahead = self.cursor.clone();
             ahead.skip_space();
-            std::mem::swap(&mut ahead, &mut self.cursor);
-            let fits = self.cursor.peek() == Some(b'}') || self.at_attribute();
-            std::mem::swap(&mut ahead, &mut self.cursor);
-            fits
+            ahead.peek() == Some(b'}') || at_attribute(&ahead)
         };
         if !resumable {
             self.skip_until(Until::BlockEnd, |parser| {
-                parser.at_attribute() || parser.at_statement()
+                at_attribute(&parser.cursor) || parser.at_statement()
             });
         }
         self.ensure_progress(start);
@@ -287,33 +303,56 @@ impl Parser<'_> {
         if failure == Failure::BlockEnds {
             return failure;
         }
-        if self.skip_until(Until::Closer(closer), Self::at_attribute) {
+        if self.skip_until(Until::Closer(closer), |parser| at_attribute(&parser.cursor)) {
             self.cursor.advance();
         }
         Failure::Resumable
     }
 
-    /// After a mistake in a condition: moves to the `{` of its body. Tells whether there is one.
-    pub(super) fn resume_at_body(&mut self) -> bool {
-        if self.abandoned {
-            return false;
+    /// After a mistake in a condition: moves to the `{` of its body, or to what says that there
+    /// is none.
+    pub(super) fn resume_at_body(&mut self) {
+        let first_on_line = self.cursor.indentation(self.cursor.position()).is_some();
+        if first_on_line && (self.at_statement() || at_attribute(&self.cursor)) {
+            return;
         }
         while let Some(byte) = self.cursor.peek() {
             match byte {
-                b'{' => return true,
-                b'}' => return false,
+                b'{' | b'}' => return,
                 b'"' | b'\'' => self.skip_quoted_on_line(byte),
                 b'\n' => {
                     self.cursor.skip_space();
-                    // A statement of one line's height below: the body is missing.
-                    if self.at_statement() || self.at_attribute() {
-                        return false;
+                    if self.at_statement() || at_attribute(&self.cursor) {
+                        return;
                     }
                 }
+                b'#' => self.cursor.skip_line(),
                 _ => self.cursor.advance(),
             }
         }
-        false
+    }
+
+    /// If the body of a branch lacks its `{`, but is there by its indentation: moves behind it,
+    /// so that its `}` does not close what is around.
+    pub(super) fn skip_body_without_brace(&mut self, header_start: usize) {
+        let header = self.cursor.line_indentation(header_start);
+        let deeper = self.cursor.indentation(self.cursor.position());
+        if self.abandoned || self.cursor.at_end() || deeper.is_none_or(|columns| columns <= header)
+        {
+            return;
+        }
+        let mut before = self.cursor.position();
+        while !self.cursor.at_end() && self.cursor.peek() != Some(b'}') {
+            self.skip_until(Until::BlockEnd, |_| false);
+            self.cursor.skip_space();
+            if self.cursor.position() == before {
+                break;
+            }
+            before = self.cursor.position();
+        }
+        if self.cursor.peek() == Some(b'}') {
+            self.cursor.advance();
+        }
     }
 
     /// Skips balanced text. Stops where [`Until`] says, at the end, and at the start of a line
@@ -380,5 +419,35 @@ impl Parser<'_> {
             self.cursor.set_position(start);
             self.cursor.advance();
         }
+    }
+}
+
+/// How many blocks closed by a wrong brace are remembered.
+const MISPLACED_LIMIT: usize = 100;
+
+/// Whether an option starts here: `name =>`.
+pub(super) fn at_attribute(cursor: &Cursor<'_>) -> bool {
+    let mut ahead = cursor.clone();
+    let named = match ahead.peek() {
+        Some(quote @ (b'"' | b'\'')) => matches!(ahead.quoted(quote), Quoted::Closed(_)),
+        _ => !ahead.name().is_empty(),
+    };
+    named && ahead.followed_by("=>")
+}
+
+/// How much of the line behind an opening quote was likely meant to be quoted: up to a bracket
+/// that closes something from before the quote, or a `{` at the end that opens a body.
+fn meant_length(line: &str) -> usize {
+    let mut open = Vec::new();
+    for (index, byte) in line.bytes().enumerate().skip(1) {
+        match byte {
+            b'{' | b'[' | b'(' => open.push(index),
+            b'}' | b']' | b')' if open.pop().is_none() => return index,
+            _ => {}
+        }
+    }
+    match open.last() {
+        Some(&index) if line[index..].trim_end() == "{" => index,
+        _ => line.len(),
     }
 }
