@@ -14,3 +14,4 @@ pub mod filter;
 pub mod language;
 pub mod program;
 pub mod regex_dialect;
+pub mod time;

@@ -10,6 +10,7 @@ use bumpalo::Bump;
 use super::json_error::{JsonError, JsonFault};
 use super::json_read::{JsonLimits, read_json, read_json_object};
 use super::{Array, Event, Name, Object, TAGS, TIMESTAMP, Timestamp, VERSION, Value};
+use crate::time::Zone;
 
 /// Name under which `@metadata` comes in.
 const METADATA: Name<'static> = Name::new("@metadata");
@@ -111,7 +112,7 @@ impl<'b> Event<'b> {
         let parsed = match slot {
             Value::Time(_) => return,
             Value::Null => Some(now),
-            Value::Text(text) => parse(text),
+            Value::Text(text) => Timestamp::parse_iso8601(text, &Zone::UTC),
             _ => None,
         };
         let given = std::mem::replace(slot, Value::Time(parsed.unwrap_or(now)));
@@ -131,49 +132,6 @@ fn text_array<'b>(text: &'b [u8], arena: &'b Bump) -> Value<'b> {
 /// Moves an object out of the arena.
 fn take<'b>(object: &mut Object<'b>, arena: &'b Bump) -> Object<'b> {
     std::mem::replace(object, Object::new_in(arena))
-}
-
-fn parse(text: &[u8]) -> Option<Timestamp> {
-    let (date, rest) = text.split_at_checked(19)?;
-    let number = |from: usize, to: usize| {
-        date[from..to].iter().try_fold(0u32, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + u32::from(byte - b'0'))
-        })
-    };
-    if date[4] != b'-'
-        || date[7] != b'-'
-        || date[10] != b'T'
-        || date[13] != b':'
-        || date[16] != b':'
-    {
-        return None;
-    }
-    let rest = rest.strip_suffix(b"Z")?;
-    let mut nanoseconds = 0;
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        for (at, digit) in fraction.iter().enumerate() {
-            if !digit.is_ascii_digit() || at > 8 {
-                return None;
-            }
-            nanoseconds += u32::from(digit - b'0') * 10u32.pow(8 - at as u32);
-        }
-    } else if !rest.is_empty() {
-        return None;
-    }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 59
-    {
-        return None;
-    }
-    let days = super::days_from_civil(i64::from(year), month, day);
-    let seconds = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
-    Some(Timestamp::new(seconds, nanoseconds))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub use json_error::{JsonError, JsonFault};
 pub use json_read::{JsonLimits, read_json, read_json_object};
 pub use name::Name;
 pub use path::{Key, Path};
+pub(crate) use timestamp::push_digits;
 pub use timestamp::{Timestamp, civil_from_days, days_from_civil};
 pub use value::{Array, Object, Value};
 

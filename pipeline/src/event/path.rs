@@ -71,6 +71,11 @@ impl Path {
         self.metadata
     }
 
+    /// Whether there are no keys: all of the fields, or all of the metadata.
+    pub fn is_root(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The name, if this is a plain top-level field.
     pub fn top_level_name(&self) -> Option<Name<'_>> {
         match &*self.keys {
