@@ -158,6 +158,12 @@ pub fn explain(error: &rustls::Error) -> String {
              the file of its CA with `ssl_certificate_authorities`"
                 .to_owned()
         }
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "the server's certificate names one of our authorities but was not signed by it: the \
+             CA was probably made anew under the same name, name its new file with \
+             `ssl_certificate_authorities`"
+                .to_owned()
+        }
         rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
             expected,
             presented,

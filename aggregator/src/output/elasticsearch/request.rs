@@ -105,10 +105,12 @@ impl Part {
             .into_iter()
             .map(|item| moved(item, item.start - at))
             .collect();
-        vec![
-            Self::new(self.body.slice(..at), first_items, first_acks, backoff),
-            Self::new(self.body.slice(at..), second_items, second_acks, backoff),
-        ]
+        let mut first = Self::new(self.body.slice(..at), first_items, first_acks, backoff);
+        let mut second = Self::new(self.body.slice(at..), second_items, second_acks, backoff);
+        // Both take the place of this part in the order of the parts.
+        first.not_before = self.not_before;
+        second.not_before = self.not_before;
+        vec![first, second]
     }
 }
 
@@ -167,7 +169,6 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
                 // Nothing was sent: another host may have it at once.
                 ExchangeError::Connect(_) => {
                     shared.pool.eject(&host);
-                    part.not_before = Instant::now();
                     vec![part]
                 }
                 ExchangeError::Timeout { .. } | ExchangeError::BrokeOff(_) => {
