@@ -1,6 +1,8 @@
 //! The elasticsearch output against a scripted server: every fault a server can show, and that no
 //! event is lost or acknowledged early whatever happens.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;
@@ -707,7 +709,9 @@ struct Identity {
 /// A throw-away CA, in `ca.pem`, and a server with a certificate of it for `name`.
 fn identity(name: &str) -> Identity {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.distinguished_name.push(rcgen::DnType::CommonName, format!("CA for {name}"));
+    authority
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, format!("CA for {name}"));
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let authority_certificate = authority.self_signed(&authority_key).unwrap();

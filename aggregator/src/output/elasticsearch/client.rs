@@ -266,12 +266,10 @@ fn chain(error: &reqwest::Error) -> String {
     }
 }
 
+/// The TLS error inside, under any number of I/O errors: those hide it from `source`.
 fn as_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(tls);
     }
-    error
-        .downcast_ref::<io::Error>()?
-        .get_ref()?
-        .downcast_ref::<rustls::Error>()
+    as_tls(error.downcast_ref::<io::Error>()?.get_ref()?)
 }

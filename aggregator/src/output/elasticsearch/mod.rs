@@ -8,6 +8,7 @@
 mod backoff;
 mod bulk;
 mod client;
+mod config;
 mod delivery;
 mod hosts;
 mod options;

@@ -39,6 +39,8 @@ pub struct ElasticsearchOptions {
     pub custom_headers: Vec<(String, String)>,
     /// Path below which the servers' API lies, if a proxy stands before it.
     pub path: Option<String>,
+    /// Path of bulk requests, if it is not `_bulk` below [`Self::path`].
+    pub bulk_path: Option<String>,
     /// Query parameters sent with every bulk request.
     pub parameters: Vec<(String, String)>,
     /// What a health probe asks for. Default `/`.
@@ -103,6 +105,7 @@ impl Default for ElasticsearchOptions {
             api_key: None,
             custom_headers: Vec::new(),
             path: None,
+            bulk_path: None,
             parameters: Vec::new(),
             healthcheck_path: "/".to_owned(),
             proxy: None,
@@ -428,7 +431,10 @@ impl ElasticsearchOptions {
             self.healthcheck_path.trim_start_matches('/')
         ));
         let mut bulk = url;
-        bulk.set_path(&format!("{base}/_bulk"));
+        match &self.bulk_path {
+            Some(path) => bulk.set_path(&format!("/{}", path.trim_start_matches('/'))),
+            None => bulk.set_path(&format!("{base}/_bulk")),
+        }
         // Only what is looked at: an answer of 25 bytes an item instead of 200.
         bulk.set_query(Some("filter_path=errors,items.*.status,items.*.error"));
         for (key, value) in &self.parameters {
@@ -444,7 +450,7 @@ impl ElasticsearchOptions {
 }
 
 /// Limits that are counts or sizes are at most this.
-const LARGEST_LIMIT: usize = 1 << 30;
+pub(super) const LARGEST_LIMIT: usize = 1 << 30;
 
 fn basic(user: &str, password: &str) -> Result<HeaderValue, OptionsError> {
     sensitive(
