@@ -200,6 +200,12 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
     state: Arc<Mutex<State>>,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
+    if stream.fill_buf().await?.first() == Some(&TLS_HANDSHAKE) {
+        return stream
+            .get_mut()
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await;
+    }
     while let Some(request) = read_request(&mut stream).await? {
         if request.method == "HEAD" {
             state.lock().unwrap().probes.push(request);
@@ -285,6 +291,9 @@ pub(crate) fn answer(items: &[(u16, &str)]) -> String {
     let errors = items.iter().any(|(status, _)| *status >= 300);
     format!("{{\"errors\":{errors},\"items\":[{}]}}", texts.join(","))
 }
+
+/// The first byte that a TLS client sends; no HTTP method begins with it.
+const TLS_HANDSHAKE: u8 = 22;
 
 async fn read_request<S: AsyncRead + Unpin>(
     stream: &mut BufReader<S>,

@@ -261,9 +261,21 @@ fn chain(error: &reqwest::Error) -> String {
         }
         match cause.source() {
             Some(source) => cause = source,
+            None if is_end_of_file(cause) && error.is_connect() => {
+                return format!(
+                    "the server closed the connection during the TLS handshake ({cause}): does it \
+                     speak plain http on this port?"
+                );
+            }
             None => return cause.to_string(),
         }
     }
+}
+
+fn is_end_of_file(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// The TLS error inside, under any number of I/O errors: those hide it from `source`.
