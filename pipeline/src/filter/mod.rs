@@ -4,17 +4,50 @@
 //! worker (caches of a regex, buffers) lives in the worker's [`Scratch`], and what it must remember between events it
 //! guards itself. It gets `&'b self`, so texts of the configuration can stand in an event without a copy.
 
+pub mod grok;
+
 use std::any::Any;
 
 use bumpalo::Bump;
 
+use crate::compile::Build;
 use crate::event::{Event, Timestamp};
+use crate::language::{Diagnostic, Diagnostics, Options, Plugin, did_you_mean};
 
 /// One filter of a compiled pipeline.
 pub trait Filter: Send + Sync {
     /// Works on one event. The common options (`add_field`, `add_tag`, …) are applied by the program afterwards, if
     /// the answer is [`Outcome::Applied`]. Must not panic on any event.
     fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome;
+}
+
+/// The filters there are.
+pub const NAMES: &[&str] = &["grok"];
+
+/// Makes a filter of its configuration; what is wrong goes into `diagnostics`.
+pub fn build(
+    plugin: &Plugin,
+    build: &mut Build<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Box<dyn Filter>> {
+    fn boxed<F: Filter + 'static>(filter: F) -> Box<dyn Filter> {
+        Box::new(filter)
+    }
+    let mut options =
+        Options::new(plugin, "filter", diagnostics).with_escape_style(build.escape_style);
+    let filter = match plugin.name.value.as_str() {
+        "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
+        unknown => {
+            let near = did_you_mean(unknown, NAMES.iter().copied());
+            diagnostics.push(
+                Diagnostic::error(plugin.name.span, format!("unknown filter `{unknown}`"))
+                    .maybe_hint(near),
+            );
+            return None;
+        }
+    };
+    options.finish();
+    filter.filter(|_| options.is_valid())
 }
 
 /// Whether a filter did its work on an event.

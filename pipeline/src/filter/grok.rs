@@ -1,0 +1,417 @@
+//! The `grok` filter: finds structure in a text by patterns.
+//!
+//! PERF: this is the hottest filter. Names, kinds and targets of captures are resolved when it
+//! is compiled; a match fills slots, and each slot becomes a slice of the line in the event.
+//!
+//! COMPAT (logstash-filter-grok): a field that is missing is matched as an empty text; of an
+//! array each element is tried; a capture into a field that is a text makes an array of both
+//! unless the field is in `overwrite`, and one into a field of any other kind is left out; the
+//! same name captured twice makes an array, unless the first is a number; empty captures are
+//! left out unless `keep_empty_captures`; a pattern that needs the fallback engine and runs out
+//! of steps tags the event with `tag_on_timeout` only.
+
+use std::collections::HashSet;
+use std::path::Path as FilePath;
+
+use bumpalo::Bump;
+use skidder_grok::{
+    CaptureKind, CompileOptions, EngineKind, ListScratch, Matcher, MatcherList, PatternSet, Slots,
+};
+
+use super::{Context, Filter, Outcome, ScratchSlot};
+use crate::compile::Build;
+use crate::event::{Array, Event, Path, Value};
+use crate::language::{Diagnostic, FieldReference, Options, Span, Spanned};
+
+/// Steps of the fallback engine that are taken as a millisecond of `timeout_millis`: about what
+/// a core does.
+pub const STEPS_PER_MILLISECOND: u64 = 100_000;
+
+/// A compiled grok filter.
+pub struct Grok {
+    matches: Vec<FieldMatch>,
+    break_on_match: bool,
+    keep_empty_captures: bool,
+    tags_on_failure: Vec<String>,
+    tag_on_timeout: String,
+}
+
+/// The expressions for one field.
+struct FieldMatch {
+    source: Path,
+    matchers: MatcherList,
+    /// For each matcher, where its captures go.
+    captures: Vec<Vec<Target>>,
+    scratch: ScratchSlot,
+}
+
+/// Where a capture goes.
+struct Target {
+    path: Path,
+    kind: CaptureKind,
+    /// An earlier capture of this matcher goes to the same place.
+    repeated: bool,
+    overwrite: bool,
+}
+
+struct Memory {
+    lists: ListScratch,
+    slots: Slots,
+}
+
+enum Found {
+    Nothing,
+    Match,
+    GaveUp,
+}
+
+impl Grok {
+    /// Reads the options of the filter.
+    pub fn from_options(options: &mut Options<'_>, build: &mut Build<'_>) -> Option<Self> {
+        let mut patterns = if build.ecs(options) {
+            PatternSet::ecs_v1()
+        } else {
+            PatternSet::legacy()
+        };
+        let directories = options.strings("patterns_dir").unwrap_or_default();
+        let glob = options
+            .string("patterns_files_glob")
+            .unwrap_or_else(|| "*".into());
+        for directory in directories {
+            read_directory(&directory, &glob, &mut patterns, build, options);
+        }
+        for (name, definition) in options
+            .string_hash("pattern_definitions")
+            .unwrap_or_default()
+        {
+            patterns.add(name.value, definition.value);
+        }
+        let compile = compile_options(options);
+        let overwrite = options.fields("overwrite").unwrap_or_default();
+        let target = options.field("target");
+        let texts = |list: Option<Vec<Spanned<String>>>| -> Option<Vec<String>> {
+            Some(list?.into_iter().map(|text| text.value).collect())
+        };
+        let mut filter = Self {
+            matches: Vec::new(),
+            break_on_match: options.boolean("break_on_match").unwrap_or(true),
+            keep_empty_captures: options.boolean("keep_empty_captures").unwrap_or(false),
+            tags_on_failure: texts(options.strings("tag_on_failure"))
+                .unwrap_or_else(|| vec!["_grokparsefailure".into()]),
+            tag_on_timeout: options
+                .string("tag_on_timeout")
+                .unwrap_or_else(|| "_groktimeout".into()),
+        };
+        for entry in options.hash("match").unwrap_or_default() {
+            let source = options.field_of(&entry.key)?;
+            let expressions = options.texts_of("match", entry.value)?;
+            let mut wrong = false;
+            for expression in &expressions {
+                match patterns.compile(&expression.value, &compile) {
+                    Ok(matcher) => warn_of_fallback(&matcher, expression.span, options),
+                    Err(error) => {
+                        wrong = true;
+                        let message = error.to_string();
+                        options
+                            .diagnostics()
+                            .push(Diagnostic::error(expression.span, message));
+                    }
+                }
+            }
+            if wrong {
+                continue;
+            }
+            let list: Vec<&str> = expressions.iter().map(|each| each.value.as_str()).collect();
+            let matchers = match patterns.compile_list(&list, &compile) {
+                Ok(matchers) => matchers,
+                Err(error) => {
+                    options
+                        .diagnostics()
+                        .error(entry.key.span, error.to_string());
+                    continue;
+                }
+            };
+            let captures = matchers.matchers().iter();
+            let captures = captures
+                .map(|matcher| targets(matcher, target.as_ref(), &overwrite, build))
+                .collect();
+            filter.matches.push(FieldMatch {
+                source: Path::new(source.value.keys().iter().map(String::as_str)),
+                matchers,
+                captures,
+                scratch: build.slots.take(),
+            });
+        }
+        Some(filter)
+    }
+
+    /// Tries the expressions of one field.
+    fn try_field<'b>(
+        &'b self,
+        field: &'b FieldMatch,
+        event: &mut Event<'b>,
+        context: &mut Context<'_, 'b>,
+    ) -> Found {
+        match event.get(&field.source) {
+            None | Some(Value::Null) => self.try_text(field, b"", event, context),
+            Some(Value::Text(text)) => {
+                let text = *text;
+                self.try_text(field, text, event, context)
+            }
+            Some(Value::Array(array)) => {
+                let mut texts = bumpalo::collections::Vec::new_in(context.arena);
+                texts.extend(array.iter().map(|value| text_of(value, context.arena)));
+                let mut found = Found::Nothing;
+                for text in texts {
+                    match self.try_text(field, text, event, context) {
+                        Found::Match if self.break_on_match => return Found::Match,
+                        Found::Match => found = Found::Match,
+                        Found::GaveUp => return Found::GaveUp,
+                        Found::Nothing => {}
+                    }
+                }
+                found
+            }
+            Some(other) => {
+                let text = text_of(other, context.arena);
+                self.try_text(field, text, event, context)
+            }
+        }
+    }
+
+    #[inline]
+    fn try_text<'b>(
+        &'b self,
+        field: &'b FieldMatch,
+        text: &'b [u8],
+        event: &mut Event<'b>,
+        context: &mut Context<'_, 'b>,
+    ) -> Found {
+        let arena = context.arena;
+        let memory = context.scratch.slot(field.scratch, || Memory {
+            lists: field.matchers.scratch(),
+            slots: Slots::new(),
+        });
+        if self.break_on_match {
+            return match field
+                .matchers
+                .find(text, &mut memory.lists, &mut memory.slots)
+            {
+                Ok(Some(index)) => {
+                    self.store(&field.captures[index], text, &memory.slots, event, arena);
+                    Found::Match
+                }
+                Ok(None) => Found::Nothing,
+                Err(_) => Found::GaveUp,
+            };
+        }
+        let mut found = Found::Nothing;
+        for (matcher, targets) in field.matchers.matchers().iter().zip(&field.captures) {
+            let mut scratch = matcher.scratch();
+            match matcher.find(text, &mut scratch, &mut memory.slots) {
+                Ok(true) => {
+                    self.store(targets, text, &memory.slots, event, arena);
+                    found = Found::Match;
+                }
+                Ok(false) => {}
+                Err(_) => return Found::GaveUp,
+            }
+        }
+        found
+    }
+
+    /// Puts what was captured into the event.
+    #[inline]
+    fn store<'b>(
+        &'b self,
+        targets: &'b [Target],
+        text: &'b [u8],
+        slots: &Slots,
+        event: &mut Event<'b>,
+        arena: &'b Bump,
+    ) {
+        for (target, span) in targets.iter().zip(slots.iter()) {
+            let captured = span.map_or(&text[..0], |(start, end)| &text[start..end]);
+            if captured.is_empty() && !self.keep_empty_captures {
+                continue;
+            }
+            let value = match (span, target.kind) {
+                (None, _) => Value::Null,
+                (_, CaptureKind::Integer) => {
+                    Value::Integer(crate::number::integer_prefix(captured))
+                }
+                (_, CaptureKind::Float) => Value::Float(crate::number::float_prefix(captured)),
+                _ => Value::Text(captured),
+            };
+            put(target, value, event, arena);
+        }
+    }
+}
+
+fn put<'b>(target: &'b Target, value: Value<'b>, event: &mut Event<'b>, arena: &'b Bump) {
+    if target.overwrite && !target.repeated {
+        event.set(&target.path, value, arena);
+        return;
+    }
+    match event.get_mut(&target.path) {
+        None | Some(Value::Null) => event.set(&target.path, value, arena),
+        Some(slot @ Value::Text(_)) => {
+            let Value::Text(old) = *slot else { return };
+            let mut both = Array::with_capacity_in(2, arena);
+            both.push(Value::Text(old));
+            both.push(value);
+            *slot = Value::array(both, arena);
+        }
+        Some(Value::Array(array)) => array.push(value),
+        Some(_) => {}
+    }
+}
+
+impl Filter for Grok {
+    fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome {
+        let mut matched = false;
+        for field in &self.matches {
+            match self.try_field(field, event, context) {
+                Found::Match => {
+                    matched = true;
+                    if self.break_on_match {
+                        break;
+                    }
+                }
+                Found::Nothing => {}
+                Found::GaveUp => {
+                    event.tag(self.tag_on_timeout.as_bytes(), context.arena);
+                    return Outcome::Unapplied;
+                }
+            }
+        }
+        if matched {
+            return Outcome::Applied;
+        }
+        for tag in &self.tags_on_failure {
+            event.tag(tag.as_bytes(), context.arena);
+        }
+        Outcome::Unapplied
+    }
+}
+
+/// A value as the text that is matched.
+fn text_of<'b>(value: &Value<'b>, arena: &'b Bump) -> &'b [u8] {
+    match value {
+        Value::Text(text) => text,
+        Value::Null => b"",
+        other => {
+            let mut out = Vec::new();
+            crate::event::write_json_value(other, &mut out);
+            arena.alloc_slice_copy(&out)
+        }
+    }
+}
+
+/// Resolves where the captures of a matcher go.
+fn targets(
+    matcher: &Matcher,
+    target: Option<&Spanned<FieldReference>>,
+    overwrite: &[Spanned<FieldReference>],
+    build: &Build<'_>,
+) -> Vec<Target> {
+    let mut seen = HashSet::new();
+    let mut targets = Vec::new();
+    for capture in matcher.captures() {
+        // COMPAT: a name without brackets is one key, even with dots in it.
+        let reference = FieldReference::parse_with(&capture.name, build.escape_style).ok();
+        let keys: Vec<&str> = match &reference {
+            Some(reference) => reference.keys().iter().map(String::as_str).collect(),
+            None => vec![capture.name.as_str()],
+        };
+        let overwrite = overwrite
+            .iter()
+            .any(|each| each.value.keys().iter().eq(keys.iter()));
+        let prefix = target.map(|target| target.value.keys()).unwrap_or_default();
+        let path = Path::new(prefix.iter().map(String::as_str).chain(keys));
+        targets.push(Target {
+            repeated: !seen.insert(path.to_string()),
+            path,
+            kind: capture.kind,
+            overwrite,
+        });
+    }
+    targets
+}
+
+/// The limits and switches of compiling the expressions.
+fn compile_options(options: &mut Options<'_>) -> CompileOptions {
+    let mut compile = CompileOptions::default();
+    compile.named_captures_only = options.boolean("named_captures_only").unwrap_or(true);
+    // COMPAT: 0 turns the time-out off in Logstash; here the default stays, since a pattern
+    // without any bound could hold a worker for ever.
+    let milliseconds = options
+        .integer("timeout_millis", 0..=i64::MAX)
+        .unwrap_or_default();
+    if milliseconds > 0 {
+        compile.max_steps = (milliseconds as u64).saturating_mul(STEPS_PER_MILLISECOND);
+    }
+    options.enumeration("timeout_scope", &[("pattern", ()), ("event", ())]);
+    compile
+}
+
+fn warn_of_fallback(matcher: &Matcher, span: Span, options: &mut Options<'_>) {
+    if let EngineKind::Backtracking { because } = matcher.engine() {
+        options.diagnostics().push(
+            Diagnostic::warning(
+                span,
+                format!("this pattern runs in the bounded fallback: {because}"),
+            )
+            .hint("a line that costs it too many steps gets the tag of `tag_on_timeout`"),
+        );
+    }
+}
+
+/// Adds the pattern files of a directory (or one file) whose names match the glob.
+fn read_directory(
+    directory: &Spanned<String>,
+    glob: &str,
+    patterns: &mut PatternSet,
+    build: &Build<'_>,
+    options: &mut Options<'_>,
+) {
+    let path = FilePath::new(&directory.value);
+    // COMPAT: an entry may also be a file.
+    let files = build
+        .files
+        .list(path)
+        .unwrap_or_else(|_| vec![path.to_owned()]);
+    for file in files {
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if file != path && !glob_matches(glob.as_bytes(), name.as_bytes()) {
+            continue;
+        }
+        let added = match build.files.read(&file) {
+            Ok(bytes) => patterns
+                .add_file(&String::from_utf8_lossy(&bytes))
+                .map_err(|error| format!("{}: {error}", file.display())),
+            Err(error) => Err(format!(
+                "cannot read the pattern file {}: {error}",
+                file.display()
+            )),
+        };
+        if let Err(message) = added {
+            options.diagnostics().error(directory.span, message);
+        }
+    }
+}
+
+/// Whether a file name matches a glob of `*` and `?`.
+fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+    match (glob, name) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| glob_matches(rest, &name[skip..])),
+        ([b'?', glob @ ..], [_, name @ ..]) => glob_matches(glob, name),
+        ([first, glob @ ..], [byte, name @ ..]) => first == byte && glob_matches(glob, name),
+        _ => false,
+    }
+}
