@@ -31,9 +31,15 @@ fn events_from_json() {
 
 #[test]
 fn operations_on_events() {
+    // The text form of an event is the codec `plain`'s, and tested there.
+    let is_text_form =
+        |step: &Value<'_>| elements(step).first().and_then(as_str) == Some("to_string");
     run_cases(
         "event-ops",
-        |_| true,
+        |case| {
+            let steps = case.get("steps").map(elements).unwrap_or_default();
+            !steps.iter().any(is_text_form)
+        },
         |case| {
             let arena = case.arena;
             let mut event = case.event(case.get("initial").ok_or("no event")?, NOW);

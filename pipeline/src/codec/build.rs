@@ -20,7 +20,7 @@ pub const CODECS: &[&str] = &["dots", "json", "json_lines", "line", "plain", "ru
 /// Makes the codec that a configuration asks for; what is wrong goes to `diagnostics`.
 pub fn build_codec(
     plugin: &Plugin,
-    defaults: &CodecDefaults,
+    defaults: CodecDefaults,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Codec>> {
     let name = plugin.name.value.as_str();
@@ -67,7 +67,7 @@ pub(super) fn charset(options: &mut Options<'_>) -> Option<Charset> {
 }
 
 /// The option `ecs_compatibility`: whether events keep their text.
-pub(super) fn keep_original(options: &mut Options<'_>, defaults: &CodecDefaults) -> bool {
+pub(super) fn keep_original(options: &mut Options<'_>, defaults: CodecDefaults) -> bool {
     const CHOICES: &[(&str, bool)] = &[("disabled", false), ("v1", true), ("v8", true)];
     options
         .enumeration("ecs_compatibility", CHOICES)
@@ -118,7 +118,7 @@ mod tests {
             ecs,
             ..CodecDefaults::default()
         };
-        let codec = plugin.and_then(|plugin| build_codec(&plugin, &defaults, &mut diagnostics));
+        let codec = plugin.and_then(|plugin| build_codec(&plugin, defaults, &mut diagnostics));
         codec.ok_or_else(|| diagnostics.render(&sources, false))
     }
 

@@ -31,7 +31,7 @@ pub struct Json {
 
 impl Json {
     /// Reads the options of the codec.
-    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+    pub fn from_options(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Self> {
         let target = options.field("target").map(|target| target.value);
         let keep_original = build::keep_original(options, defaults);
         Some(Self {
@@ -90,7 +90,7 @@ impl Default for JsonLines {
 
 impl JsonLines {
     /// Reads the options of the codec.
-    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+    pub fn from_options(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Self> {
         let target = options.field("target").map(|target| target.value);
         let delimiter = build::delimiter(options);
         let limit = build::size_limit(options);

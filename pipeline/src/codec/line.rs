@@ -23,7 +23,7 @@ pub struct Plain {
 
 impl Plain {
     /// Reads the options of the codec.
-    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+    pub fn from_options(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Self> {
         let keep_original = build::keep_original(options, defaults);
         Some(Self {
             charset: build::charset(options)?,
@@ -79,7 +79,7 @@ impl Default for Line {
 
 impl Line {
     /// Reads the options of the codec.
-    pub fn from_options(options: &mut Options<'_>, defaults: &CodecDefaults) -> Option<Self> {
+    pub fn from_options(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Self> {
         let delimiter = build::delimiter(options);
         let limit = build::size_limit(options);
         let keep_original = build::keep_original(options, defaults);

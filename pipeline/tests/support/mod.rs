@@ -24,7 +24,9 @@ use bumpalo::Bump;
 use skidder_pipeline::event::{
     Array, Event, JsonLimits, Name, Object, Timestamp, Value, read_json_object,
 };
-use skidder_pipeline::language::FieldReference;
+use skidder_pipeline::language::{
+    self, Attribute, FieldReference, HashEntry, Number, Span, Spanned,
+};
 
 /// The time that cases run at unless they say otherwise: 2024-06-15T12:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp::new(1_718_452_800, 0);
@@ -75,6 +77,11 @@ impl<'b> Case<'b> {
     /// What must hold.
     pub(crate) fn expect(&self) -> &Object<'b> {
         self.object("expect").expect("every case expects something")
+    }
+
+    /// Whether the case runs with the names of the Elastic Common Schema.
+    pub(crate) fn is_ecs(&self) -> bool {
+        self.text("ecs").is_some_and(|ecs| ecs != "disabled")
     }
 
     /// The event that `value` describes, made as an input makes it.
@@ -237,6 +244,46 @@ pub(crate) fn path(reference: &str) -> skidder_pipeline::event::Path {
         root.into_iter()
             .chain(reference.keys().iter().map(String::as_str)),
     )
+}
+
+/// A plugin with these settings, as if a configuration had it.
+pub(crate) fn plugin_of(name: &str, settings: Option<&Object<'_>>) -> language::Plugin {
+    let settings = settings.into_iter().flat_map(Object::iter);
+    language::Plugin {
+        name: Spanned::new(name.to_owned(), Span::default()),
+        attributes: settings
+            .filter(|(_, value)| !matches!(value, Value::Null))
+            .map(|(name, value)| Attribute {
+                name: Spanned::new(name.as_str().to_owned(), Span::default()),
+                value: setting(value),
+            })
+            .collect(),
+        span: Span::default(),
+    }
+}
+
+/// A setting as the language would have it.
+fn setting(value: &Value<'_>) -> Spanned<language::Value> {
+    let value = match value {
+        Value::Null => language::Value::String(String::new()),
+        Value::Boolean(boolean) => language::Value::Bareword(boolean.to_string()),
+        Value::Integer(integer) => language::Value::Number(Number::Integer(*integer)),
+        Value::Float(float) => language::Value::Number(Number::Decimal(*float)),
+        Value::Numeral(numeral) => language::Value::String((*numeral).to_owned()),
+        Value::Text(text) => language::Value::String(String::from_utf8_lossy(text).into_owned()),
+        Value::Time(time) => language::Value::String(time.to_string()),
+        Value::Array(array) => language::Value::Array(array.iter().map(setting).collect()),
+        Value::Object(object) => language::Value::Hash(
+            object
+                .iter()
+                .map(|(name, value)| HashEntry {
+                    key: setting(&Value::Text(name.as_str().as_bytes())),
+                    value: setting(value),
+                })
+                .collect(),
+        ),
+    };
+    Spanned::new(value, Span::default())
 }
 
 /// The text of a value.
