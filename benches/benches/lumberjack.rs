@@ -1,0 +1,146 @@
+//! The wire: a window of access log lines, encoded and decoded, compressed and bare.
+//!
+//! Throughput is given in bytes of the events, so that the figures of the compressed and of the
+//! bare window can be compared.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use skidder_lumberjack::{
+    ByteBudget, Compression, Decoder, EncodedWindow, Limits, Payload, Step, Version, Window,
+    WindowBuilder,
+};
+
+const EVENTS: usize = 2048;
+
+/// Lines of about 190 bytes that differ as those of a busy site do.
+fn lines() -> Vec<String> {
+    const PATHS: [&str; 5] = [
+        "/",
+        "/images/logo.png",
+        "/search",
+        "/api/v1/orders",
+        "/static/app.js",
+    ];
+    // A linear congruential generator: the same lines in every run.
+    let mut state = 1_u32;
+    let mut random = move |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    (0..EVENTS)
+        .map(|number| {
+            format!(
+                "{}.{}.{}.{} - - [23/Nov/2026:10:{:02}:{:02} +0000] \"GET {}?id={} HTTP/1.1\" \
+                 200 {} \"https://www.example.com/start\" \"Mozilla/5.0 (X11; Linux x86_64; \
+                 rv:{}.0) Gecko/20100101 Firefox/{}.0\"",
+                random(223) + 1,
+                random(256),
+                random(256),
+                random(256),
+                number / 60 % 60,
+                number % 60,
+                PATHS[random(5) as usize],
+                random(100_000),
+                random(60_000),
+                random(40) + 100,
+                random(40) + 100,
+            )
+        })
+        .collect()
+}
+
+fn json_events(lines: &[String]) -> Vec<Vec<u8>> {
+    lines
+        .iter()
+        .enumerate()
+        .map(|(offset, line)| {
+            let event = serde_json::json!({
+                "message": line,
+                "host": "app-01",
+                "file": "/var/log/nginx/access.log",
+                "offset": offset * 190,
+            });
+            event.to_string().into_bytes()
+        })
+        .collect()
+}
+
+fn encode(
+    builder: &mut WindowBuilder,
+    version: Version,
+    lines: &[String],
+    json: &[Vec<u8>],
+) -> EncodedWindow {
+    match version {
+        Version::V1 => {
+            for line in lines {
+                let pairs: [(&[u8], &[u8]); 4] = [
+                    (b"file", b"/var/log/nginx/access.log"),
+                    (b"host", b"app-01"),
+                    (b"offset", b"123456"),
+                    (b"line", line.as_bytes()),
+                ];
+                builder.push_pairs(pairs).expect("fits");
+            }
+        }
+        Version::V2 => {
+            for event in json {
+                builder.push_json(event).expect("fits");
+            }
+        }
+    }
+    builder.finish()
+}
+
+fn decode(decoder: &mut Decoder, mut bytes: &[u8]) -> Window {
+    loop {
+        let taken = decoder.feed(bytes);
+        bytes = &bytes[taken..];
+        match decoder.step().expect("valid") {
+            Step::Window(window) => return window,
+            Step::NeedInput => {}
+            Step::NeedMemory(_) => unreachable!("the budget is unlimited"),
+        }
+    }
+}
+
+fn wire(criterion: &mut Criterion) {
+    let lines = lines();
+    let json = json_events(&lines);
+    let mut group = criterion.benchmark_group("lumberjack");
+    for version in [Version::V1, Version::V2] {
+        for (name, compression) in [
+            ("bare", Compression::None),
+            ("zlib 3", Compression::Zlib { level: 3 }),
+        ] {
+            let mut builder = WindowBuilder::new(version, compression);
+            let window = encode(&mut builder, version, &lines, &json);
+            let mut decoder =
+                Decoder::new(Limits::default(), ByteBudget::new(usize::MAX).account());
+            let decoded = decode(&mut decoder, &window.bytes);
+            let payload: usize = decoded
+                .events
+                .iter()
+                .map(|event| match &event.payload {
+                    Payload::Json(json) => json.len(),
+                    Payload::Pairs(pairs) => pairs.body().len(),
+                })
+                .sum();
+            assert_eq!(decoded.events.len(), EVENTS);
+            drop(decoded);
+            group.throughput(Throughput::Bytes(payload as u64));
+            group.bench_function(format!("encode v{version} {name}"), |bencher| {
+                bencher.iter(|| black_box(encode(&mut builder, version, &lines, &json)));
+            });
+            group.bench_function(format!("decode v{version} {name}"), |bencher| {
+                // The window is dropped within the time: its memory is used for the next one.
+                bencher.iter(|| decode(&mut decoder, black_box(&window.bytes)).events.len());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire);
+criterion_main!(benches);
