@@ -16,7 +16,7 @@ use crate::{
         tagged::{Automaton, Follow, Outcome, Plan},
         threads::Threads,
     },
-    program::{Program, build},
+    program::{Program, build, build_relaxed},
     syntax::parse,
 };
 
@@ -79,6 +79,8 @@ pub struct Matcher {
 struct Inner {
     program: Program,
     plan: Option<Plan>,
+    /// A program that matches wherever the real one does; small, and quick to say no.
+    relaxed: Option<(Program, Plan)>,
     captures: Vec<Capture>,
     options: CompileOptions,
     identity: u64,
@@ -93,6 +95,8 @@ impl Matcher {
         static IDENTITIES: AtomicU64 = AtomicU64::new(1);
         let parsed = parse(expression, set, options)?;
         let program = build(&parsed, options)?;
+        let relaxed = build_relaxed(&parsed, options)?;
+        let relaxed = Plan::new(&relaxed).map(|plan| (relaxed, plan));
         let plan = if program.irregular.is_none() {
             Plan::new(&program)
         } else {
@@ -102,6 +106,7 @@ impl Matcher {
             inner: Arc::new(Inner {
                 program,
                 plan,
+                relaxed,
                 captures: parsed.captures,
                 options: options.clone(),
                 identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
@@ -126,11 +131,17 @@ impl Matcher {
 
     /// Memory to match with, for one thread.
     pub fn scratch(&self) -> Scratch {
-        let half = self.inner.options.max_cache_bytes / 2;
+        let inner = &*self.inner;
+        let bytes = inner.options.max_cache_bytes;
+        let relaxed = inner
+            .relaxed
+            .as_ref()
+            .map_or(&inner.program, |(relaxed, _)| relaxed);
         Scratch {
-            identity: self.inner.identity,
-            groups: Automaton::new(&self.inner.program, Follow::Groups, half),
-            start: Automaton::new(&self.inner.program, Follow::Start, half),
+            identity: inner.identity,
+            groups: Automaton::new(&inner.program, Follow::Groups, bytes / 2),
+            start: Automaton::new(&inner.program, Follow::Start, bytes / 4),
+            presence: Automaton::new(relaxed, Follow::Presence, bytes / 4),
             threads: Threads::default(),
             backtracker: Backtracker::default(),
         }
@@ -158,7 +169,7 @@ impl Matcher {
             return Err(BudgetExceeded { steps: 0 });
         }
         if let Some(plan) = &inner.plan {
-            match scratch.search(plan, &inner.program, line) {
+            match scratch.search(plan, inner, line) {
                 Outcome::Match => {
                     slots.fill(inner, &scratch.groups.positions()[..2 * captures], line);
                     return Ok(true);
@@ -169,6 +180,10 @@ impl Matcher {
                 }
                 Outcome::GaveUp => {}
             }
+        }
+        if inner.plan.is_none() && !scratch.may_match(inner, line) {
+            slots.positions.resize(2 * captures, UNSET);
+            return Ok(false);
         }
         let (found, tags) = if inner.program.irregular.is_some() {
             let budget = inner.options.max_steps;
@@ -196,6 +211,7 @@ pub struct Scratch {
     identity: u64,
     groups: Automaton,
     start: Automaton,
+    presence: Automaton,
     threads: Threads,
     backtracker: Backtracker,
 }
@@ -203,10 +219,15 @@ pub struct Scratch {
 impl Scratch {
     /// Most lines match from their first byte on, or not at all: that is tried first. If it
     /// fails, one pass finds out where a match begins, if there is one.
-    fn search(&mut self, plan: &Plan, program: &Program, line: &[u8]) -> Outcome {
+    fn search(&mut self, plan: &Plan, inner: &Inner, line: &[u8]) -> Outcome {
+        let program = &inner.program;
         let first = self.groups.run(plan, program, line, 0);
         if first != Outcome::NoMatch || program.anchored {
             return first;
+        }
+        // PERF: an automaton that stays small is as quick to say no.
+        if self.start.bytes() > SMALL_AUTOMATON && !self.may_match(inner, line) {
+            return Outcome::NoMatch;
         }
         match self.start.run(plan, program, line, 0) {
             Outcome::Match => {
@@ -216,7 +237,23 @@ impl Scratch {
             outcome => outcome,
         }
     }
+
+    /// Whether the relaxed program matches; if not, the real one does not either.
+    fn may_match(&mut self, inner: &Inner, line: &[u8]) -> bool {
+        // A match may begin inside of a character only where the line does.
+        if line.first().is_some_and(|byte| byte & 0xC0 == 0x80) {
+            return true;
+        }
+        match &inner.relaxed {
+            Some((program, plan)) => self.presence.run(plan, program, line, 0) != Outcome::NoMatch,
+            None => true,
+        }
+    }
 }
+
+/// Beyond this many bytes, the automaton that finds where a match begins is only run on lines
+/// that the relaxed program matches.
+const SMALL_AUTOMATON: usize = 64 << 10;
 
 /// The spans that a match leaves, one for each capture.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     CompileOptions, PatternSet,
-    program::{Program, build},
+    program::{Program, build, build_relaxed},
     syntax::parse,
 };
 
@@ -79,8 +79,11 @@ fn mutated(random: &mut Random) -> Vec<u8> {
 struct Engines {
     program: Program,
     plan: Option<Plan>,
+    relaxed: Program,
+    relaxed_plan: Plan,
     groups: Option<Automaton>,
     start: Option<Automaton>,
+    presence: Automaton,
     threads: Threads,
     backtracker: Backtracker,
 }
@@ -92,7 +95,11 @@ impl Engines {
         let program = build(&parsed, &options).expect("the expression is small enough");
         assert_eq!(program.irregular, None, "{expression}");
         let plan = Plan::new(&program);
+        let relaxed = build_relaxed(&parsed, &options).expect("the expression is small enough");
         Self {
+            relaxed_plan: Plan::new(&relaxed).expect("little look-behind"),
+            presence: Automaton::new(&relaxed, Follow::Presence, max_bytes),
+            relaxed,
             groups: plan
                 .as_ref()
                 .map(|_| Automaton::new(&program, Follow::Groups, max_bytes)),
@@ -122,6 +129,13 @@ impl Engines {
                 );
             }
         }
+        let inside = line.first().is_some_and(|byte| byte & 0xC0 == 0x80);
+        if found && !inside {
+            let presence = self
+                .presence
+                .run(&self.relaxed_plan, &self.relaxed, line, 0);
+            assert_eq!(presence, Outcome::Match, "relaxed: {}", context());
+        }
         let (Some(plan), Some(groups), Some(start)) =
             (&self.plan, &mut self.groups, &mut self.start)
         else {
@@ -135,8 +149,7 @@ impl Engines {
             }
             Outcome::Match => {
                 assert!(found, "start: {}", context());
-                let first = line.first().is_some_and(|byte| byte & 0xC0 == 0x80);
-                if !(wanted[0] == 0 && first) {
+                if !(wanted[0] == 0 && inside) {
                     assert_eq!(start.positions()[0], wanted[0], "start: {}", context());
                 }
             }

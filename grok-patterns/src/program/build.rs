@@ -11,7 +11,7 @@ use regex_syntax::utf8::Utf8Sequences;
 
 use super::{
     Address, Instruction, Look, Program, Reference, Sequence,
-    look::{Behind, byte_behind, captured_rest, is_rigid, sequences_ahead},
+    look::{Behind, byte_behind, captured_rest, first_bytes, is_rigid, sequences_ahead},
 };
 use crate::{
     CompileError, CompileOptions,
@@ -21,6 +21,26 @@ use crate::{
 /// Compiles a tree.
 pub(crate) fn build(parsed: &Parsed, options: &CompileOptions) -> Result<Program, CompileError> {
     let groups = parsed.captures.len() + parsed.hidden_groups as usize;
+    compile(parsed, options, groups, false)
+}
+
+/// Compiles a tree to a program that matches wherever the real one does, and maybe elsewhere.
+///
+/// It has no groups, no large counts, no wide look-around and no back-references, so that it is
+/// small, and so is its automaton. A line that it does not match need not be looked at further.
+pub(crate) fn build_relaxed(
+    parsed: &Parsed,
+    options: &CompileOptions,
+) -> Result<Program, CompileError> {
+    compile(parsed, options, 0, true)
+}
+
+fn compile(
+    parsed: &Parsed,
+    options: &CompileOptions,
+    groups: usize,
+    relaxed: bool,
+) -> Result<Program, CompileError> {
     let mut builder = Builder {
         program: Program {
             instructions: Vec::new(),
@@ -38,6 +58,7 @@ pub(crate) fn build(parsed: &Parsed, options: &CompileOptions) -> Result<Program
         },
         known_sets: HashMap::new(),
         options,
+        relaxed,
     };
     let end = builder.push(Instruction::Match)?;
     let start = builder.emit(&parsed.node, end)?;
@@ -71,6 +92,9 @@ fn is_anchored(node: &Node) -> bool {
     }
 }
 
+/// A relaxed program counts no further than this.
+const RELAXED_COUNT: u32 = 4;
+
 /// What is left of a byte sequence.
 type Tail<'s> = &'s [(u8, u8)];
 
@@ -78,6 +102,7 @@ struct Builder<'a> {
     program: Program,
     known_sets: HashMap<ByteSet, u32>,
     options: &'a CompileOptions,
+    relaxed: bool,
 }
 
 impl Builder<'_> {
@@ -142,12 +167,25 @@ impl Builder<'_> {
                 }
                 Ok(all.unwrap_or(next))
             }
+            Node::Repeat { node, min, max, .. } if self.relaxed => {
+                let (min, max) = match max {
+                    Some(max) if *max <= RELAXED_COUNT => (*min, Some(*max)),
+                    _ => ((*min).min(RELAXED_COUNT), None),
+                };
+                self.repeat(node, min, max, RepeatKind::Greedy, next)
+            }
             Node::Repeat {
                 node,
                 min,
                 max,
                 kind,
             } => self.repeat(node, *min, *max, *kind, next),
+            Node::Group { node, .. } | Node::Atomic(node) if self.relaxed => self.emit(node, next),
+            Node::Look { ahead, .. } if self.relaxed && is_wide(node, *ahead) => Ok(next),
+            Node::BackReference { .. } if self.relaxed => {
+                let any = Node::Class(CharacterClass::any());
+                self.repeat(&any, 0, None, RepeatKind::Greedy, next)
+            }
             Node::Group { group, node } => {
                 let close = self.push(Instruction::Tag {
                     tag: 2 * group + 2,
@@ -196,6 +234,7 @@ impl Builder<'_> {
             Assertion::LineEnd => self.ahead(line_edge, next),
             Assertion::TextStart => self.behind(edge, next),
             Assertion::TextEnd => self.ahead(edge, next),
+            Assertion::TextEndOrLastNewline if self.relaxed => self.ahead(line_edge, next),
             Assertion::TextEndOrLastNewline => {
                 let newline = self.set(ByteSet::from_range(b'\n', b'\n'));
                 let end = self.set(edge);
@@ -397,6 +436,26 @@ impl Builder<'_> {
     ) -> Result<Address, CompileError> {
         if !is_nullable(node) {
             let entry = self.push(Instruction::Fail)?;
+            if let Some(branches) = branches_over_bytes(node) {
+                // PERF: as for a loop over one class: `(?:\\.|[^"\\])*` stays in one state
+                // whatever the bytes are.
+                let out = self.ahead(not_continuation(), out)?;
+                let mut body = None;
+                for branch in branches.iter().rev() {
+                    let first = match wide_class(branch) {
+                        Some(bytes) => self.byte(bytes, entry)?,
+                        None => self.emit(branch, entry)?,
+                    };
+                    body = Some(match body {
+                        Some(second) => self.push(Instruction::Split { first, second })?,
+                        None => first,
+                    });
+                }
+                let body = body.unwrap_or(out);
+                let (first, second) = if lazy { (out, body) } else { (body, out) };
+                self.program.instructions[entry as usize] = Instruction::Split { first, second };
+                return Ok(if once { body } else { entry });
+            }
             let body = self.emit(node, entry)?;
             let (first, second) = if lazy { (out, body) } else { (body, out) };
             self.program.instructions[entry as usize] = Instruction::Split { first, second };
@@ -565,6 +624,49 @@ impl Builder<'_> {
 
 fn bytes_fill_upper_half(bytes: ByteSet) -> bool {
     (0x80..=0xFF).all(|byte| bytes.contains(byte))
+}
+
+/// Whether look-around needs more than the byte next to it.
+fn is_wide(look: &Node, ahead: bool) -> bool {
+    let Node::Look { node, .. } = look else {
+        return false;
+    };
+    if ahead {
+        captured_rest(node).is_some()
+            || sequences_ahead(node).is_none_or(|all| all.iter().any(|one| one.len() > 1))
+    } else {
+        matches!(byte_behind(node), Behind::More)
+    }
+}
+
+/// The bytes of a class that has all the characters from 128 up.
+fn wide_class(node: &Node) -> Option<ByteSet> {
+    match node {
+        Node::Class(class) => class
+            .as_bytes()
+            .filter(|bytes| bytes_fill_upper_half(*bytes)),
+        _ => None,
+    }
+}
+
+/// The branches of an alternation that may run over characters byte by byte when repeated: some
+/// are wide classes, and the others cannot begin inside of a character.
+fn branches_over_bytes(node: &Node) -> Option<&[Node]> {
+    let Node::Alternate(branches) = node else {
+        return None;
+    };
+    let mut any_wide = false;
+    for branch in branches {
+        if wide_class(branch).is_some() {
+            any_wide = true;
+        } else {
+            let first = first_bytes(branch)?;
+            if (0x80..=0xBF).any(|byte| first.contains(byte)) {
+                return None;
+            }
+        }
+    }
+    any_wide.then_some(branches)
 }
 
 /// Whether a node can match the empty text.

@@ -199,7 +199,7 @@ pub(super) fn is_rigid(node: &Node) -> bool {
 }
 
 /// The bytes that a match of this node can begin with; `None` when it may match nothing.
-fn first_bytes(node: &Node) -> Option<ByteSet> {
+pub(super) fn first_bytes(node: &Node) -> Option<ByteSet> {
     match node {
         Node::Class(class) => {
             let mut set = class.ascii();

@@ -11,7 +11,7 @@
 mod build;
 mod look;
 
-pub(crate) use build::build;
+pub(crate) use build::{build, build_relaxed};
 
 use crate::syntax::{ByteSet, EDGE};
 

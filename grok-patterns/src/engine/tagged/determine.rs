@@ -188,6 +188,9 @@ impl Automaton {
             }
             key.push(plan.context[class] & mask);
             key.extend_from_slice(entries);
+            if self.follow == Follow::Presence {
+                sort_places(&mut key[1..]);
+            }
             let start = self.operations.len();
             let overlapping = self.rename(&mut key[1..]);
             let target = self.intern(plan, key.into());
@@ -369,6 +372,10 @@ impl Workspace {
                     match self.step(plan, program, address, obligation, unit, context, follow) {
                         Step::On(next, obliged) => (address, obligation) = (next, obliged),
                         Step::Stop => break,
+                        Step::Accept if follow == Follow::Presence => {
+                            self.entries.clear();
+                            return Some(true);
+                        }
                         Step::Accept => return Some(!self.match_is_certain(plan, width)),
                         Step::GiveUp => return None,
                     }
@@ -417,7 +424,7 @@ impl Workspace {
             Instruction::Tag { tag, next } => {
                 let slot = match (follow, tag) {
                     (Follow::Start, 0) => Some(0),
-                    (Follow::Start, _) | (Follow::Groups, 0) => None,
+                    (Follow::Start | Follow::Presence, _) | (Follow::Groups, 0) => None,
                     (Follow::Groups, tag) => Some(tag as usize - 1),
                 };
                 if let Some(slot) = slot {
@@ -433,7 +440,10 @@ impl Workspace {
             Instruction::Word { negative, next } => {
                 let wide = unit != EDGE && unit >= 0x80;
                 if wide || context & PREVIOUS_WIDE != 0 {
-                    return Step::GiveUp;
+                    return match follow {
+                        Follow::Presence => Step::On(next, obligation),
+                        _ => Step::GiveUp,
+                    };
                 }
                 let before = context & PREVIOUS_WORD != 0;
                 let after = u8::try_from(unit).is_ok_and(is_word_byte);
@@ -515,6 +525,12 @@ impl Workspace {
         });
         index as u32
     }
+}
+
+/// Puts places without versions into the order of their addresses.
+fn sort_places(places: &mut [u32]) {
+    let (pairs, _) = places.as_chunks_mut::<2>();
+    pairs.sort_unstable();
 }
 
 /// One sequence condition over one unit: `None` when it fails, `Some(None)` when it is met.

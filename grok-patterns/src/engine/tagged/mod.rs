@@ -40,6 +40,10 @@ const POSITION: u32 = u32::MAX - 1;
 pub(crate) enum Follow {
     /// Where the match begins, and nothing else.
     Start,
+    /// Nothing but whether there is a match. The order of the places does not matter then, so
+    /// that there are fewer states. A `\b` that it cannot decide is taken to hold, which
+    /// only suits programs that may match too much.
+    Presence,
     /// Every group, of a match that begins at a given place.
     Groups,
 }
@@ -112,6 +116,7 @@ impl Automaton {
     /// An empty automaton, which may grow to a number of bytes.
     pub(crate) fn new(program: &Program, follow: Follow, max_bytes: usize) -> Self {
         let width = match follow {
+            Follow::Presence => 0,
             Follow::Start => 1,
             Follow::Groups => 2 * program.groups,
         };
@@ -142,6 +147,11 @@ impl Automaton {
         &self.positions
     }
 
+    /// Bytes that states and transitions take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets all states.
     fn clear(&mut self) {
         self.transitions.clear();
@@ -167,7 +177,7 @@ impl Automaton {
 
     fn root(&self, program: &Program) -> Address {
         match self.follow {
-            Follow::Start => program.search,
+            Follow::Start | Follow::Presence => program.search,
             Follow::Groups => program.start,
         }
     }
