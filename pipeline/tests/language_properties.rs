@@ -405,6 +405,27 @@ fn a_source_that_is_too_big_is_refused() {
     assert!(!read(&text[1..]).1.has_errors());
 }
 
+/// Dictionaries are written into configurations.
+#[test]
+fn big_hashes_are_read_in_reasonable_time() {
+    let entries: String = (0..100_000)
+        .map(|key| format!("\"{key}\" => \"{key}\"\n"))
+        .collect();
+    let text = format!("filter {{ x {{ aa => {{ {entries} }} aa => {{ {entries} }} }} }}");
+    let start = std::time::Instant::now();
+    let (config, diagnostics, _) = read(&text);
+    assert!(diagnostics.is_empty());
+    let [Statement::Plugin(plugin)] = config.filters.as_slice() else {
+        panic!("a plugin")
+    };
+    let [Attribute { value, .. }] = plugin.attributes.as_slice() else {
+        panic!("one option")
+    };
+    assert!(matches!(&value.value, Value::Hash(entries) if entries.len() == 100_000));
+    let took = start.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "took {took:?}");
+}
+
 /// Mistakes on every line cost no more than their number.
 #[test]
 fn many_mistakes_are_read_in_reasonable_time() {

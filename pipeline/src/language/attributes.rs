@@ -4,6 +4,8 @@
 //! in mutate): hashes are merged, arrays are appended to, and anything else becomes an array.
 //! Equal values stay one value.
 
+use std::collections::HashMap;
+
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::{Span, Spanned};
 use super::syntax::{Attribute, HashEntry, Value};
@@ -64,9 +66,14 @@ pub(super) fn add(
 
 /// Merges entries into a hash. Inside a nested hash (`distinct`) an array takes no element twice.
 fn merge_hashes(entries: &mut Vec<HashEntry>, more: Vec<HashEntry>, distinct: bool) {
+    let mut places: HashMap<String, usize> = entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| (entry.key_text(), index))
+        .collect();
     for entry in more {
-        let key = entry.key_text();
-        let Some(earlier) = entries.iter_mut().find(|earlier| earlier.key_text() == key) else {
+        let index = *places.entry(entry.key_text()).or_insert(entries.len());
+        let Some(earlier) = entries.get_mut(index) else {
             entries.push(entry);
             continue;
         };

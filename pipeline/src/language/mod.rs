@@ -19,6 +19,7 @@ mod source;
 mod substitute;
 mod syntax;
 mod units;
+mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity, Stage};
 pub use escape::process_escapes;
