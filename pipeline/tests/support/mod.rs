@@ -15,6 +15,7 @@
 )]
 
 pub(crate) mod expectation;
+pub(crate) mod pipeline;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

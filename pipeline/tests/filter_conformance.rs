@@ -1,0 +1,27 @@
+//! Conformance of conditions and filters: configuration, events, what comes out.
+
+mod support;
+
+use support::{Case, run_cases};
+
+/// Whether the case is for a filter that there is, and asks for nothing that there is not.
+fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
+    const MET: &[&str] = &["files", "clock"];
+    let config = case.text("config").unwrap_or_default();
+    let plugin = case.text("plugin");
+    let other_filter = ["clone", "split"]
+        .iter()
+        .any(|name| config.contains(&format!("{name} {{")));
+    plugins.contains(&plugin.unwrap_or_default())
+        && !other_filter
+        && case.texts("needs").iter().all(|need| MET.contains(need))
+}
+
+#[test]
+fn grok() {
+    run_cases(
+        "filters",
+        |case| is_for(case, &["grok"]),
+        support::pipeline::run_filters,
+    );
+}
