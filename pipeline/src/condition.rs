@@ -17,8 +17,7 @@ use std::cmp::Ordering;
 
 use crate::event::{Event, Path, Timestamp, Value};
 use crate::language::{
-    self, CompareOperator, ConditionKind, Diagnostic, Diagnostics, FieldReference, Number,
-    OperandKind, Spanned,
+    self, CompareOperator, ConditionKind, Diagnostic, Diagnostics, Number, OperandKind, Spanned,
 };
 use crate::program::Test;
 use crate::regex_dialect::Regex;
@@ -108,7 +107,7 @@ fn compile(condition: &language::Condition, diagnostics: &mut Diagnostics) -> Op
         ConditionKind::Truthy(operand) => match &operand.kind {
             // COMPAT: the metadata as a whole is an object, and so always true.
             OperandKind::Field(reference) if reference.keys().is_empty() => Node::Constant(true),
-            OperandKind::Field(reference) => Node::Truthy(path(reference)),
+            OperandKind::Field(reference) => Node::Truthy(Path::from(reference)),
             OperandKind::String(text) => Node::Constant(text_is_truthy(text.as_bytes())),
             OperandKind::Number(_) | OperandKind::Array(_) => Node::Constant(true),
         },
@@ -128,7 +127,7 @@ fn compile(condition: &language::Condition, diagnostics: &mut Diagnostics) -> Op
         } => {
             let regex = compile_regex(pattern, diagnostics)?;
             let node = match &subject.kind {
-                OperandKind::Field(reference) => Node::Match(path(reference), regex),
+                OperandKind::Field(reference) => Node::Match(Path::from(reference), regex),
                 OperandKind::String(text) => Node::Constant(regex.is_match(text.as_bytes())),
                 OperandKind::Number(_) | OperandKind::Array(_) => Node::Constant(false),
             };
@@ -205,7 +204,7 @@ fn compile_equal(left: Operand, right: Operand) -> Node {
 
 fn compile_operand(operand: &language::Operand, diagnostics: &mut Diagnostics) -> Option<Operand> {
     Some(match &operand.kind {
-        OperandKind::Field(reference) => Operand::Field(path(reference)),
+        OperandKind::Field(reference) => Operand::Field(Path::from(reference)),
         OperandKind::String(text) => Operand::Text(text.as_bytes().into()),
         OperandKind::Number(number) => Operand::number(*number),
         OperandKind::Array(elements) => {
@@ -263,14 +262,6 @@ fn negate_if(negated: bool, node: Node) -> Node {
     } else {
         node
     }
-}
-
-fn path(reference: &FieldReference) -> Path {
-    let root = reference.is_metadata().then_some(language::METADATA);
-    Path::new(
-        root.into_iter()
-            .chain(reference.keys().iter().map(String::as_str)),
-    )
 }
 
 impl Node {

@@ -21,7 +21,7 @@ use skidder_grok::{
 use super::{Context, Filter, Outcome, ScratchSlot};
 use crate::compile::Build;
 use crate::event::{Array, Event, Path, Value};
-use crate::language::{Diagnostic, FieldReference, Options, Span, Spanned};
+use crate::language::{Diagnostic, FieldReference, METADATA, Options, Span, Spanned};
 
 /// Steps of the fallback engine that are taken as a millisecond of `timeout_millis`: about what
 /// a core does.
@@ -136,7 +136,7 @@ impl Grok {
                 .map(|matcher| targets(matcher, target.as_ref(), &overwrite, build))
                 .collect();
             filter.matches.push(FieldMatch {
-                source: Path::new(source.value.keys().iter().map(String::as_str)),
+                source: Path::from(&source.value),
                 matchers,
                 captures,
                 scratch: build.slots.take(),
@@ -162,9 +162,9 @@ impl Grok {
                 let mut texts = bumpalo::collections::Vec::new_in(context.arena);
                 texts.extend(array.iter().map(|value| text_of(value, context.arena)));
                 let mut found = Found::Nothing;
+                // COMPAT: every element is tried, whatever `break_on_match` says.
                 for text in texts {
                     match self.try_text(field, text, event, context) {
-                        Found::Match if self.break_on_match => return Found::Match,
                         Found::Match => found = Found::Match,
                         Found::GaveUp => return Found::GaveUp,
                         Found::Nothing => {}
@@ -324,11 +324,19 @@ fn targets(
             Some(reference) => reference.keys().iter().map(String::as_str).collect(),
             None => vec![capture.name.as_str()],
         };
-        let overwrite = overwrite
-            .iter()
-            .any(|each| each.value.keys().iter().eq(keys.iter()));
+        let in_metadata = reference.as_ref().is_some_and(FieldReference::is_metadata);
+        let overwrite = overwrite.iter().any(|each| {
+            each.value.is_metadata() == in_metadata && each.value.keys().iter().eq(keys.iter())
+        });
+        // A capture in the metadata stays there; below a target it is a key like any other.
+        let root = match target {
+            Some(target) => target.value.is_metadata(),
+            None => in_metadata,
+        };
+        let root = root.then_some(METADATA);
         let prefix = target.map(|target| target.value.keys()).unwrap_or_default();
-        let path = Path::new(prefix.iter().map(String::as_str).chain(keys));
+        let prefix = prefix.iter().map(String::as_str);
+        let path = Path::new(root.into_iter().chain(prefix).chain(keys));
         targets.push(Target {
             repeated: !seen.insert(path.to_string()),
             path,

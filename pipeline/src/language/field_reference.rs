@@ -10,6 +10,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::event::Path;
+
 /// The name of the part of an event that no output prints.
 pub const METADATA: &str = "@metadata";
 
@@ -139,6 +141,17 @@ impl fmt::Display for FieldReference {
 impl fmt::Debug for FieldReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "FieldReference({})", self.text)
+    }
+}
+
+/// The reference resolved, to be used on events.
+impl From<&FieldReference> for Path {
+    fn from(reference: &FieldReference) -> Self {
+        let root = reference.metadata.then_some(METADATA);
+        Self::new(
+            root.into_iter()
+                .chain(reference.keys.iter().map(String::as_str)),
+        )
     }
 }
 

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use bumpalo::Bump;
 use skidder_pipeline::event::{
-    Array, Event, JsonLimits, Name, Object, Timestamp, Value, read_json_object,
+    Array, Event, JsonLimits, Name, Object, Path, Timestamp, Value, read_json_object,
 };
 use skidder_pipeline::language::{
     self, Attribute, FieldReference, HashEntry, Number, Span, Spanned,
@@ -237,14 +237,9 @@ pub(crate) fn instant(value: &Value<'_>) -> Timestamp {
 }
 
 /// The path of a reference of a case.
-pub(crate) fn path(reference: &str) -> skidder_pipeline::event::Path {
-    let reference = FieldReference::parse(reference)
-        .unwrap_or_else(|error| panic!("reference of a case: {error}"));
-    let root = reference.is_metadata().then_some("@metadata");
-    skidder_pipeline::event::Path::new(
-        root.into_iter()
-            .chain(reference.keys().iter().map(String::as_str)),
-    )
+pub(crate) fn path(reference: &str) -> Path {
+    let parsed = FieldReference::parse(reference);
+    Path::from(&parsed.unwrap_or_else(|error| panic!("reference of a case: {error}")))
 }
 
 /// A plugin with these settings, as if a configuration had it.

@@ -34,7 +34,7 @@ pub(crate) fn run_filters(case: &Case<'_>) -> Result<(), String> {
         pipeline
             .filters
             .run(event, case.arena, now, &mut scratch, |event| {
-                done.push(event)
+                done.push(event);
             });
     }
     expectation::check_events(&done, expect, case.arena)
