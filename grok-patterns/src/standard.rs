@@ -10,9 +10,11 @@ macro_rules! files {
 }
 
 /// Files of the legacy set, in the order in which they are read.
-pub(crate) const LEGACY: &[(&str, &str)] =
-    files!("legacy": "grok-patterns", "httpd", "linux-syslog");
+pub(crate) const LEGACY: &[(&str, &str)] = files!(
+    "legacy": "grok-patterns", "bind", "haproxy", "httpd", "java", "linux-syslog", "maven", "mcollective", "mongodb", "postgresql", "rails", "redis", "ruby", "squid"
+);
 
 /// Files of the ECS v1 set.
-pub(crate) const ECS_V1: &[(&str, &str)] =
-    files!("ecs-v1": "grok-patterns", "httpd", "linux-syslog");
+pub(crate) const ECS_V1: &[(&str, &str)] = files!(
+    "ecs-v1": "grok-patterns", "bind", "haproxy", "httpd", "java", "linux-syslog", "maven", "mcollective", "mongodb", "postgresql", "rails", "redis", "ruby", "squid"
+);
