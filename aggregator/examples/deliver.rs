@@ -1,12 +1,9 @@
 //! Delivers generated documents to a search server and says what became of them.
 //!
-//! `deliver URL [EVENTS [INDEX]]` sends to a server; `deliver - [EVENTS]` only measures what building
-//! requests and reading answers costs, without a network. Every thousandth document has a field that
-//! does not fit the mapping of the others, to have something in the dead letters, which lie in a
-//! temporary folder and are counted.
+//! `deliver URL [EVENTS [INDEX]]`. Every thousandth document has a field that does not fit the mapping
+//! of the others, to have something in the dead letters, which lie in a temporary folder.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use skidder_aggregator::ack::Ack;
@@ -26,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments
         .next()
-        .ok_or("usage: deliver URL|- [EVENTS [INDEX]]")?;
+        .ok_or("usage: deliver URL [EVENTS [INDEX]]")?;
     let events: usize = arguments
         .next()
         .map_or(Ok(100_000), |events| events.parse())?;
@@ -41,13 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("skidder-deliver-{}", std::process::id()));
     let dead_letters = DeadLetters::open(DeadLetterOptions::new(&folder, "main"))?;
     let (_deadline, watched) = watch::channel(None);
-    let measure = url == "-";
     let options = ElasticsearchOptions {
-        hosts: vec![if measure {
-            "127.0.0.1:1".to_owned()
-        } else {
-            url
-        }],
+        hosts: vec![url],
         ..ElasticsearchOptions::default()
     };
     let _context = runtime.enter();
@@ -58,17 +50,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ack.hold(events as u32);
 
     let start = Instant::now();
-    if measure {
-        // Fewer than a request holds, so that nothing is ever handed over.
-        let round = 5_000.min(events);
-        for number in 0..round {
-            writer.append(&action, &ack, |body| document(body, number))?;
-        }
-        let spent = start.elapsed();
-        black_box(&writer);
-        println!("append: {} ns an item", spent.as_nanos() as usize / round);
-        return Ok(());
-    }
     for number in 0..events {
         writer.append(&action, &ack, |body| document(body, number))?;
     }
