@@ -105,6 +105,27 @@ impl Daemon {
         ))
     }
 
+    /// A forwarder with a config file that is used as it is; only the data folder is said on the
+    /// command line.
+    pub fn unchanged_forwarder(folder: &Path, name: &str, config: &Path) -> Result<Self> {
+        let data = folder.join(format!("{name}.data"));
+        std::fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
+        let arguments = [
+            "run",
+            "--config",
+            &config.to_string_lossy(),
+            "--data-dir",
+            &data.to_string_lossy(),
+        ]
+        .map(str::to_owned);
+        Ok(Self::new(
+            Program::Forwarder,
+            folder,
+            name,
+            arguments.to_vec(),
+        ))
+    }
+
     /// An aggregator with the given pipeline; nothing runs yet. Its data folder is
     /// `FOLDER/NAME.data`.
     pub fn aggregator(folder: &Path, name: &str, pipeline: &str) -> Result<Self> {
