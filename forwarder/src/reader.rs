@@ -239,7 +239,10 @@ impl Reader {
                 break;
             }
         }
-        if self.flush_time().is_some_and(|time| time <= now) {
+        let limit = self.config.limits.flush_interval;
+        let overdue = self.first_line.is_some_and(|first| first + limit <= now);
+        let due = self.flush_time().is_some_and(|time| time <= now);
+        if overdue || (due && !self.tails.has_work()) {
             self.hand_over();
         }
     }

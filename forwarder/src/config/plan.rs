@@ -250,7 +250,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Network> {
     let servers = build_servers(section, problems);
@@ -282,7 +282,7 @@ fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Networ
         ),
         max_reconnect_delay: reader.duration(
             "max reconnect delay",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             MILLISECOND,
             24 * HOUR,
         ),

@@ -142,7 +142,7 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
     };
     for (name, key, value) in known_keys(Section::Top, pairs, problems) {
         match name {
-            "network" if value.is_null() => {}
+            "network" | "files" if value.is_null() => {}
             "network" => {
                 raw.network.place.get_or_insert(key);
                 let Some(pairs) = mapping(Section::Network, value, problems) else {
@@ -152,7 +152,6 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
                     insert(&mut raw.network, name, &key, value, problems);
                 }
             }
-            "files" if value.is_null() => {}
             "files" => {
                 let Value::List(items) = value.value else {
                     let message = format!("`files` must be a list, not {}", value.kind());

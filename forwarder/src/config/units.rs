@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn go_durations_and_bare_seconds() {
         assert_eq!(duration("15"), Ok(Duration::from_secs(15)));
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("24h"), Ok(Duration::from_hours(24)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         for wrong in ["", "h", "5x", "-3", "1e400", "5 s s"] {

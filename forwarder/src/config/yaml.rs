@@ -351,10 +351,18 @@ mod tests {
         let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..9 {
             let alias = format!("*a{}", level - 1);
-            text.push_str(&format!(
-                "a{level}: &a{level} [{}]\n",
-                vec![alias; 10].join(",")
-            ));
+            let aliases = vec![alias; 10].join(",");
+            text += &[
+                "a",
+                &level.to_string(),
+                ": &a",
+                &level.to_string(),
+                " [",
+                &aliases,
+                "]
+",
+            ]
+            .concat();
         }
         let error = parse(Path::new("bomb.yml"), &text).expect_err("refused");
         assert!(error.to_string().contains("too many values"), "{error}");

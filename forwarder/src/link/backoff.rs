@@ -32,7 +32,7 @@ impl Backoff {
         let bound = self.bound();
         self.attempt = self.attempt.saturating_add(1);
         let least = LEAST.min(bound);
-        least + (bound - least).mul_f64(self.random.fraction())
+        least + bound.saturating_sub(least).mul_f64(self.random.fraction())
     }
 
     fn bound(&self) -> Duration {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn waits_are_spread_over_the_whole_range() {
-        let mut backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_mins(1), Duration::from_mins(1));
         let waits: Vec<_> = (0..200).map(|_| backoff.next_wait().as_secs()).collect();
         for tenth in 0..6 {
             let range = tenth * 10..tenth * 10 + 10;

@@ -376,6 +376,14 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// `DnsName("a.example")` and `IpAddress(10.0.0.1)` without their wrapping.
+fn plain_name(presented: &str) -> String {
+    let inner = presented
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    format!("`{}`", inner.unwrap_or(presented).trim_matches('"'))
+}
+
 /// What a TLS failure means and what to do about it. `has_certificate`: whether we showed one.
 pub fn explain(error: &rustls::Error, has_certificate: bool) -> String {
     use CertificateError as Bad;
@@ -396,7 +404,11 @@ pub fn explain(error: &rustls::Error, has_certificate: bool) -> String {
                 "the server's certificate is for another name: expected `{}`, it has {}; use one of \
                  these in `servers`, set `tls server name`, or issue a certificate for the expected name",
                 expected.to_str(),
-                presented.join(", ")
+                presented
+                    .iter()
+                    .map(|name| plain_name(name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
             Bad::NotValidForName => {
                 "the server's certificate is for another name; use its name in \

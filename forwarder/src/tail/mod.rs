@@ -49,7 +49,7 @@ pub struct Tails {
     ledger: Rc<RefCell<Ledger>>,
     counters: Rc<Counters>,
     throttle: Rc<Throttle>,
-    tails: HashMap<u64, Tail>,
+    known: HashMap<u64, Tail>,
     by_identity: HashMap<Identity, u64>,
     by_path: HashMap<PathBuf, u64>,
     queue: VecDeque<u64>,
@@ -115,7 +115,7 @@ impl Tails {
             ledger,
             counters,
             throttle,
-            tails: HashMap::new(),
+            known: HashMap::new(),
             by_identity: HashMap::new(),
             by_path: HashMap::new(),
             queue: VecDeque::new(),
@@ -134,7 +134,7 @@ impl Tails {
     /// Evaluates all patterns. Returns the directories to watch.
     pub fn scan(&mut self, now: Instant) -> HashSet<PathBuf> {
         let config = Rc::clone(&self.config);
-        let mut seen = HashSet::with_capacity(self.tails.len());
+        let mut seen = HashSet::with_capacity(self.known.len());
         let mut directories = HashSet::new();
         for (group, settings) in config.groups.iter().enumerate() {
             for pattern in &settings.patterns {
@@ -158,13 +158,13 @@ impl Tails {
         }
         if !self.scanned {
             self.scanned = true;
-            self.find_renamed(now, &mut seen);
+            self.find_renamed(now, &seen);
         }
         self.mark_missing(&seen, now);
         let unix = unix_now();
         let mut ledger = self.ledger.borrow_mut();
         for key in &seen {
-            if let Some(tail) = self.tails.get(key) {
+            if let Some(tail) = self.known.get(key) {
                 ledger.touch(tail.source.id, unix);
             }
         }
@@ -206,7 +206,7 @@ impl Tails {
                 && let Some(key) = self.consider_as(&to, &from, group, now)
             {
                 self.missing.insert(key);
-                if let Some(tail) = self.tails.get_mut(&key) {
+                if let Some(tail) = self.known.get_mut(&key) {
                     tail.missing_since.get_or_insert(now);
                 }
             }
@@ -221,14 +221,14 @@ impl Tails {
             self.wake(key);
         }
         for key in self.missing.clone() {
-            self.wake(key);
             self.let_go_if_done(key, now);
+            self.wake(key);
         }
     }
 
     /// Queues every file, for when hints cannot be trusted; closes those that are dead.
     pub fn wake_all(&mut self, now: Instant) {
-        let keys: Vec<u64> = self.tails.keys().copied().collect();
+        let keys: Vec<u64> = self.known.keys().copied().collect();
         for key in keys {
             self.close_if_dead(key, now);
             self.wake(key);
@@ -250,7 +250,7 @@ impl Tails {
         let Some(key) = self.queue.pop_front() else {
             return true;
         };
-        let Some(tail) = self.tails.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             return true;
         };
         tail.queued = false;
@@ -261,7 +261,7 @@ impl Tails {
         match result {
             Ok(Reading::More) => self.wake(key),
             Ok(Reading::Full) => {
-                if let Some(tail) = self.tails.get_mut(&key) {
+                if let Some(tail) = self.known.get_mut(&key) {
                     tail.queued = true;
                     self.queue.push_front(key);
                 }
@@ -270,7 +270,7 @@ impl Tails {
             Ok(Reading::End) => {}
             Err(error) => {
                 if let Some(suppressed) = self.throttle.admit("file not readable")
-                    && let Some(tail) = self.tails.get(&key)
+                    && let Some(tail) = self.known.get(&key)
                 {
                     let path = tail.path.display();
                     warn!(%path, %error, suppressed, "cannot read the file, trying again with the next scan");
@@ -287,13 +287,13 @@ impl Tails {
         budget: Budget,
         now: Instant,
     ) -> io::Result<Reading> {
-        let Some(tail) = self.tails.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             return Ok(Reading::End);
         };
         if tail.look(now)? == Look::Rewritten {
             self.start_over(key, now)?;
         }
-        let Some(tail) = self.tails.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             return Ok(Reading::End);
         };
         if tail.is_drained() {
@@ -347,7 +347,7 @@ impl Tails {
         let patience = self.config.limits.partial_line_timeout;
         let mut next: Option<Duration> = None;
         for key in self.partial.clone() {
-            let Some(tail) = self.tails.get(&key) else {
+            let Some(tail) = self.known.get(&key) else {
                 self.partial.remove(&key);
                 continue;
             };
@@ -356,7 +356,7 @@ impl Tails {
                 self.partial.remove(&key);
                 self.wake(key);
             } else {
-                let left = patience - quiet;
+                let left = patience.saturating_sub(quiet);
                 next = Some(next.map_or(left, |known| known.min(left)));
             }
         }
@@ -371,14 +371,14 @@ impl Tails {
     /// Where the reading stands.
     pub fn progress(&self) -> Progress {
         Progress {
-            files: self.tails.len(),
+            files: self.known.len(),
             open_files: self.open_files,
-            behind_bytes: self.tails.values().map(Tail::behind).sum(),
+            behind_bytes: self.known.values().map(Tail::behind).sum(),
         }
     }
 
     fn wake(&mut self, key: u64) {
-        if let Some(tail) = self.tails.get_mut(&key)
+        if let Some(tail) = self.known.get_mut(&key)
             && tail.is_open()
             && !tail.queued
         {
@@ -390,7 +390,7 @@ impl Tails {
     /// The content was replaced in place: everything in the file is new.
     fn start_over(&mut self, key: u64, now: Instant) -> io::Result<()> {
         let id = self.new_id();
-        let Some(tail) = self.tails.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             return Ok(());
         };
         add(&self.counters.files_rewritten, 1);
@@ -411,7 +411,7 @@ impl Tails {
     }
 
     fn mark_missing(&mut self, seen: &HashSet<u64>, now: Instant) {
-        for (key, tail) in &mut self.tails {
+        for (key, tail) in &mut self.known {
             if seen.contains(key) {
                 tail.missing_since = None;
                 self.missing.remove(key);
@@ -426,14 +426,14 @@ impl Tails {
 
     fn found_again(&mut self, key: u64) {
         self.missing.remove(&key);
-        if let Some(tail) = self.tails.get_mut(&key) {
+        if let Some(tail) = self.known.get_mut(&key) {
             tail.missing_since = None;
         }
     }
 
     /// A file that no pattern finds is closed when all of it is acknowledged and it is quiet.
     fn let_go_if_done(&mut self, key: u64, now: Instant) {
-        let Some(tail) = self.tails.get(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             self.missing.remove(&key);
             return;
         };
@@ -442,17 +442,20 @@ impl Tails {
         };
         if tail.is_open() {
             let quiet = now.saturating_duration_since(since.max(tail.last_growth));
+            if quiet < self.config.limits.close_rotated || !tail.is_settled() {
+                return;
+            }
             let ledger = self.ledger.borrow();
             let acknowledged = ledger
                 .entry(tail.source.id)
                 .map_or(u64::MAX, |entry| entry.offset);
-            let done = tail.is_settled() && !tail.queued && acknowledged >= tail.shipped_to;
-            if !done || quiet < self.config.limits.close_rotated {
+            // The last look may be half a second old. An error is met again by the reading.
+            if acknowledged < tail.shipped_to || !matches!(tail.look(now), Ok(Look::Unchanged)) {
                 return;
             }
         }
         let deleted = tail.is_deleted();
-        let Some(tail) = self.tails.remove(&key) else {
+        let Some(tail) = self.known.remove(&key) else {
             return;
         };
         self.missing.remove(&key);
@@ -478,7 +481,7 @@ impl Tails {
     }
 
     fn close_if_dead(&mut self, key: u64, now: Instant) {
-        let Some(tail) = self.tails.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             return;
         };
         let idle = now.saturating_duration_since(tail.last_growth);
@@ -505,7 +508,7 @@ impl Tails {
 
     /// A known file was found at this path.
     fn found_at(&mut self, key: u64, path: &Path, metadata: &Metadata) {
-        let Some(tail) = self.tails.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key) else {
             return;
         };
         if tail.path != path {

@@ -68,7 +68,7 @@ impl Tails {
         };
         let identity = Identity::of(&metadata);
         if let Some(key) = self.by_identity.get(&identity).copied() {
-            if self.tails.get(&key).is_some_and(Tail::is_open) {
+            if self.known.get(&key).is_some_and(Tail::is_open) {
                 // While it is open its inode cannot belong to another file.
                 self.found_at(key, path, &metadata);
                 return Some(key);
@@ -99,7 +99,7 @@ impl Tails {
         metadata: &Metadata,
         now: Instant,
     ) -> Option<u64> {
-        let tail = self.tails.get_mut(&key)?;
+        let tail = self.known.get_mut(&key)?;
         if tail.is_as_known(metadata) && birth_of(metadata) == tail.born {
             self.found_at(key, path, metadata);
             return Some(key);
@@ -116,7 +116,7 @@ impl Tails {
             Ok(metadata) => (Identity::of(&metadata), birth_of(&metadata)),
             Err(error) => return self.cannot("look at", path, &error).or(Some(key)),
         };
-        let tail = self.tails.get_mut(&key)?;
+        let tail = self.known.get_mut(&key)?;
         if identity != (tail.identity, tail.born) {
             // Another file with the old one's inode, or the path went to another file just now. The
             // tail is dropped as missing, the path is looked at again with the next scan.
@@ -139,7 +139,7 @@ impl Tails {
         group: usize,
         now: Instant,
     ) -> io::Result<Option<u64>> {
-        if self.tails.len() >= MAX_FILES {
+        if self.known.len() >= MAX_FILES {
             if let Some(suppressed) = self.throttle.admit("too many files") {
                 let path = path.display();
                 warn!(%path, limit = MAX_FILES, suppressed, "the patterns find too many files, some are not shipped");
@@ -165,15 +165,35 @@ impl Tails {
             return Ok(None);
         }
         let known = self.recognise(path, &file, &metadata)?;
-        let (beginning, first_path, mut entry) = match known {
-            Some((entry, fingerprint)) => {
-                let beginning = Beginning {
-                    offset: entry.offset,
-                    fingerprint,
-                };
-                (beginning, entry.path.clone(), Some(entry))
+        let claimed = match &known {
+            Known::Nothing => None,
+            Known::Another(identity) => Some(*identity),
+            Known::Same(entry, _) => Some(entry.identity),
+        };
+        let (beginning, first_path, mark) = match known {
+            Known::Same(entry, fingerprint) => {
+                let offset = entry.offset;
+                (
+                    Beginning {
+                        offset,
+                        fingerprint,
+                    },
+                    entry.path,
+                    entry.mark,
+                )
             }
-            None => {
+            Known::Another(_) => {
+                let fingerprint = Fingerprint::take(&file)?;
+                (
+                    Beginning {
+                        offset: 0,
+                        fingerprint,
+                    },
+                    first_path.to_owned(),
+                    None,
+                )
+            }
+            Known::Nothing => {
                 let fingerprint = Fingerprint::take(&file)?;
                 let offset = self.first_offset(path, group, &file, &metadata)?;
                 (
@@ -203,10 +223,16 @@ impl Tails {
             self.polled.insert(id);
         }
         let mut kept = entry_of(&tail);
-        kept.mark = entry.take().and_then(|entry| entry.mark);
-        self.ledger.borrow_mut().insert(id, kept);
+        kept.mark = mark;
+        let mut ledger = self.ledger.borrow_mut();
+        // Not before everything that can fail: what is known must not get lost.
+        if let Some(identity) = claimed {
+            drop(ledger.claim(identity));
+        }
+        ledger.insert(id, kept);
+        drop(ledger);
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
-        self.tails.insert(id, tail);
+        self.known.insert(id, tail);
         self.by_identity.insert(identity, id);
         self.by_path.insert(path.to_owned(), id);
         self.open_files += 1;
@@ -214,48 +240,28 @@ impl Tails {
         Ok(Some(id))
     }
 
-    /// The registry's entry for this file, if it is still the same file.
-    fn recognise(
-        &mut self,
-        path: &Path,
-        file: &File,
-        metadata: &Metadata,
-    ) -> io::Result<Option<(Entry, Fingerprint)>> {
-        let mut ledger = self.ledger.borrow_mut();
+    /// What the registry knows of this file.
+    fn recognise(&self, path: &Path, file: &File, metadata: &Metadata) -> io::Result<Known> {
+        let ledger = self.ledger.borrow();
         let identity = Identity::of(metadata);
-        let known = ledger
-            .find_unclaimed(identity)
-            .map(|entry| entry.identity)
-            .or_else(|| {
-                // Devices are renumbered by a reboot now and then.
-                let moved = ledger.unclaimed().iter().find(|entry| {
-                    entry.identity.inode == identity.inode
-                        && entry.path == path
-                        && entry.born.is_some()
-                        && entry.born == birth_of(metadata)
-                });
-                moved.map(|entry| entry.identity)
-            });
-        let Some(entry) = known.and_then(|identity| ledger.claim(identity)) else {
-            return Ok(None);
+        let born = birth_of(metadata);
+        let entry = ledger.find_unclaimed(identity).or_else(|| {
+            // Devices are renumbered by a reboot now and then.
+            ledger.unclaimed().iter().find(|entry| {
+                let moved = entry.identity.inode == identity.inode && entry.path == path;
+                moved && entry.born.is_some() && entry.born == born
+            })
+        });
+        let Some(entry) = entry else {
+            return Ok(Known::Nothing);
         };
-        if let (Some(then), Some(now)) = (entry.born, birth_of(metadata))
-            && then != now
-        {
-            return Ok(None);
+        match still_the_same(entry, file, metadata)? {
+            Some(fingerprint) => Ok(Known::Same(entry.clone(), fingerprint)),
+            None => {
+                info!(path = %path.display(), "another file or content than in the last run, starting over with it");
+                Ok(Known::Another(entry.identity))
+            }
         }
-        let same_mark = match entry.mark {
-            Some(mark) => mark.matches(file)?,
-            None => true,
-        };
-        if metadata.len() < entry.offset || !same_mark {
-            info!(path = %path.display(), "the file was rewritten since the last run, starting over with it");
-            return Ok(None);
-        }
-        Ok(entry
-            .fingerprint
-            .grown(file)?
-            .map(|fingerprint| (entry, fingerprint)))
     }
 
     /// Where to begin in a file that the registry does not know.
@@ -297,7 +303,7 @@ impl Tails {
 
     /// After a start: files that were renamed while nobody looked, to where no pattern finds
     /// them, may have lines left. They are sought in the directory they were in.
-    pub(super) fn find_renamed(&mut self, now: Instant, seen: &mut HashSet<u64>) {
+    pub(super) fn find_renamed(&mut self, now: Instant, seen: &HashSet<u64>) {
         let mut sought: HashMap<PathBuf, Vec<(Identity, PathBuf)>> = HashMap::new();
         for entry in self.ledger.borrow().unclaimed() {
             if let Some(directory) = entry.path.parent() {
@@ -338,10 +344,7 @@ impl Tails {
                 return Ok(false);
             };
             Ok(Identity::of(&metadata) == identity
-                && (entry.born.is_none() || entry.born == birth_of(&metadata))
-                && metadata.len() >= entry.offset
-                && entry.mark.map_or(Ok(true), |mark| mark.matches(&file))?
-                && entry.fingerprint.grown(&file)?.is_some())
+                && still_the_same(entry, &file, &metadata)?.is_some())
         };
         check().unwrap_or(false)
     }
@@ -362,7 +365,7 @@ impl Tails {
             return true;
         }
         let idle = self
-            .tails
+            .known
             .iter_mut()
             .filter(|(_, tail)| {
                 tail.is_open() && tail.is_drained() && !tail.queued && tail.missing_since.is_none()
@@ -387,6 +390,34 @@ impl Tails {
         }
         None
     }
+}
+
+/// What the registry knows of a file.
+enum Known {
+    /// It has never been seen.
+    Nothing,
+    /// There is an entry of this identity, but of another file or of other content.
+    Another(Identity),
+    /// It is the file of this entry; its first bytes may have become more.
+    Same(Entry, Fingerprint),
+}
+
+/// The fingerprint as it is now, if the file is the one of the entry.
+fn still_the_same(
+    entry: &Entry,
+    file: &File,
+    metadata: &Metadata,
+) -> io::Result<Option<Fingerprint>> {
+    if let (Some(then), Some(now)) = (entry.born, birth_of(metadata))
+        && then != now
+    {
+        return Ok(None);
+    }
+    let same_mark = entry.mark.map_or(Ok(true), |mark| mark.matches(file))?;
+    if metadata.len() < entry.offset || !same_mark {
+        return Ok(None);
+    }
+    entry.fingerprint.grown(file)
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -242,10 +242,7 @@ fn first_braces(text: &str) -> Result<Option<Braces>, String> {
     let (mut escaped, mut class) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            _ if escaped => {
-                escaped = false;
-                continue;
-            }
+            _ if escaped => escaped = false,
             b'\\' => escaped = true,
             b'[' => class = true,
             b']' => class = false,

@@ -7,7 +7,7 @@
 //! PERF: under a busy writer there is an event per write. The watching thread pauses after each
 //! burst, so that the kernel folds equal events into one and we wake a few times a second only.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use notify::event::{CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
+
+use super::identity::Identity;
 
 /// Changed paths that are remembered between two looks; beyond that everything is looked at.
 pub const MAX_HINTS: usize = 4096;
@@ -73,8 +75,9 @@ impl Shared {
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
-    watcher: Option<RecommendedWatcher>,
-    watched: HashSet<PathBuf>,
+    kernel: Option<RecommendedWatcher>,
+    /// With the identity they had: a directory that was replaced has lost its watch.
+    watched: HashMap<PathBuf, Identity>,
 }
 
 impl Watcher {
@@ -94,15 +97,15 @@ impl Watcher {
                 last_pause = Instant::now();
             }
         });
-        let (watcher, error) = match watcher {
+        let (kernel, error) = match watcher {
             Ok(watcher) => (Some(watcher), None),
             Err(error) => (None, Some(error)),
         };
         (
             Self {
                 shared,
-                watcher,
-                watched: HashSet::new(),
+                kernel,
+                watched: HashMap::new(),
             },
             error,
         )
@@ -110,40 +113,40 @@ impl Watcher {
 
     /// Watches exactly these directories. Returns the first failure.
     pub fn watch(&mut self, directories: HashSet<PathBuf>) -> Option<(PathBuf, notify::Error)> {
-        let watcher = self.watcher.as_mut()?;
+        let watcher = self.kernel.as_mut()?;
         let mut failure = None;
-        if directories == self.watched {
+        let wanted: HashMap<PathBuf, Identity> = directories
+            .into_iter()
+            .filter_map(|path| {
+                let identity = Identity::of(&std::fs::metadata(&path).ok()?);
+                Some((path, identity))
+            })
+            .collect();
+        if wanted == self.watched {
             return None;
         }
         self.shared.adding.store(true, Ordering::Relaxed);
-        for gone in self.watched.difference(&directories) {
-            // It may be gone from the disk, and its watch with it.
-            drop(watcher.unwatch(gone));
-        }
-        let mut watched = HashSet::with_capacity(directories.len());
-        for directory in directories {
-            if self.watched.contains(&directory) {
-                watched.insert(directory);
-                continue;
+        for (gone, identity) in &self.watched {
+            if wanted.get(gone) != Some(identity) {
+                // It may be gone from the disk, and its watch with it.
+                drop(watcher.unwatch(gone));
             }
-            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    watched.insert(directory);
-                }
-                Err(error) if is_missing(&directory) => drop(error),
-                Err(error) => {
+        }
+        let mut watched = HashMap::with_capacity(wanted.len());
+        for (directory, identity) in wanted {
+            if self.watched.get(&directory) != Some(&identity)
+                && let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive)
+            {
+                if !is_missing(&directory) {
                     failure.get_or_insert((directory, error));
                 }
+                continue;
             }
+            watched.insert(directory, identity);
         }
         self.watched = watched;
         self.shared.adding.store(false, Ordering::Relaxed);
         failure
-    }
-
-    /// Forgets a directory whose watch went with it, so that its successor is watched.
-    pub fn forget(&mut self, directory: &Path) {
-        self.watched.remove(directory);
     }
 
     /// Waits until there are hints, and takes them.
@@ -176,15 +179,16 @@ fn take(hints: &mut Hints, event: notify::Result<notify::Event>) -> bool {
     match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => hints.modified.extend(paths),
         EventKind::Create(CreateKind::Folder) | EventKind::Remove(_) => hints.rescan = true,
-        EventKind::Create(_) => hints.created.extend(paths),
+        // A move into the directory has only the second half of a rename.
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+            hints.created.extend(paths);
+        }
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
             if let (Some(from), Some(to)) = (paths.next(), paths.next()) {
                 hints.renamed.push((from, to));
             }
         }
-        // The halves of a rename come one by one as well; a move into the directory has only
-        // the second half, one out of it only the first.
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => hints.created.extend(paths),
+        // A move out of it has only the first.
         EventKind::Modify(ModifyKind::Name(_)) => hints.rescan = true,
         _ => return false,
     }

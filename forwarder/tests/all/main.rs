@@ -1,0 +1,9 @@
+//! Tests of the forwarder as a whole: real files, a real receiver on the loopback, and where it
+//! matters the real program.
+
+mod link;
+mod manual;
+mod model;
+mod program;
+mod rotation;
+mod support;
