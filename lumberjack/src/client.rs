@@ -142,21 +142,16 @@ where
         });
         let mut rest: &[u8] = &window.bytes;
         let mut alive = Instant::now();
-        while !rest.is_empty() {
+        loop {
             let deadline = alive + self.options.write_timeout;
             let mut sleep = std::pin::pin!(sleep_until(deadline));
-            let progress = poll_fn(|context| self.poll_send(context, rest, sleep.as_mut())).await?;
-            if let Progress::Written(count) = progress {
-                rest = rest.get(count..).unwrap_or_default();
+            match poll_fn(|context| self.poll_send(context, rest, sleep.as_mut())).await? {
+                Progress::Written(count) => rest = rest.get(count..).unwrap_or_default(),
+                Progress::Flushed => break,
+                Progress::Heard => {}
             }
             alive = Instant::now();
         }
-        tokio::time::timeout(self.options.write_timeout, self.stream.flush())
-            .await
-            .map_err(|_| ClientError::WriteTimeout {
-                after: self.options.write_timeout,
-            })?
-            .map_err(ClientError::Write)?;
         self.sending = false;
         Ok(())
     }
@@ -197,12 +192,20 @@ where
         rest: &[u8],
         deadline: Pin<&mut Sleep>,
     ) -> Poll<Result<Progress, ClientError>> {
-        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(context, rest) {
-            return Poll::Ready(match written {
-                Ok(0) => Err(ClientError::Write(io::ErrorKind::WriteZero.into())),
-                Ok(count) => Ok(Progress::Written(count)),
-                Err(error) => Err(ClientError::Write(error)),
-            });
+        let stream = Pin::new(&mut self.stream);
+        // A stream with a buffer of its own (TLS has one) can block here as well.
+        let sent = if rest.is_empty() {
+            stream.poll_flush(context).map_ok(|()| Progress::Flushed)
+        } else {
+            stream
+                .poll_write(context, rest)
+                .map(|written| match written? {
+                    0 => Err(io::ErrorKind::WriteZero.into()),
+                    count => Ok(Progress::Written(count)),
+                })
+        };
+        if let Poll::Ready(progress) = sent {
+            return Poll::Ready(progress.map_err(ClientError::Write));
         }
         if let Poll::Ready(meaning) = self.poll_ack(context) {
             if let Meaning::Acked(acked) = meaning? {
@@ -240,7 +243,11 @@ where
 }
 
 enum Progress {
+    /// Bytes that the stream took.
     Written(usize),
+    /// The stream has nothing more in its own buffer.
+    Flushed,
+    /// The server acknowledged something or kept us alive.
     Heard,
 }
 

@@ -253,6 +253,30 @@ async fn a_busy_server_that_stops_reading_but_keeps_alive_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_busy_server_is_waited_for_when_the_stream_has_a_buffer_too() {
+    let (ours, mut server) = tokio::io::duplex(64);
+    let window = one_window(Version::V2, 100);
+    let length = window.bytes.len();
+    // As TLS does, this takes all of the window at once and blocks when it is flushed.
+    let ours = tokio::io::BufStream::with_capacity(1024, length + 1, ours);
+    let mut client = Client::new(ours, ClientOptions::new(Version::V2));
+    let busy = tokio::spawn(async move {
+        for _ in 0..20 {
+            answer(&mut server, b'2', 0).await;
+            sleep(Duration::from_secs(14)).await;
+        }
+        let mut received = vec![0; length];
+        server.read_exact(&mut received).await.expect("reads");
+        answer(&mut server, b'2', 100).await;
+        (server, received)
+    });
+    client.send(&window).await.expect("sent in the end");
+    assert_eq!(client.receive_ack().await.expect("valid"), wholly(100));
+    let (_server, received) = busy.await.expect("no panic");
+    assert_eq!(received, window.bytes);
+}
+
+#[tokio::test(start_paused = true)]
 async fn acknowledgements_that_come_while_sending_are_kept() {
     let mut builder = WindowBuilder::new(Version::V2, Compression::None);
     let (ours, mut server) = tokio::io::duplex(2048);
