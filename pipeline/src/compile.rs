@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::condition::Condition;
 use crate::event::Event;
-use crate::filter::{self, Context, Filter, ScratchSlots};
+use crate::filter::{self, CommonOptions, Context, Filter, Outcome, ScratchSlots};
 use crate::language::{Config, Diagnostics, EscapeStyle, If, Options, Plugin, Statement};
 use crate::program::{Operation, Program, Step};
 
@@ -58,12 +58,19 @@ pub struct Pipeline {
 /// A filter of a pipeline.
 pub struct FilterStep {
     filter: Box<dyn Filter>,
+    /// None where there is nothing to do.
+    common: Option<Box<CommonOptions>>,
 }
 
 impl Step for FilterStep {
     #[inline]
     fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) {
-        self.filter.apply(event, context);
+        let outcome = self.filter.apply(event, context);
+        if let Some(common) = &self.common
+            && outcome == Outcome::Applied
+        {
+            common.apply(event, context);
+        }
     }
 }
 
@@ -109,7 +116,9 @@ pub fn compile(
                 files: options.files,
                 slots: &mut slots,
             };
-            filter::build(plugin, &mut build, diagnostics).map(|filter| FilterStep { filter })
+            let (filter, common) = filter::build(plugin, &mut build, diagnostics)?;
+            let common = (!common.is_empty()).then(|| Box::new(common));
+            Some(FilterStep { filter, common })
         },
     );
     let mut outputs = Program::default();

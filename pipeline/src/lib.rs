@@ -15,8 +15,10 @@ pub mod event;
 pub mod filter;
 pub mod language;
 pub mod number;
+mod number_text;
 pub mod program;
 pub mod regex_dialect;
+pub mod template;
 pub mod time;
 
 pub use compile::{Build, CompileOptions, Files, FilterStep, NoFiles, Pipeline, compile};

@@ -25,3 +25,21 @@ fn grok() {
         support::pipeline::run_filters,
     );
 }
+
+#[test]
+fn mutate_and_drop() {
+    run_cases(
+        "filters",
+        |case| is_for(case, &["mutate", "drop"]),
+        support::pipeline::run_filters,
+    );
+}
+
+#[test]
+fn date() {
+    run_cases(
+        "date",
+        |case| is_for(case, &["date"]),
+        support::pipeline::run_filters,
+    );
+}

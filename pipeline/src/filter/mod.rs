@@ -4,7 +4,11 @@
 //! worker (caches of a regex, buffers) lives in the worker's [`Scratch`], and what it must remember between events it
 //! guards itself. It gets `&'b self`, so texts of the configuration can stand in an event without a copy.
 
+mod common;
+pub mod date;
+pub mod drop;
 pub mod grok;
+pub mod mutate;
 
 use std::any::Any;
 
@@ -14,6 +18,8 @@ use crate::compile::Build;
 use crate::event::{Event, Timestamp};
 use crate::language::{Diagnostic, Diagnostics, Options, Plugin, did_you_mean};
 
+pub use common::{AddedFields, CommonOptions};
+
 /// One filter of a compiled pipeline.
 pub trait Filter: Send + Sync {
     /// Works on one event. The common options (`add_field`, `add_tag`, …) are applied by the program afterwards, if
@@ -22,21 +28,25 @@ pub trait Filter: Send + Sync {
 }
 
 /// The filters there are.
-pub const NAMES: &[&str] = &["grok"];
+pub const NAMES: &[&str] = &["date", "drop", "grok", "mutate"];
 
-/// Makes a filter of its configuration; what is wrong goes into `diagnostics`.
+/// Makes a filter and its common options of its configuration; what is wrong goes into `diagnostics`.
 pub fn build(
     plugin: &Plugin,
     build: &mut Build<'_>,
     diagnostics: &mut Diagnostics,
-) -> Option<Box<dyn Filter>> {
+) -> Option<(Box<dyn Filter>, CommonOptions)> {
     fn boxed<F: Filter + 'static>(filter: F) -> Box<dyn Filter> {
         Box::new(filter)
     }
     let mut options =
         Options::new(plugin, "filter", diagnostics).with_escape_style(build.escape_style);
+    let common = CommonOptions::from_options(&mut options);
     let filter = match plugin.name.value.as_str() {
+        "date" => date::Date::from_options(&mut options).map(boxed),
+        "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
+        "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());
             diagnostics.push(
@@ -47,7 +57,9 @@ pub fn build(
         }
     };
     options.finish();
-    filter.filter(|_| options.is_valid())
+    filter
+        .filter(|_| options.is_valid())
+        .map(|filter| (filter, common))
 }
 
 /// Whether a filter did its work on an event.

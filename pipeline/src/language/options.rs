@@ -63,6 +63,11 @@ impl<'a> Options<'a> {
         self
     }
 
+    /// How field references are escaped.
+    pub fn escape_style(&self) -> EscapeStyle {
+        self.escape_style
+    }
+
     /// The plugin itself.
     pub fn plugin(&self) -> &'a Plugin {
         self.plugin
