@@ -9,7 +9,7 @@
 //! their place.
 
 use super::MAX_DEPTH;
-use super::cursor::{Cursor, Quoted};
+use super::cursor::Quoted;
 use super::diagnostic::Diagnostic;
 use super::field_reference::FieldReference;
 use super::nearest::nearest;
@@ -107,8 +107,10 @@ impl Parser<'_> {
             let join = self.cursor.attempt(|cursor| {
                 cursor.skip_space();
                 let start = cursor.position();
-                let (_, join) = Join::ALL.into_iter().find(|(word, _)| cursor.eat(word))?;
-                word_ends(cursor).then(|| (join, cursor.span_from(start)))
+                let (_, join) = Join::ALL
+                    .into_iter()
+                    .find(|(word, _)| cursor.eat_word(word))?;
+                Some((join, cursor.span_from(start)))
             });
             let Some((join, span)) = join else { break };
             self.cursor.skip_space();
@@ -202,9 +204,11 @@ impl Parser<'_> {
         let start = ahead.position();
         let operator = ["==", "!=", "=~", "!~", "<=", ">=", "<", ">", "in", "not in"]
             .into_iter()
-            .find(|operator| ahead.eat(operator))?;
-        let ends = !operator.ends_with('n') || word_ends(&ahead);
-        ends.then(|| (operator, ahead.span_from(start)))
+            .find(|operator| match *operator {
+                "in" | "not in" => ahead.eat_word(operator),
+                symbol => ahead.eat(symbol),
+            })?;
+        Some((operator, ahead.span_from(start)))
     }
 
     /// One operand, or two with an operator.
@@ -249,13 +253,14 @@ impl Parser<'_> {
                 .find(|(symbol, _)| cursor.eat(symbol))
             {
                 Operator::Compare(operator)
-            } else if cursor.eat("in") && word_ends(cursor) {
+            } else if cursor.eat_word("in") {
                 Operator::In { negated: false }
-            } else if cursor.eat("not")
-                && cursor.skip_space()
-                && cursor.eat("in")
-                && word_ends(cursor)
-            {
+            } else if cursor.eat("not ") {
+                // COMPAT: it must be a space, and only then any white space.
+                cursor.skip_space();
+                if !cursor.eat_word("in") {
+                    return None;
+                }
                 Operator::In { negated: true }
             } else {
                 return None;
@@ -645,11 +650,4 @@ fn selector_element(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('[')?;
     let length = inner.find(['[', ']', ','])?;
     (length > 0 && inner.as_bytes()[length] == b']').then_some(length + 2)
-}
-
-/// Whether a word operator ends here: `and [a]`, `and[a]`, `and5` but not `android`.
-fn word_ends(cursor: &Cursor<'_>) -> bool {
-    !cursor
-        .peek()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }

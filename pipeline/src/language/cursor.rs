@@ -102,6 +102,19 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Moves over this word if it stands here and ends here: `and [a]`, `and[a]` and `and5`, but
+    /// not `android`.
+    pub(super) fn eat_word(&mut self, word: &str) -> bool {
+        let rest = self.rest().strip_prefix(word);
+        let ends =
+            |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphabetic() || next == '_');
+        let found = rest.is_some_and(ends);
+        if found {
+            self.position += word.len();
+        }
+        found
+    }
+
     /// Moves over white space and comments. Tells whether white space stood right here, which
     /// is what separates two options.
     pub(super) fn skip_space(&mut self) -> bool {
