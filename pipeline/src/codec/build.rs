@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Charset, Codec, Dots, Json, JsonLines, Line, Plain, RubyDebug};
 use crate::language::{Diagnostic, Diagnostics, EscapeStyle, Options, Plugin, did_you_mean};
+use crate::template::Template;
 
 /// What the options of a codec do not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +73,34 @@ pub(super) fn keep_original(options: &mut Options<'_>, defaults: CodecDefaults) 
     options
         .enumeration("ecs_compatibility", CHOICES)
         .unwrap_or(defaults.ecs)
+}
+
+/// The option `format`: nothing if it cannot be read, `Some(None)` if it is not given.
+///
+/// A format cannot ask for the time now: encoding gives the same bytes for an event whenever it is done, so that a
+/// retry sends what the first attempt sent.
+pub(super) fn format(
+    options: &mut Options<'_>,
+    defaults: CodecDefaults,
+) -> Option<Option<Arc<Template>>> {
+    const TIME_NOW: &str = "%{{TIME_NOW}}";
+    let Some(text) = options.string("format") else {
+        return Some(None);
+    };
+    if text.contains(TIME_NOW) {
+        options.error(
+            "format",
+            format!("`{TIME_NOW}` cannot stand in the format of a codec, set a field to it by a filter"),
+        );
+        return None;
+    }
+    match Template::parse(&text, defaults.escape_style) {
+        Ok(template) => Some(Some(Arc::new(template))),
+        Err(error) => {
+            options.error("format", error.to_string());
+            None
+        }
+    }
 }
 
 /// The option `delimiter`.
@@ -258,6 +287,8 @@ mod tests {
                 r#"line { delimiter => "|" }"#,
                 r#"1970-01-01T00:00:00.000Z {"name":"h"} a|"#,
             ),
+            (r#"plain { format => "<%{[host][name]}>" }"#, "<h>"),
+            (r#"line { format => "%{+YYYY} %{message}" }"#, "1970 a\n"),
             ("json", std::str::from_utf8(json).unwrap()),
             (
                 "json_lines",
@@ -291,6 +322,8 @@ mod tests {
                 "decode_size_limit_bytes",
             ),
             ("rubydebug { metadata => maybe }", "metadata"),
+            (r#"plain { format => "%{[a}" }"#, "[a"),
+            (r#"line { format => "%{{TIME_NOW}}" }"#, "TIME_NOW"),
         ] {
             let message = codec(text, false).unwrap_err();
             assert!(message.contains(part), "{message}");

@@ -4,10 +4,13 @@
 //! `format` an event is its `@timestamp`, `host` and `message` with blanks between them. A line over the limit comes in
 //! pieces, each an event of its own.
 
+use std::sync::Arc;
+
 use super::build::{self, CodecDefaults};
 use super::{Charset, Codec, DECODE_SIZE_LIMIT, Decoder, Sink, Token, Tokenizer};
-use crate::event::{Event, MESSAGE, Name, TIMESTAMP, Value, write_json_value};
+use crate::event::{Event, MESSAGE, Name, TIMESTAMP, Timestamp, Value};
 use crate::language::Options;
+use crate::template::{Template, write_value};
 
 /// Name of the field that says where the event comes from.
 const HOST: Name<'static> = Name::new("host");
@@ -17,6 +20,8 @@ const HOST: Name<'static> = Name::new("host");
 pub struct Plain {
     /// `charset`: what the bytes are written in.
     pub charset: Charset,
+    /// `format`: what an event is when it is encoded.
+    pub format: Option<Arc<Template>>,
     /// Whether `[event][original]` keeps the text (ECS).
     pub keep_original: bool,
 }
@@ -25,8 +30,10 @@ impl Plain {
     /// Reads the options of the codec.
     pub fn from_options(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Self> {
         let keep_original = build::keep_original(options, defaults);
+        let format = build::format(options, defaults);
         Some(Self {
             charset: build::charset(options)?,
+            format: format?,
             keep_original,
         })
     }
@@ -38,7 +45,7 @@ impl Codec for Plain {
     }
 
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        write_formatted(event, self.charset, out);
+        write_formatted(event, self.format.as_deref(), self.charset, out);
     }
 }
 
@@ -60,18 +67,21 @@ pub struct Line {
     pub delimiter: Vec<u8>,
     /// `decode_size_limit_bytes`: how long a line may be.
     pub limit: usize,
+    /// `format`: what an event is when it is encoded.
+    pub format: Option<Arc<Template>>,
     /// Whether `[event][original]` keeps the text (ECS).
     pub keep_original: bool,
 }
 
 /// # Defaults
-/// UTF-8, a newline, [`DECODE_SIZE_LIMIT`], no original.
+/// UTF-8, a newline, [`DECODE_SIZE_LIMIT`], no format, no original.
 impl Default for Line {
     fn default() -> Self {
         Self {
             charset: Charset::default(),
             delimiter: b"\n".to_vec(),
             limit: DECODE_SIZE_LIMIT,
+            format: None,
             keep_original: false,
         }
     }
@@ -83,10 +93,12 @@ impl Line {
         let delimiter = build::delimiter(options);
         let limit = build::size_limit(options);
         let keep_original = build::keep_original(options, defaults);
+        let format = build::format(options, defaults);
         Some(Self {
             charset: build::charset(options)?,
             delimiter,
             limit,
+            format: format?,
             keep_original,
         })
     }
@@ -102,7 +114,7 @@ impl Codec for Line {
     }
 
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        write_formatted(event, self.charset, out);
+        write_formatted(event, self.format.as_deref(), self.charset, out);
         self.charset.encode(&self.delimiter, out);
     }
 }
@@ -138,15 +150,28 @@ fn push(charset: Charset, keep_original: bool) -> impl for<'b> Fn(Token<'b>, &mu
     }
 }
 
-fn write_formatted(event: &Event<'_>, charset: Charset, out: &mut Vec<u8>) {
+fn write_formatted(
+    event: &Event<'_>,
+    format: Option<&Template>,
+    charset: Charset,
+    out: &mut Vec<u8>,
+) {
+    let write = |out: &mut Vec<u8>| match format {
+        // A format does not ask for the time now, see where it is read.
+        Some(format) => format.write(event, NO_TIME, out),
+        None => write_default(event, out),
+    };
     if charset == Charset::Utf8 {
-        write_default(event, out);
+        write(out);
     } else {
         let mut text = Vec::new();
-        write_default(event, &mut text);
+        write(&mut text);
         charset.encode(&text, out);
     }
 }
+
+/// Stands for a time that nobody looks at.
+const NO_TIME: Timestamp = Timestamp::new(0, 0);
 
 /// COMPAT: `%{@timestamp} %{host} %{message}`, but an event without a time has no blank in its place.
 fn write_default(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -162,8 +187,6 @@ fn write_default(event: &Event<'_>, out: &mut Vec<u8>) {
 fn write_field(event: &Event<'_>, name: Name<'static>, otherwise: &[u8], out: &mut Vec<u8>) {
     match event.fields.get(&name) {
         None | Some(Value::Null) => out.extend_from_slice(otherwise),
-        Some(Value::Text(text)) => out.extend_from_slice(text),
-        Some(Value::Time(time)) => time.write_iso8601(out),
-        Some(other) => write_json_value(other, out),
+        Some(value) => write_value(value, out),
     }
 }
