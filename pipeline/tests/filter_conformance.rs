@@ -43,3 +43,21 @@ fn date() {
         support::pipeline::run_filters,
     );
 }
+
+#[test]
+fn conditionals() {
+    run_cases(
+        "conditionals",
+        |case| is_for(case, &[""]),
+        support::pipeline::run_filters,
+    );
+}
+
+#[test]
+fn several_filters() {
+    run_cases(
+        "filters",
+        |case| is_for(case, &[""]),
+        support::pipeline::run_filters,
+    );
+}

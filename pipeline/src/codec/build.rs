@@ -90,7 +90,9 @@ pub(super) fn format(
     if text.contains(TIME_NOW) {
         options.error(
             "format",
-            format!("`{TIME_NOW}` cannot stand in the format of a codec, set a field to it by a filter"),
+            format!(
+                "`{TIME_NOW}` cannot stand in the format of a codec, set a field to it by a filter"
+            ),
         );
         return None;
     }
