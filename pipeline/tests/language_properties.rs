@@ -522,6 +522,7 @@ fn white_space_stands_where_the_grammar_wants_it() {
         "filter{aa{bb=>1 cc=>[2,3] dd=>{\"e\"=>1\"f\"=>2gg=>3}}}",
         "filter{if[a]==1{}else if[b]{}elseif(1==1){}else{}}",
         "filter { if5 == [a] { } else { } elsewhere { } iffy { } }",
+        "filter { if5not in [\"a\", \"b\"] { } else if-5in[a] { } }",
         "filter{}input{}filter{}#end",
         "filter { \"aa\" { 'bb' => 1 } }",
         "filter { if [a] not \n in [b] { } if [a]in[b] { } if \"a\"in[b] { } }",

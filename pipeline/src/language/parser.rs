@@ -586,16 +586,13 @@ enum Else {
     Absent,
 }
 
-/// Whether a word is `if`.
+/// Whether a word is `if`, or `if` and a number that touches it.
 ///
 /// COMPAT: `if5 == [a] {` is a branch: no white space is needed before the number.
 fn is_if(word: &str) -> bool {
-    let is_number = |after: &str| {
-        after
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'-')
-    };
-    word.strip_prefix("if").is_some_and(is_number)
+    let starts_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
+    word.strip_prefix("if")
+        .is_some_and(|rest| rest.as_bytes().first().is_none_or(starts_number))
 }
 
 /// What to say about a plugin name that is a word of the language: the grammar takes a lone
