@@ -95,7 +95,8 @@ mod tests {
         let (ack, count) = counted();
         ack.hold(10);
         ack.done(1);
-        ack.clone().done(4);
+        let other = ack.clone();
+        other.done(4);
         assert_eq!(count.load(Ordering::SeqCst), 0);
         ack.done(6);
         assert_eq!(count.load(Ordering::SeqCst), 1);

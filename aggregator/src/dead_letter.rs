@@ -24,8 +24,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tracing::{error, info};
 
-use crate::json::write_string;
 use crate::throttle::Throttle;
+use skidder_pipeline::event::write_json_text;
 
 /// Where dead letters go and how many may lie there.
 ///
@@ -149,23 +149,23 @@ impl DeadLetters {
     /// Appends one letter to `lines` in the form of the files.
     pub fn write_letter(&self, lines: &mut Vec<u8>, letter: &Letter<'_>) {
         lines.extend_from_slice(b"{\"time\":");
-        write_string(lines, &format!("{:.3}", jiff::Timestamp::now()));
+        write_json_text(format!("{:.3}", jiff::Timestamp::now()).as_bytes(), lines);
         lines.extend_from_slice(b",\"pipeline\":");
-        write_string(lines, &self.options.pipeline);
+        write_json_text(self.options.pipeline.as_bytes(), lines);
         lines.extend_from_slice(b",\"plugin\":");
-        write_string(lines, letter.plugin);
+        write_json_text(letter.plugin.as_bytes(), lines);
         lines.extend_from_slice(b",\"reason\":");
-        write_string(lines, letter.reason);
+        write_json_text(letter.reason.as_bytes(), lines);
         lines.extend_from_slice(b",\"status\":");
         lines.extend_from_slice(letter.status.to_string().as_bytes());
         lines.extend_from_slice(b",\"action\":");
-        write_string(lines, &String::from_utf8_lossy(letter.action));
+        write_json_text(String::from_utf8_lossy(letter.action).as_bytes(), lines);
         if let Ok(document) = std::str::from_utf8(letter.document) {
             lines.extend_from_slice(b",\"document\":");
-            write_string(lines, document);
+            write_json_text(document.as_bytes(), lines);
         } else {
             lines.extend_from_slice(b",\"document_base64\":");
-            write_string(lines, &STANDARD.encode(letter.document));
+            write_json_text(STANDARD.encode(letter.document).as_bytes(), lines);
         }
         lines.extend_from_slice(b"}\n");
     }

@@ -1,12 +1,24 @@
 //! The aggregator: receives batches, runs pipelines over them and delivers the result.
 //!
-//! Data flows `input → queue → worker → output`; each arrow is bounded, so a slow search cluster is felt by whoever
-//! reads the log files. The acknowledgement ([`ack`]) flows back the other way when every event of a batch is safe.
+//! Data flows `input → queue → worker → output`; each arrow is bounded, so a slow search cluster
+//! is felt by whoever reads the log files. The acknowledgement ([`ack`]) flows back the other way
+//! when every event of a batch is safe.
 #![forbid(unsafe_code)]
 
 pub mod ack;
+pub mod certificates;
+pub mod chunks;
+pub mod cli;
+pub mod commands;
 pub mod dead_letter;
-mod json;
+pub mod filter_command;
+pub mod input;
+pub mod log;
 pub mod output;
+mod plugins;
+pub mod runtime;
+pub mod settings;
+pub mod sources;
 mod throttle;
 pub mod tls;
+pub mod worker;

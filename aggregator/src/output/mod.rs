@@ -1,3 +1,263 @@
-//! Where events leave: one module per kind of output.
+//! Outputs: where events go.
+//!
+//! An output is built once from its configuration and gives each worker a [`Writer`]. A writer
+//! encodes the event where it stands, in the worker's thread, and takes a hold on the batch's
+//! [`Ack`] that it gives back when the event is safe, whatever that means for the output.
 
 pub mod elasticsearch;
+pub mod file;
+pub mod null;
+pub mod stdout;
+
+use std::sync::Arc;
+
+use skidder_pipeline::codec::Codec;
+use skidder_pipeline::event::{Event, Timestamp};
+use skidder_pipeline::language::{
+    Diagnostic, Diagnostics, EscapeStyle, Options, Plugin, did_you_mean,
+};
+use skidder_pipeline::template::Template;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::elasticsearch::{
+    BulkSender, Deadline, Delivery, DeliverySummary, ElasticsearchOptions, EventWriter, Templates,
+};
+use self::file::{FileOptions, FileWriter, Files};
+use crate::ack::Ack;
+use crate::dead_letter::{DeadLetterOptions, DeadLetters};
+use crate::plugins;
+use crate::runtime::RuntimeError;
+use crate::settings::Settings;
+
+/// The outputs there are.
+pub const NAMES: &[&str] = &["elasticsearch", "file", "null", "opensearch", "stdout"];
+
+/// A worker's end of an output.
+pub trait Writer: Send {
+    /// Takes the event. Blocks while the output cannot take more.
+    fn write(&mut self, event: &Event<'_>, now: Timestamp, ack: &Ack);
+
+    /// Called when a batch has been handed out.
+    fn end_of_batch(&mut self) {}
+
+    /// Sends what waits.
+    fn flush(&mut self);
+}
+
+/// An output that is built and not yet started.
+pub struct Output {
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Elasticsearch(Box<ElasticsearchOptions>, Arc<Templates>),
+    File(Arc<Files>, Arc<dyn Codec>),
+    Null,
+    Stdout(Arc<dyn Codec>),
+}
+
+/// A running output.
+pub enum Running {
+    /// Bulk requests go to the delivery, which ends when every sender is gone.
+    Elasticsearch(BulkSender, Arc<Templates>, JoinHandle<DeliverySummary>),
+    /// Files, and until when a failing write is tried again.
+    File(Arc<Files>, Arc<dyn Codec>, Deadline),
+    /// Nothing.
+    Null,
+    /// Standard output.
+    Stdout(Arc<dyn Codec>),
+}
+
+impl Output {
+    /// Starts the output: what can fail, fails here.
+    pub fn start(self, settings: &Settings, deadline: Deadline) -> Result<Running, RuntimeError> {
+        Ok(match self.kind {
+            Kind::Elasticsearch(options, templates) => {
+                let failed = |reason| RuntimeError::Output {
+                    name: self.name.clone(),
+                    reason,
+                };
+                let mut letters =
+                    DeadLetterOptions::new(settings.dead_letters(), settings.pipeline_id.as_str());
+                letters.max_bytes = settings.dead_letter_max_bytes;
+                let letters =
+                    DeadLetters::open(letters).map_err(|error| failed(error.to_string()))?;
+                let (sender, delivery) = Delivery::start(*options, letters, deadline)
+                    .map_err(|error| failed(error.to_string()))?;
+                Running::Elasticsearch(sender, templates, delivery)
+            }
+            Kind::File(files, codec) => Running::File(files, codec, deadline),
+            Kind::Null => Running::Null,
+            Kind::Stdout(codec) => Running::Stdout(codec),
+        })
+    }
+}
+
+impl Running {
+    /// A writer for one worker.
+    pub fn writer(&self) -> Box<dyn Writer> {
+        match self {
+            Self::Elasticsearch(sender, templates, _) => {
+                Box::new(EventWriter::new(Arc::clone(templates), sender.clone()))
+            }
+            Self::File(files, codec, deadline) => {
+                let deadline = deadline.clone();
+                let give_up = move || deadline.borrow().is_some_and(|at| Instant::now() >= at);
+                Box::new(FileWriter::new(
+                    Arc::clone(files),
+                    Arc::clone(codec),
+                    Box::new(give_up),
+                ))
+            }
+            Self::Null => Box::new(null::NullWriter),
+            Self::Stdout(codec) => Box::new(stdout::StdoutWriter::new(Arc::clone(codec))),
+        }
+    }
+
+    /// Waits until everything is delivered. Every writer must be gone.
+    pub async fn finish(self) -> Result<(), RuntimeError> {
+        let Self::Elasticsearch(sender, _, delivery) = self else {
+            return Ok(());
+        };
+        drop(sender);
+        let summary = delivery
+            .await
+            .map_err(|_| RuntimeError::Died("an output"))?;
+        tracing::info!(
+            delivered = summary.delivered,
+            dead_lettered = summary.dead_lettered,
+            undelivered = summary.undelivered,
+            "output elasticsearch ended"
+        );
+        if summary.undelivered > 0 {
+            return Err(RuntimeError::Undelivered {
+                events: summary.undelivered,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Builds the outputs of a configuration; what is wrong goes into `diagnostics`.
+pub fn build(
+    settings: &Settings,
+    plugins: &[Plugin],
+    diagnostics: &mut Diagnostics,
+) -> Vec<Output> {
+    plugins
+        .iter()
+        .filter_map(|plugin| build_one(plugin, settings, diagnostics))
+        .collect()
+}
+
+fn build_one(
+    plugin: &Plugin,
+    settings: &Settings,
+    diagnostics: &mut Diagnostics,
+) -> Option<Output> {
+    let mut options =
+        Options::new(plugin, "output", diagnostics).with_escape_style(settings.escape_style);
+    let kind = match plugin.name.value.as_str() {
+        "elasticsearch" | "opensearch" => elasticsearch_from_options(&mut options, settings),
+        "file" => file_from_options(&mut options, settings),
+        "null" => Some(Kind::Null),
+        "stdout" => codec_of(&mut options, settings, "rubydebug").map(Kind::Stdout),
+        unknown => {
+            let near = did_you_mean(unknown, NAMES.iter().copied());
+            let message = format!("unknown output `{unknown}`");
+            diagnostics.push(Diagnostic::error(plugin.name.span, message).maybe_hint(near));
+            return None;
+        }
+    };
+    options.string("id");
+    options.boolean("enable_metric");
+    options.without_effect("workers", "every pipeline worker writes to every output");
+    options.finish();
+    let valid = options.is_valid();
+    Some(Output {
+        name: plugin.name.value.clone(),
+        kind: kind.filter(|_| valid)?,
+    })
+}
+
+/// The option `codec` of an output.
+fn codec_of(
+    options: &mut Options<'_>,
+    settings: &Settings,
+    default: &str,
+) -> Option<Arc<dyn Codec>> {
+    let ecs = settings.ecs_compatibility.is_enabled();
+    plugins::codec(options, default, ecs, settings).map(|(_, codec)| codec)
+}
+
+/// A text option that may have `%{…}` in it; an empty one counts as not set.
+pub(crate) fn template(
+    options: &mut Options<'_>,
+    name: &'static str,
+    escape_style: EscapeStyle,
+) -> Option<Template> {
+    let text = options
+        .spanned_string(name)
+        .filter(|text| !text.value.is_empty())?;
+    match Template::parse(&text.value, escape_style) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            options.diagnostics().error(text.span, error.to_string());
+            None
+        }
+    }
+}
+
+fn elasticsearch_from_options(options: &mut Options<'_>, settings: &Settings) -> Option<Kind> {
+    // COMPAT: this output takes no notice of a codec, but Logstash accepts one.
+    options.without_effect("codec", "documents are always JSON");
+    let templates = Templates::from_options(options, settings);
+    let plugin_id = options
+        .string("id")
+        .unwrap_or_else(|| options.plugin().name.value.clone());
+    let delivery = ElasticsearchOptions::from_options(options, plugin_id);
+    Some(Kind::Elasticsearch(
+        Box::new(delivery),
+        Arc::new(templates?),
+    ))
+}
+
+fn file_from_options(options: &mut Options<'_>, settings: &Settings) -> Option<Kind> {
+    let path = template(options, "path", settings.escape_style);
+    if !options.has("path") {
+        options.missing("path");
+    }
+    let codec = codec_of(options, settings, "json_lines");
+    let mode = |options: &mut Options<'_>, name| {
+        let mode = options.integer(name, -1..=0o7777)?;
+        // COMPAT: Ruby writes modes in octal, but the language only knows decimal numbers.
+        u32::try_from(mode).ok()
+    };
+    let overwrite = options
+        .enumeration("write_behavior", &[("append", false), ("overwrite", true)])
+        .unwrap_or(false);
+    options.without_effect(
+        "flush_interval",
+        "what a batch wrote is flushed at the end of the batch",
+    );
+    options.without_effect(
+        "stale_cleanup_interval",
+        "idle files are closed after ten seconds",
+    );
+    if options.boolean("gzip") == Some(true) {
+        options.error("gzip", "compressed files are not supported yet");
+    }
+    let file_options = FileOptions {
+        failure_name: options
+            .string("filename_failure")
+            .unwrap_or_else(|| "_filepath_failures".into()),
+        create_if_deleted: options.boolean("create_if_deleted").unwrap_or(true),
+        file_mode: mode(options, "file_mode"),
+        directory_mode: mode(options, "dir_mode"),
+        overwrite,
+        path: path?,
+    };
+    Some(Kind::File(Arc::new(Files::new(file_options)), codec?))
+}

@@ -10,6 +10,7 @@ mod bulk;
 mod client;
 mod config;
 mod delivery;
+mod event_writer;
 mod hosts;
 mod options;
 mod request;
@@ -20,5 +21,6 @@ pub use bulk::{Action, ActionKind, BulkRequest, Item, Update};
 pub use delivery::{
     BulkSender, Deadline, Delivery, DeliveryClosed, DeliveryStatistics, DeliverySummary,
 };
+pub use event_writer::{ActionTemplate, EventWriter, Templates};
 pub use options::{BULK_BYTES_CAP, DEFAULT_PORT, ElasticsearchOptions, OptionsError, Secret};
 pub use writer::BulkWriter;

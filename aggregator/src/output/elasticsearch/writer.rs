@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::bulk::{Action, ActionKind, BulkRequest, Item};
 use super::delivery::{BulkSender, DeliveryClosed, Rejected, Work};
 use crate::ack::Ack;
-use crate::json::write_string;
+use skidder_pipeline::event::write_json_text;
 
 /// Collects items and cuts them into requests.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ fn write_item(
         ActionKind::Update => b"{\"update\":{\"_index\":",
         ActionKind::Delete => b"{\"delete\":{\"_index\":",
     });
-    write_string(body, action.index);
+    write_json_text(action.index.as_bytes(), body);
     write_member(body, b",\"_type\":", action.document_type);
     write_member(body, b",\"_id\":", action.id);
     write_member(body, b",\"routing\":", action.routing);
@@ -227,7 +227,7 @@ fn write_member(body: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
         && !value.is_empty()
     {
         body.extend_from_slice(name);
-        write_string(body, value);
+        write_json_text(value.as_bytes(), body);
     }
 }
 

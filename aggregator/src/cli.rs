@@ -1,0 +1,252 @@
+//! The command line.
+//!
+//! COMPAT: without a subcommand the flags are Logstash's (`-f`, `-e`, `-t`, `-w`, `-b`,
+//! `--path.data` …), and any setting of `logstash.yml` is a flag too; both come from
+//! [`settings::TABLE`]. Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 the
+//! configuration is refused (the codes of `sysexits.h`).
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::settings::{self, Kind, Settings, SettingsError};
+
+/// The process ended as it should.
+pub const EXIT_OK: u8 = 0;
+/// Something failed while running.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line is wrong.
+pub const EXIT_USAGE: u8 = 64;
+/// The configuration or the settings are refused.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Action {
+    /// Run (or with `-t`, only check) a pipeline.
+    Run(Box<Settings>),
+    /// Apply the filters of a configuration to standard input.
+    Filter(FilterArguments),
+    /// Make a throw-away CA with certificates of both daemons.
+    Certificates(CertificateArguments),
+}
+
+/// Arguments of `filter`.
+#[derive(Debug)]
+pub struct FilterArguments {
+    /// The settings; the configuration is in them.
+    pub settings: Box<Settings>,
+    /// Each line of the input is the message of an event, not a JSON object.
+    pub lines: bool,
+    /// Print `@metadata` too.
+    pub metadata: bool,
+}
+
+/// Arguments of `certificates`.
+#[derive(Debug)]
+pub struct CertificateArguments {
+    /// Where the files go.
+    pub directory: PathBuf,
+    /// Names and addresses of the aggregator.
+    pub hosts: Vec<String>,
+    /// Days until the certificates expire.
+    pub days: u32,
+}
+
+/// Why the command line is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Wrong usage, help or version: the text is for the person, clap knows where it goes.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+/// Reads the command line (with the program's name first) and `logstash.yml`.
+pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Action, CliError> {
+    let mut matches = command().try_get_matches_from(arguments)?;
+    match matches.remove_subcommand() {
+        Some((name, matches)) if name == "filter" => Ok(Action::Filter(FilterArguments {
+            settings: Box::new(read_settings(&matches)?),
+            lines: matches.get_flag("lines"),
+            metadata: matches.get_flag("metadata"),
+        })),
+        Some((_, mut matches)) => Ok(Action::Certificates(CertificateArguments {
+            directory: matches.remove_one("directory").unwrap_or_default(),
+            hosts: matches
+                .remove_many("host")
+                .map(Iterator::collect)
+                .unwrap_or_default(),
+            days: matches.remove_one("days").unwrap_or(30),
+        })),
+        None => Ok(Action::Run(Box::new(read_settings(&matches)?))),
+    }
+}
+
+fn command() -> Command {
+    Command::new("skidder-aggregator")
+        .about("Receives, parses and delivers events to Elasticsearch and OpenSearch")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version"),
+        )
+        .args(settings::TABLE.iter().map(flag))
+        .subcommand(
+            Command::new("filter")
+                .about(
+                    "Applies the filters of a configuration to events on stdin (one JSON object a \
+                     line) and writes them to stdout as JSON lines, in order",
+                )
+                .args(settings::TABLE.iter().map(flag))
+                .arg(
+                    Arg::new("lines")
+                        .long("lines")
+                        .action(ArgAction::SetTrue)
+                        .help("Each line of stdin is the message of an event"),
+                )
+                .arg(
+                    Arg::new("metadata")
+                        .long("metadata")
+                        .action(ArgAction::SetTrue)
+                        .help("Print @metadata too"),
+                ),
+        )
+        .subcommand(
+            Command::new("certificates")
+                .about("Makes a throw-away CA and certificates for trying things out")
+                .arg(
+                    Arg::new("directory")
+                        .required(true)
+                        .value_name("DIRECTORY")
+                        .value_parser(clap::value_parser!(PathBuf))
+                        .help("Where ca.pem, aggregator.pem, forwarder.pem and their keys go"),
+                )
+                .arg(
+                    Arg::new("host")
+                        .long("host")
+                        .value_name("NAME")
+                        .action(ArgAction::Append)
+                        .default_values(["localhost", "127.0.0.1"])
+                        .help("A name or address of the aggregator; may be repeated"),
+                )
+                .arg(
+                    Arg::new("days")
+                        .long("days")
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u32).range(1..=3650))
+                        .default_value("30")
+                        .help("Days until the certificates expire"),
+                ),
+        )
+}
+
+fn flag(setting: &'static settings::Setting) -> Arg {
+    let help = if setting.default.is_empty() {
+        setting.help.to_owned()
+    } else {
+        format!("{} [default: {}]", setting.help, setting.default)
+    };
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .help(help)
+        .hide(setting.without_effect.is_some())
+        .action(ArgAction::Set);
+    let arg = match setting.short {
+        Some(letter) => arg.short(letter),
+        None => arg,
+    };
+    match setting.kind {
+        Kind::Value => arg
+            .value_name("VALUE")
+            .allow_hyphen_values(setting.name == "config.string"),
+        Kind::Switch => arg
+            .value_name("BOOLEAN")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+    }
+}
+
+fn read_settings(matches: &ArgMatches) -> Result<Settings, SettingsError> {
+    let given = |name: &str| matches.get_one::<String>(name);
+    let mut settings = Settings::default();
+    if let Some(directory) = given("path.settings") {
+        settings.set("path.settings", directory)?;
+    }
+    let file = settings.path_settings.join("logstash.yml");
+    match file.try_exists() {
+        Ok(true) => settings.read_file(&file)?,
+        Ok(false) if given("path.settings").is_none() => {}
+        Ok(false) => tracing::warn!(path = %file.display(), "no such file, defaults apply"),
+        Err(error) => return Err(SettingsError::Read { path: file, error }),
+    }
+    for setting in settings::TABLE {
+        if let Some(value) = given(setting.name) {
+            settings.set(setting.name, value)?;
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Settings {
+        let all = ["skidder-aggregator"]
+            .iter()
+            .chain(arguments)
+            .map(Into::into);
+        match parse(all).unwrap() {
+            Action::Run(settings) => *settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_as_logstash_has_them() {
+        let settings = run(&[
+            "-e",
+            "filter {}",
+            "-w",
+            "2",
+            "-b",
+            "9",
+            "-t",
+            "--path.data",
+            "/x",
+        ]);
+        assert_eq!(settings.config_string.as_deref(), Some("filter {}"));
+        assert_eq!((settings.workers, settings.batch_size), (2, 9));
+        assert!(settings.test_and_exit);
+        assert_eq!(settings.path_data, PathBuf::from("/x"));
+        let settings = run(&["-f", "x.conf", "--pipeline.ecs_compatibility", "v1", "-r"]);
+        assert_eq!(settings.ecs_compatibility, settings::EcsCompatibility::V1);
+        assert_eq!(settings.without_effect.len(), 1);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(
+            directory.path().join("logstash.yml"),
+            "pipeline.workers: 7\nnode.name: a\n",
+        )
+        .unwrap();
+        let path = directory.path().to_str().unwrap();
+        let settings = run(&["--path.settings", path, "-n", "b"]);
+        assert_eq!((settings.workers, settings.node_name.as_str()), (7, "b"));
+    }
+
+    #[test]
+    fn the_table_makes_a_valid_command() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,171 @@
+//! What the subcommands do, up to the exit code.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use skidder_pipeline::language::{self, Config, Diagnostics, ParseOptions, SourceMap, Variables};
+use skidder_pipeline::{CompileOptions, Files, Pipeline};
+
+use crate::cli::{self, FilterArguments};
+use crate::filter_command::{self, Format};
+use crate::settings::Settings;
+use crate::{log, runtime, sources};
+
+/// Runs a pipeline, or with `-t` only checks it.
+pub fn run(settings: &Settings) -> u8 {
+    log::start(settings.log_level);
+    for (name, why) in &settings.without_effect {
+        tracing::warn!(setting = name, "has no effect: {why}");
+    }
+    let Some((config, pipeline, mut diagnostics, sources)) = load(settings, true) else {
+        return cli::EXIT_CONFIG;
+    };
+    let plan = runtime::plan(settings, &config, pipeline, &mut diagnostics);
+    show(&diagnostics, &sources);
+    let plan = match plan {
+        Some(plan) if !diagnostics.has_errors() => plan,
+        _ => return cli::EXIT_CONFIG,
+    };
+    if settings.test_and_exit {
+        return match writeln!(std::io::stdout(), "configuration OK") {
+            Ok(()) => cli::EXIT_OK,
+            Err(_) => cli::EXIT_FAILED,
+        };
+    }
+    match runtime::run(settings, plan) {
+        Ok(()) => cli::EXIT_OK,
+        Err(error) => {
+            log::complain(&error);
+            cli::EXIT_FAILED
+        }
+    }
+}
+
+/// Applies the filters of a configuration to standard input.
+pub fn filter(arguments: FilterArguments) -> u8 {
+    let settings = arguments.settings;
+    log::start(settings.log_level);
+    let Some((_, pipeline, diagnostics, sources)) = load(&settings, false) else {
+        return cli::EXIT_CONFIG;
+    };
+    show(&diagnostics, &sources);
+    let format = Format {
+        lines: arguments.lines,
+        metadata: arguments.metadata,
+    };
+    let input = std::io::stdin();
+    let mut output = std::io::stdout().lock();
+    let done = filter_command::run(&pipeline, format, settings.workers, input, &mut output);
+    match done {
+        Ok(()) => cli::EXIT_OK,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => cli::EXIT_OK,
+        Err(error) => {
+            log::complain(&error);
+            cli::EXIT_FAILED
+        }
+    }
+}
+
+/// Reads and compiles the configuration; prints what is wrong with it and gives nothing if it
+/// is refused.
+fn load(settings: &Settings, defaults: bool) -> Option<(Config, Pipeline, Diagnostics, SourceMap)> {
+    let mut sources = match (&settings.config_string, &settings.path_config) {
+        (Some(_), Some(_)) => {
+            log::complain(&"-e (config.string) and -f (path.config) cannot be used together");
+            return None;
+        }
+        (Some(text), None) => sources::from_text(text),
+        (None, Some(pattern)) => match sources::from_path(pattern) {
+            Ok(sources) => sources,
+            Err(error) => {
+                log::complain(&error);
+                return None;
+            }
+        },
+        (None, None) => {
+            log::complain(&"no pipeline: name its configuration with -f, or write it after -e");
+            return None;
+        }
+    };
+    let options = ParseOptions {
+        support_escapes: settings.support_escapes,
+        escape_style: settings.escape_style,
+    };
+    let mut diagnostics = Diagnostics::new();
+    let mut config = language::parse(&sources, options, &mut diagnostics);
+    if defaults && settings.config_string.is_some() {
+        add_defaults(&mut config, &mut sources, options, &diagnostics);
+    }
+    let variables = Variables {
+        secrets: &|_| None,
+        environment: &|name| std::env::var(name).ok(),
+    };
+    language::substitute(&mut config, &variables, &mut diagnostics);
+    let compile_options = CompileOptions {
+        ecs: settings.ecs_compatibility.is_enabled(),
+        escape_style: settings.escape_style,
+        files: &Disk,
+    };
+    let pipeline = skidder_pipeline::compile(&config, &compile_options, &mut diagnostics);
+    match pipeline {
+        Some(pipeline) if !diagnostics.has_errors() => {
+            Some((config, pipeline, diagnostics, sources))
+        }
+        _ => {
+            show(&diagnostics, &sources);
+            None
+        }
+    }
+}
+
+/// COMPAT: a configuration given as text reads stdin and prints, if it does not say otherwise.
+fn add_defaults(
+    config: &mut Config,
+    sources: &mut SourceMap,
+    options: ParseOptions,
+    diagnostics: &Diagnostics,
+) {
+    let mut text = String::new();
+    if config.inputs.is_empty() {
+        text.push_str("input { stdin { type => stdin } }\n");
+    }
+    if config.outputs.is_empty() {
+        text.push_str("output { stdout { codec => rubydebug } }\n");
+    }
+    if !text.is_empty() {
+        // The sources are parsed anew with the addition behind them, so that places stay right.
+        sources.add("defaults", text.as_str());
+        let mut again = Diagnostics::new();
+        let whole = language::parse(sources, options, &mut again);
+        if !diagnostics.has_errors() {
+            *config = whole;
+        }
+    }
+}
+
+fn show(diagnostics: &Diagnostics, sources: &SourceMap) {
+    if !diagnostics.is_empty() {
+        log::say(&diagnostics.render(sources, log::color()));
+    }
+}
+
+/// Files that filters name: pattern files, dictionaries.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn list(&self, directory: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}

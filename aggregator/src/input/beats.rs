@@ -1,0 +1,460 @@
+//! The `beats` input (also called `lumberjack`): forwarders, Beats and Elastic Agents ship here.
+//!
+//! One listener for both versions of the protocol. Each connection is a task that reads windows
+//! and waits for their acknowledgement; the memory that all of them hold is bounded by one
+//! budget (`queue.max_memory_bytes`), their number by [`MAX_CONNECTIONS`].
+//!
+//! COMPAT: of Logstash's `beats` input: the fields of a version 2 event stay as they are sent,
+//! `message` goes through the codec, the tag `beats_input_codec_plain_applied` is added (unless
+//! `include_codec_tag` is off), the peer's address is kept in the metadata. Of its `lumberjack`
+//! input: `line` of a version 1 event becomes `message`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bumpalo::Bump;
+use skidder_lumberjack::{Delivery, Payload, ServerOptions, Window, serve_until};
+use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
+
+use skidder_pipeline::language::{DurationUnit, Options};
+
+use super::Build;
+use super::decoration::Decoration;
+use super::tls::{ClientAuthentication, ServerTls};
+use crate::ack::Ack;
+use crate::throttle::Throttle;
+use crate::worker::{Batch, Records};
+
+/// Connections at one time. A further one waits in the kernel until another leaves.
+pub const MAX_CONNECTIONS: usize = 16_384;
+
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest pause after a failed accept (out of descriptors, say); the first is 10 ms.
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// A beats input, ready to listen.
+pub struct BeatsInput {
+    /// `host` and `port`.
+    pub address: String,
+    /// TLS, unless the input is plain.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Limits and times of the protocol.
+    pub server: ServerOptions,
+    /// What the events get.
+    pub decoder: Arc<Decoder>,
+}
+
+/// How payloads become events.
+pub struct Decoder {
+    /// `type`, `tags`, `add_field`.
+    pub decoration: Decoration,
+    /// The tag for events whose message went through the codec, if it is wanted.
+    pub codec_tag: Option<&'static str>,
+    /// Put the peer's address where ECS has it.
+    pub ecs: bool,
+}
+
+impl BeatsInput {
+    /// Reads the options of the input, old names and new.
+    pub fn from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<Self> {
+        let ecs = build.ecs(options);
+        let (codec, _) = build.codec(options, "plain", ecs)?;
+        if codec.name.value != "plain" {
+            let name = &codec.name.value;
+            let message =
+                format!("the beats input takes the message as it is, not by the codec `{name}`");
+            options.error("codec", message);
+        }
+        let host = options.string("host").unwrap_or_else(|| "0.0.0.0".into());
+        let port = options.integer("port", 0..=65_535);
+        if !options.has("port") {
+            options.missing("port");
+        }
+        let tls = tls_from_options(options);
+        let idle = options.duration("client_inactivity_timeout", DurationUnit::Seconds);
+        let mut server = ServerOptions {
+            budget: Arc::clone(build.budget),
+            ..ServerOptions::default()
+        };
+        if let Some(idle) = idle {
+            // COMPAT: 0 keeps idle connections for ever; a year is as good.
+            server.idle_timeout = if idle.is_zero() {
+                Duration::from_hours(366 * 24)
+            } else {
+                idle
+            };
+        }
+        let limits = &mut server.limits;
+        if let Some(events) = options.integer("max_window_events", 1..=i64::from(u32::MAX)) {
+            limits.max_window_events = events as u32;
+        }
+        let mut bytes = |name, limit: &mut usize| {
+            if let Some(bytes) = options.bytes(name) {
+                *limit = usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+        };
+        bytes("max_window_bytes", &mut limits.max_window_bytes);
+        bytes("max_compressed_bytes", &mut limits.max_compressed_bytes);
+        bytes("max_inflated_bytes", &mut limits.max_inflated_bytes);
+        bytes("max_event_bytes", &mut limits.max_event_bytes);
+        bytes("max_key_bytes", &mut limits.max_key_bytes);
+        if let Some(pairs) = options.integer("max_pairs", 1..=i64::from(u32::MAX)) {
+            limits.max_pairs = pairs as u32;
+        }
+        let tag = options.boolean("include_codec_tag").unwrap_or(true);
+        for name in [
+            "executor_threads",
+            "event_loop_threads",
+            "congestion_threshold",
+            "target_field_for_codec",
+        ] {
+            options.without_effect(
+                name,
+                "connections cost no thread here, and a full queue simply stops reading",
+            );
+        }
+        options.without_effect("add_hostname", "the address of the peer is in the metadata");
+        options.without_effect("enrich", "the address of the peer is in the metadata");
+        let decoration = Decoration::from_options(options);
+        let decoder = Decoder {
+            decoration,
+            codec_tag: tag.then_some("beats_input_codec_plain_applied"),
+            ecs,
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
+        Some(Self {
+            address: format!("{host}:{}", port?),
+            tls,
+            server,
+            decoder: Arc::new(decoder),
+        })
+    }
+
+    /// Binds the port, so that a mistake is found before anything starts.
+    pub async fn bind(&self) -> io::Result<TcpListener> {
+        TcpListener::bind(&self.address).await
+    }
+
+    /// Serves until `shutdown` changes: then it stops accepting, drains the connections and
+    /// returns when the last is closed.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        queue: mpsc::Sender<Batch>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let acceptor = self.tls.map(TlsAcceptor::from);
+        let server = Arc::new(self.server);
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let refused = Arc::new(Throttle::default());
+        let mut connections = JoinSet::new();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&permits).acquire_owned() => permit,
+                _ = shutdown.changed() => break,
+            };
+            let Ok(permit) = permit else { break };
+            let (stream, peer) = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        warn!(%error, address = %self.address, "cannot accept a connection, waiting");
+                        tokio::time::sleep(pause).await;
+                        pause = MAX_ACCEPT_PAUSE.min(pause * 2);
+                        continue;
+                    }
+                },
+                _ = shutdown.changed() => break,
+            };
+            pause = Duration::from_millis(10);
+            while connections.try_join_next().is_some() {}
+            let connection = Connection {
+                peer,
+                acceptor: acceptor.clone(),
+                server: Arc::clone(&server),
+                decoder: Arc::clone(&self.decoder),
+                queue: queue.clone(),
+                shutdown: shutdown.clone(),
+                refused: Arc::clone(&refused),
+            };
+            connections.spawn(async move {
+                connection.run(stream).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// The TLS of the listener; none for a plain one, and none after an error.
+fn tls_from_options(options: &mut Options<'_>) -> Option<Arc<rustls::ServerConfig>> {
+    // COMPAT: `ssl` until version 7 of Logstash, `ssl_enabled` since; the lumberjack input has
+    // neither and is always TLS.
+    let lumberjack = options.plugin().name.value == "lumberjack";
+    let enabled = options.boolean("ssl_enabled").or(options.boolean("ssl"));
+    let enabled = enabled.unwrap_or(lumberjack);
+    let certificate = options.string("ssl_certificate");
+    let key = options.string("ssl_key");
+    let authorities = options
+        .strings("ssl_certificate_authorities")
+        .unwrap_or_default();
+    let modes = [
+        ("none", ClientAuthentication::None),
+        ("optional", ClientAuthentication::Optional),
+        ("required", ClientAuthentication::Required),
+    ];
+    let old_modes = [
+        ("none", ClientAuthentication::None),
+        ("peer", ClientAuthentication::Optional),
+        ("force_peer", ClientAuthentication::Required),
+    ];
+    let mode = options.enumeration("ssl_client_authentication", &modes);
+    let old_mode = options.enumeration("ssl_verify_mode", &old_modes);
+    let timeout = "the handshake may take ten seconds";
+    options.without_effect("ssl_handshake_timeout", timeout);
+    options.without_effect("ssl_peer_metadata", "the peer's certificate is not kept");
+    let safe = "rustls offers TLS 1.2 and 1.3 with safe ciphers only";
+    options.without_effect("ssl_cipher_suites", safe);
+    options.without_effect("cipher_suites", safe);
+    options.without_effect("tls_min_version", safe);
+    options.without_effect("tls_max_version", safe);
+    if let Some(versions) = options.strings("ssl_supported_protocols") {
+        for version in versions {
+            if !["TLSv1.2", "TLSv1.3"].contains(&version.value.as_str()) {
+                let message = format!("`{}` is not supported: it is not safe", version.value);
+                options.diagnostics().error(version.span, message);
+            }
+        }
+    }
+    if options.string("ssl_key_passphrase").is_some() {
+        options.error(
+            "ssl_key_passphrase",
+            "encrypted keys are not supported: decrypt it with `openssl pkcs8`",
+        );
+    }
+    if !enabled {
+        if certificate.is_some() || key.is_some() {
+            options.warning(
+                "ssl_certificate",
+                "a certificate is given, but TLS is off: set `ssl_enabled => true`",
+            );
+        }
+        return None;
+    }
+    if certificate.is_none() {
+        options.missing("ssl_certificate");
+    }
+    if key.is_none() {
+        options.missing("ssl_key");
+    }
+    let tls = ServerTls {
+        certificate: certificate?.into(),
+        key: key?.into(),
+        client_authentication: mode.or(old_mode).unwrap_or_default(),
+        authorities: authorities
+            .into_iter()
+            .map(|path| path.value.into())
+            .collect(),
+    };
+    match tls.load() {
+        Ok(config) => Some(config),
+        Err(error) => {
+            options.error("ssl_certificate", error.to_string());
+            None
+        }
+    }
+}
+
+/// One accepted connection.
+struct Connection {
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    server: Arc<ServerOptions>,
+    decoder: Arc<Decoder>,
+    queue: mpsc::Sender<Batch>,
+    shutdown: watch::Receiver<bool>,
+    refused: Arc<Throttle>,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(peer = %self.peer, %error, "cannot set TCP_NODELAY");
+        }
+        let Some(acceptor) = self.acceptor.clone() else {
+            return self.serve(stream).await;
+        };
+        // A load balancer's health check connects and leaves: that is no failed handshake.
+        let mut first = [0];
+        let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
+        match peeked {
+            Ok(Ok(0) | Err(_)) => return,
+            Err(_) => return debug!(peer = %self.peer, "connected and sent nothing"),
+            Ok(Ok(_)) => {}
+        }
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+        let reason = match handshake {
+            Ok(Ok(stream)) => return self.serve(stream).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),
+        };
+        if let Some(count) = self.refused.due(1) {
+            let hint = match first[0] {
+                b'1' | b'2' => "the peer does not use TLS: check its configuration",
+                _ if reason.contains("UnknownCA") || reason.contains("BadCertificate") => {
+                    "the peer does not trust our certificate: check its CA file and the server name"
+                }
+                _ => "check the certificates of both sides",
+            };
+            warn!(peer = %self.peer, reason, hint, count, "TLS handshake failed");
+        }
+    }
+
+    async fn serve<S>(mut self, stream: S)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+    {
+        debug!(peer = %self.peer, "connected");
+        let (windows, mut deliveries) = mpsc::channel::<Delivery>(1);
+        let address: Arc<str> = self.peer.ip().to_string().into();
+        let forward = async {
+            while let Some(Delivery { window, ack }) = deliveries.recv().await {
+                let records = WindowRecords {
+                    window,
+                    peer: Arc::clone(&address),
+                    decoder: Arc::clone(&self.decoder),
+                };
+                let ack = Ack::new(Box::new(move || ack.acknowledge()));
+                let batch = Batch {
+                    records: Box::new(records),
+                    ack,
+                };
+                if self.queue.send(batch).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let shutdown = async {
+            // An error means that the sender is gone, which is a shutdown too.
+            drop(self.shutdown.wait_for(|stop| *stop).await);
+        };
+        let serving = serve_until(stream, &self.server, windows, shutdown);
+        let (result, ()) = tokio::join!(serving, forward);
+        match result {
+            Ok(()) => debug!(peer = %self.peer, "disconnected"),
+            Err(error) if error.is_peer_fault() => {
+                if let Some(count) = self.refused.due(1) {
+                    warn!(peer = %self.peer, %error, count, "closed the connection, the peer broke the protocol");
+                }
+            }
+            Err(error) => info!(peer = %self.peer, %error, "connection ended"),
+        }
+    }
+}
+
+/// A window in the queue.
+struct WindowRecords {
+    window: Window,
+    peer: Arc<str>,
+    decoder: Arc<Decoder>,
+}
+
+impl Records for WindowRecords {
+    fn len(&self) -> usize {
+        self.window.events.len()
+    }
+
+    fn decode<'b>(
+        &'b self,
+        index: usize,
+        arena: &'b Bump,
+        now: Timestamp,
+        each: &mut dyn FnMut(Event<'b>),
+    ) {
+        let decoder = self.decoder.as_ref();
+        match &self.window.events[index].payload {
+            Payload::Json(text) => {
+                let mut events = Vec::new();
+                let mut event = match Event::from_json(text, now, arena) {
+                    Ok(event) => event,
+                    // Some senders put an array of events into one frame; anything else is kept
+                    // as it came.
+                    Err(_) => match Event::all_from_json(text, now, arena, &mut events) {
+                        Ok(()) => {
+                            for mut event in events {
+                                decoder.finish(&mut event, &self.peer, arena);
+                                each(event);
+                            }
+                            return;
+                        }
+                        Err(_) => not_json(text, now, arena),
+                    },
+                };
+                decoder.finish(&mut event, &self.peer, arena);
+                each(event);
+            }
+            Payload::Pairs(pairs) => {
+                let mut event = Event::with_timestamp_in(now, arena);
+                for (key, value) in pairs {
+                    let name = match std::str::from_utf8(key) {
+                        Ok("line") => event::MESSAGE,
+                        Ok(name) => Name::new(name),
+                        Err(_) => Name::copied_in(&String::from_utf8_lossy(key), arena),
+                    };
+                    event.fields.set(name, Value::Text(value));
+                }
+                decoder.finish(&mut event, &self.peer, arena);
+                each(event);
+            }
+        }
+    }
+}
+
+/// An event that could not be read: its text is the message.
+fn not_json<'b>(text: &'b [u8], now: Timestamp, arena: &'b Bump) -> Event<'b> {
+    let mut event = Event::with_timestamp_in(now, arena);
+    event.fields.push_new(event::MESSAGE, Value::Text(text));
+    event.tag(b"_jsonparsefailure", arena);
+    event
+}
+
+impl Decoder {
+    fn finish<'b>(&'b self, event: &mut Event<'b>, peer: &'b str, arena: &'b Bump) {
+        const INPUT: Name<'static> = Name::new("input");
+        let peer = Value::Text(peer.as_bytes());
+        if self.ecs {
+            let nested = ["beats", "host", "ip"]
+                .into_iter()
+                .rev()
+                .fold(peer, |value, name| {
+                    let mut object = Object::with_capacity_in(1, arena);
+                    object.push_new(Name::new(name), value);
+                    Value::object(object, arena)
+                });
+            event.metadata.set(INPUT, nested);
+        } else {
+            event.metadata.set(Name::new("ip_address"), peer);
+        }
+        if let Some(tag) = self.codec_tag
+            && event.fields.get(&event::MESSAGE).is_some()
+        {
+            event.tag(tag.as_bytes(), arena);
+        }
+        self.decoration.apply(event, arena);
+    }
+}

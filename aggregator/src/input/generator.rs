@@ -1,0 +1,127 @@
+//! The `generator` input: the same lines over and over, for benchmarks and trials.
+//!
+//! COMPAT: `lines` or `message` (default `Hello world!`), `count` (0: for ever), `threads`; each
+//! event has a `sequence` number (`[event][sequence]` with ECS) and the host.
+
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
+use tokio::sync::{mpsc, watch};
+
+use super::decoration::Decoration;
+use crate::ack::Ack;
+use crate::worker::{Batch, Records};
+
+/// Events in one batch.
+const BATCH_EVENTS: u64 = 1000;
+
+/// A generator, ready to run.
+pub struct GeneratorInput {
+    /// The lines, in turn.
+    pub lines: Vec<String>,
+    /// How often each line is given; 0 for without end.
+    pub count: u64,
+    /// How many generators run beside each other.
+    pub threads: u64,
+    /// Name of this host.
+    pub host: String,
+    /// Put fields where ECS has them.
+    pub ecs: bool,
+    /// `type`, `tags`, `add_field`.
+    pub decoration: Decoration,
+}
+
+impl GeneratorInput {
+    /// Generates until the count is reached or `shutdown` changes.
+    pub async fn run(self, queue: mpsc::Sender<Batch>, shutdown: watch::Receiver<bool>) {
+        let threads = self.threads;
+        let total = self.count.saturating_mul(self.lines.len() as u64);
+        let input = Arc::new(self);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..threads {
+            let (input, queue, mut shutdown) =
+                (Arc::clone(&input), queue.clone(), shutdown.clone());
+            tasks.spawn(async move {
+                let mut first = 0;
+                while total == 0 || first < total {
+                    let events = if total == 0 {
+                        BATCH_EVENTS
+                    } else {
+                        BATCH_EVENTS.min(total - first)
+                    };
+                    let records = GeneratedRecords {
+                        input: Arc::clone(&input),
+                        first,
+                        events: events as usize,
+                    };
+                    let batch = Batch {
+                        records: Box::new(records),
+                        ack: Ack::ignored(),
+                    };
+                    tokio::select! {
+                        sent = queue.send(batch) => if sent.is_err() { break },
+                        _ = shutdown.changed() => break,
+                    }
+                    first += events;
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+struct GeneratedRecords {
+    input: Arc<GeneratorInput>,
+    first: u64,
+    events: usize,
+}
+
+impl Records for GeneratedRecords {
+    fn len(&self) -> usize {
+        self.events
+    }
+
+    fn decode<'b>(
+        &'b self,
+        index: usize,
+        arena: &'b Bump,
+        now: Timestamp,
+        each: &mut dyn FnMut(Event<'b>),
+    ) {
+        let input = self.input.as_ref();
+        let number = self.first + index as u64;
+        let lines = input.lines.len() as u64;
+        let line = &input.lines[(number % lines) as usize];
+        // COMPAT: each line of a round has the round's number.
+        let sequence = Value::Integer((number / lines) as i64);
+        let mut event = Event::with_timestamp_in(now, arena);
+        event
+            .fields
+            .push_new(event::MESSAGE, Value::Text(line.as_bytes()));
+        let host = Value::Text(input.host.as_bytes());
+        if input.ecs {
+            event
+                .fields
+                .push_new(Name::new("host"), object("name", host, arena));
+            let mut details = Object::new_in(arena);
+            details.push_new(Name::new("sequence"), sequence);
+            details.push_new(Name::new("original"), Value::Text(line.as_bytes()));
+            event
+                .fields
+                .push_new(Name::new("event"), Value::object(details, arena));
+        } else {
+            event.fields.push_new(Name::new("host"), host);
+            event.fields.push_new(Name::new("sequence"), sequence);
+        }
+        input.decoration.apply(&mut event, arena);
+        each(event);
+    }
+}
+
+/// An object with one field.
+pub(super) fn object<'b>(name: &'static str, value: Value<'b>, arena: &'b Bump) -> Value<'b> {
+    let mut object = Object::with_capacity_in(1, arena);
+    object.push_new(Name::new(name), value);
+    Value::object(object, arena)
+}

@@ -1,0 +1,205 @@
+//! Inputs: where batches come from.
+//!
+//! An input puts [`Batch`]es into the queue, which is bounded: when it is full the input waits,
+//! and whoever sends to it feels that. What costs time (reading records into events) is left to
+//! the workers.
+
+pub mod beats;
+pub mod decoration;
+pub mod generator;
+pub mod stdin;
+pub mod tls;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use skidder_lumberjack::ByteBudget;
+use skidder_pipeline::codec::Codec;
+use skidder_pipeline::language::{
+    Diagnostic, Diagnostics, Options, Plugin, Statement, did_you_mean,
+};
+use tokio::sync::{mpsc, watch};
+
+use self::beats::BeatsInput;
+use self::decoration::Decoration;
+use self::generator::GeneratorInput;
+use self::stdin::StdinInput;
+use crate::plugins;
+use crate::runtime::RuntimeError;
+use crate::settings::Settings;
+use crate::worker::Batch;
+
+/// The inputs there are.
+pub const NAMES: &[&str] = &["beats", "generator", "lumberjack", "stdin"];
+
+/// An input that is built and not yet started.
+pub struct Input {
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Beats(Box<BeatsInput>),
+    Generator(GeneratorInput),
+    Stdin(StdinInput),
+}
+
+/// A running input; ends when the input has ended.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Input {
+    /// Starts the input: what can fail, fails here.
+    pub async fn start(
+        self,
+        queue: mpsc::Sender<Batch>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<Running, RuntimeError> {
+        match self.kind {
+            Kind::Beats(beats) => {
+                let listener = beats.bind().await.map_err(|error| RuntimeError::Input {
+                    name: self.name,
+                    reason: format!("cannot listen on {}: {error}", beats.address),
+                })?;
+                tracing::info!(
+                    address = beats.address,
+                    tls = beats.tls.is_some(),
+                    "listening"
+                );
+                Ok(Box::pin(beats.run(listener, queue, shutdown)))
+            }
+            Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
+            Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
+        }
+    }
+}
+
+/// What building an input needs to know.
+pub struct Build<'a> {
+    /// The settings of the pipeline.
+    pub settings: &'a Settings,
+    /// The memory that all listeners share.
+    pub budget: &'a Arc<ByteBudget>,
+}
+
+impl Build<'_> {
+    /// Whether the input uses the names of the Elastic Common Schema.
+    fn ecs(&self, options: &mut Options<'_>) -> bool {
+        let choices = [("disabled", false), ("v1", true), ("v8", true)];
+        options
+            .enumeration("ecs_compatibility", &choices)
+            .unwrap_or_else(|| self.settings.ecs_compatibility.is_enabled())
+    }
+
+    /// The input's codec, or the one called `default`; with its name.
+    fn codec(
+        &self,
+        options: &mut Options<'_>,
+        default: &str,
+        ecs: bool,
+    ) -> Option<(Plugin, Arc<dyn Codec>)> {
+        plugins::codec(options, default, ecs, self.settings)
+    }
+}
+
+/// Builds the inputs of a configuration; what is wrong goes into `diagnostics`.
+pub fn build(
+    settings: &Settings,
+    statements: &[Statement],
+    budget: &Arc<ByteBudget>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Input> {
+    let build = Build { settings, budget };
+    let mut inputs = Vec::new();
+    for statement in statements {
+        match statement {
+            Statement::Plugin(plugin) => inputs.extend(build_one(plugin, &build, diagnostics)),
+            Statement::If(statement) => diagnostics.push(
+                Diagnostic::error(statement.span, "a condition around an input has no meaning")
+                    .hint(
+                        "inputs have no event to test: put the condition into `filter` or `output`",
+                    ),
+            ),
+        }
+    }
+    inputs
+}
+
+fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) -> Option<Input> {
+    let escape_style = build.settings.escape_style;
+    let mut options = Options::new(plugin, "input", diagnostics).with_escape_style(escape_style);
+    let kind = match plugin.name.value.as_str() {
+        "beats" | "lumberjack" => {
+            BeatsInput::from_options(&mut options, build).map(|beats| Kind::Beats(Box::new(beats)))
+        }
+        "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
+        "stdin" => stdin_from_options(&mut options, build).map(Kind::Stdin),
+        unknown => {
+            let near = did_you_mean(unknown, NAMES.iter().copied());
+            let message = format!("unknown input `{unknown}`");
+            diagnostics.push(Diagnostic::error(plugin.name.span, message).maybe_hint(near));
+            return None;
+        }
+    };
+    options.finish();
+    let valid = options.is_valid();
+    Some(Input {
+        name: plugin.name.value.clone(),
+        kind: kind.filter(|_| valid)?,
+    })
+}
+
+fn generator_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<GeneratorInput> {
+    let ecs = build.ecs(options);
+    build.codec(options, "plain", ecs)?;
+    let message = options
+        .string("message")
+        .unwrap_or_else(|| "Hello world!".into());
+    let lines = options.strings("lines").unwrap_or_default();
+    let mut lines: Vec<String> = lines.into_iter().map(|line| line.value).collect();
+    if lines.is_empty() {
+        lines.push(message);
+    }
+    Some(GeneratorInput {
+        lines,
+        count: options
+            .integer("count", 0..=i64::MAX)
+            .unwrap_or(0)
+            .unsigned_abs(),
+        threads: options
+            .integer("threads", 1..=1024)
+            .unwrap_or(1)
+            .unsigned_abs(),
+        host: crate::settings::host_name(),
+        ecs,
+        decoration: Decoration::from_options(options),
+    })
+}
+
+fn stdin_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<StdinInput> {
+    let ecs = build.ecs(options);
+    let (plugin, codec) = build.codec(options, "line", ecs)?;
+    let delimiter = match plugin.name.value.as_str() {
+        "line" | "json_lines" => delimiter_of(&plugin),
+        _ => Vec::new(),
+    };
+    Some(StdinInput {
+        codec,
+        delimiter,
+        host: crate::settings::host_name(),
+        ecs,
+        decoration: Decoration::from_options(options),
+    })
+}
+
+/// The delimiter of a codec that cuts lines.
+fn delimiter_of(plugin: &Plugin) -> Vec<u8> {
+    let given = plugin
+        .attributes
+        .iter()
+        .find(|attribute| attribute.name.value == "delimiter");
+    let text = given.and_then(|attribute| attribute.value.value.as_text());
+    text.filter(|text| !text.is_empty())
+        .unwrap_or("\n")
+        .as_bytes()
+        .to_vec()
+}

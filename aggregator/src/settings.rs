@@ -1,0 +1,741 @@
+//! Settings: what `logstash.yml` and the command line say about the process and its pipeline.
+//!
+//! COMPAT: the names, the nesting (`pipeline.workers`, or `pipeline:` with `workers:` under it)
+//! and the flags are Logstash's. [`TABLE`] is the only list of them: it makes the flags, reads
+//! the file and is rendered into the documentation. Flags win over the file. `${VAR}` and
+//! `${VAR:default}` in values are replaced from the environment.
+//!
+//! A setting that exists in Logstash and does nothing here says so when it is used; an unknown
+//! one is an error that names the nearest known one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use skidder_pipeline::language::{EscapeStyle, nearest};
+
+/// How the fields of inputs and patterns are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EcsCompatibility {
+    /// The classic names.
+    Disabled,
+    /// Elastic Common Schema 1.
+    V1,
+    /// Elastic Common Schema 8.
+    V8,
+}
+
+impl EcsCompatibility {
+    /// Whether ECS names are used.
+    pub fn is_enabled(self) -> bool {
+        self != Self::Disabled
+    }
+
+    /// The mode that a configuration calls `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "disabled" => Some(Self::Disabled),
+            "v1" => Some(Self::V1),
+            "v8" => Some(Self::V8),
+            _ => None,
+        }
+    }
+}
+
+/// The settings of one process with one pipeline.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `node.name`
+    pub node_name: String,
+    /// `path.data`
+    pub path_data: PathBuf,
+    /// `path.config`: a file, a directory or a glob.
+    pub path_config: Option<String>,
+    /// `path.settings`
+    pub path_settings: PathBuf,
+    /// `config.string`
+    pub config_string: Option<String>,
+    /// `config.test_and_exit`
+    pub test_and_exit: bool,
+    /// `config.support_escapes`
+    pub support_escapes: bool,
+    /// `config.field_reference.escape_style`
+    pub escape_style: EscapeStyle,
+    /// `pipeline.id`
+    pub pipeline_id: String,
+    /// `pipeline.workers`
+    pub workers: usize,
+    /// `pipeline.batch.size`
+    pub batch_size: usize,
+    /// `pipeline.batch.delay`
+    pub batch_delay: Duration,
+    /// `pipeline.ecs_compatibility`
+    pub ecs_compatibility: EcsCompatibility,
+    /// `queue.max_memory_bytes`
+    pub queue_max_memory: usize,
+    /// `pipeline.shutdown_timeout`
+    pub shutdown_timeout: Duration,
+    /// `dead_letter_queue.max_bytes`
+    pub dead_letter_max_bytes: u64,
+    /// `path.dead_letter_queue`
+    pub path_dead_letters: Option<PathBuf>,
+    /// `log.level`
+    pub log_level: tracing::level_filters::LevelFilter,
+    /// Settings that were given and do nothing here, with the reason.
+    pub without_effect: Vec<(&'static str, &'static str)>,
+}
+
+/// One setting of [`TABLE`].
+#[derive(Debug)]
+pub struct Setting {
+    /// The dotted name: the key of the file and the long flag.
+    pub name: &'static str,
+    /// The short flag.
+    pub short: Option<char>,
+    /// What its value is.
+    pub kind: Kind,
+    /// The default as it would be written; empty for none.
+    pub default: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Why it does nothing here, if so.
+    pub without_effect: Option<&'static str>,
+}
+
+/// What the value of a setting is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`; as a flag also without a value.
+    Switch,
+    /// Anything else.
+    Value,
+}
+
+const fn setting(
+    name: &'static str,
+    short: Option<char>,
+    kind: Kind,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        short,
+        kind,
+        default,
+        help,
+        without_effect: None,
+    }
+}
+
+const fn ignored(
+    name: &'static str,
+    short: Option<char>,
+    kind: Kind,
+    why: &'static str,
+) -> Setting {
+    let help = "Accepted from Logstash, without effect";
+    Setting {
+        name,
+        short,
+        kind,
+        default: "",
+        help,
+        without_effect: Some(why),
+    }
+}
+
+const NOT_YET_RELOAD: &str = "the configuration is read once: restart to apply a change";
+const NO_DISK_QUEUE: &str = "there is only the memory queue: a batch is acknowledged to its sender \
+     when the outputs have it, so nothing is lost without a disk queue";
+const NO_API: &str = "there is no monitoring API yet";
+const ALWAYS_ON: &str = "dead letters are always kept";
+
+/// Every setting, in the order of the documentation.
+pub const TABLE: &[Setting] = &[
+    setting(
+        "path.config",
+        Some('f'),
+        Kind::Value,
+        "",
+        "Pipeline configuration: a file, a directory or a glob",
+    ),
+    setting(
+        "config.string",
+        Some('e'),
+        Kind::Value,
+        "",
+        "Pipeline configuration as text; without an input it reads stdin, without an output it prints events",
+    ),
+    setting(
+        "config.test_and_exit",
+        Some('t'),
+        Kind::Switch,
+        "false",
+        "Check the configuration and exit",
+    ),
+    setting(
+        "pipeline.workers",
+        Some('w'),
+        Kind::Value,
+        "number of cores",
+        "Threads that run filters and outputs",
+    ),
+    setting(
+        "pipeline.batch.size",
+        Some('b'),
+        Kind::Value,
+        "125",
+        "Events a worker takes through the filters before it looks at the clock again",
+    ),
+    setting(
+        "pipeline.batch.delay",
+        Some('u'),
+        Kind::Value,
+        "50",
+        "Milliseconds without new events after which what waits for an output is sent",
+    ),
+    setting(
+        "pipeline.id",
+        None,
+        Kind::Value,
+        "main",
+        "Name of the pipeline, in messages and in the path of its dead letters",
+    ),
+    setting(
+        "pipeline.ecs_compatibility",
+        None,
+        Kind::Value,
+        "disabled",
+        "Field names: disabled, v1 or v8",
+    ),
+    setting(
+        "pipeline.shutdown_timeout",
+        None,
+        Kind::Value,
+        "30s",
+        "How long a stop waits for the outputs; what is not delivered by then is not acknowledged",
+    ),
+    setting(
+        "config.support_escapes",
+        None,
+        Kind::Switch,
+        "false",
+        "Process backslash escapes in strings",
+    ),
+    setting(
+        "config.field_reference.escape_style",
+        None,
+        Kind::Value,
+        "none",
+        "How brackets in field names are escaped: none, percent or ampersand",
+    ),
+    setting(
+        "path.data",
+        None,
+        Kind::Value,
+        "/var/lib/skidder-aggregator",
+        "Directory for what must survive a restart",
+    ),
+    setting(
+        "path.dead_letter_queue",
+        None,
+        Kind::Value,
+        "<path.data>/dead_letter_queue",
+        "Directory of the dead letters",
+    ),
+    setting(
+        "path.settings",
+        None,
+        Kind::Value,
+        "/etc/skidder-aggregator",
+        "Directory of logstash.yml",
+    ),
+    setting(
+        "dead_letter_queue.max_bytes",
+        None,
+        Kind::Value,
+        "1024mb",
+        "Size of all dead letters of a pipeline at which it stops taking events",
+    ),
+    setting(
+        "queue.max_memory_bytes",
+        None,
+        Kind::Value,
+        "256mb",
+        "Bytes of received and not yet delivered batches, over all connections",
+    ),
+    setting(
+        "node.name",
+        Some('n'),
+        Kind::Value,
+        "host name",
+        "Name of this process in messages",
+    ),
+    setting(
+        "log.level",
+        None,
+        Kind::Value,
+        "info",
+        "fatal, error, warn, info, debug or trace",
+    ),
+    ignored(
+        "config.reload.automatic",
+        Some('r'),
+        Kind::Switch,
+        NOT_YET_RELOAD,
+    ),
+    ignored("config.reload.interval", None, Kind::Value, NOT_YET_RELOAD),
+    ignored(
+        "config.debug",
+        None,
+        Kind::Switch,
+        "log.level debug says what the pipeline does",
+    ),
+    ignored("log.format", None, Kind::Value, "the log is plain text"),
+    ignored(
+        "path.logs",
+        Some('l'),
+        Kind::Value,
+        "the log goes to stderr",
+    ),
+    ignored(
+        "path.plugins",
+        Some('p'),
+        Kind::Value,
+        "plugins are built in",
+    ),
+    ignored("allow_superuser", None, Kind::Switch, "any user may run it"),
+    ignored(
+        "pipeline.ordered",
+        None,
+        Kind::Value,
+        "with one worker order is kept, with more it is not",
+    ),
+    ignored(
+        "pipeline.unsafe_shutdown",
+        None,
+        Kind::Switch,
+        "see pipeline.shutdown_timeout",
+    ),
+    ignored(
+        "pipeline.plugin_classloaders",
+        None,
+        Kind::Switch,
+        "there is no JVM",
+    ),
+    ignored(
+        "pipeline.separate_logs",
+        None,
+        Kind::Switch,
+        "the log goes to stderr",
+    ),
+    ignored("queue.type", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.max_bytes", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.max_events", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.page_capacity", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.drain", None, Kind::Switch, NO_DISK_QUEUE),
+    ignored("queue.compression", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.checkpoint.acks", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.checkpoint.writes", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.checkpoint.retry", None, Kind::Value, NO_DISK_QUEUE),
+    ignored(
+        "queue.checkpoint.interval",
+        None,
+        Kind::Value,
+        NO_DISK_QUEUE,
+    ),
+    ignored("path.queue", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("dead_letter_queue.enable", None, Kind::Switch, ALWAYS_ON),
+    ignored(
+        "dead_letter_queue.flush_interval",
+        None,
+        Kind::Value,
+        "a dead letter is written before its event counts as delivered",
+    ),
+    ignored(
+        "dead_letter_queue.storage_policy",
+        None,
+        Kind::Value,
+        "a full dead letter queue stops the pipeline, nothing is dropped",
+    ),
+    ignored(
+        "dead_letter_queue.retain.age",
+        None,
+        Kind::Value,
+        "dead letters are kept until somebody removes them",
+    ),
+    ignored("api.enabled", None, Kind::Switch, NO_API),
+    ignored("api.http.host", None, Kind::Value, NO_API),
+    ignored("api.http.port", None, Kind::Value, NO_API),
+    ignored("api.environment", None, Kind::Value, NO_API),
+    ignored("http.host", None, Kind::Value, NO_API),
+    ignored("http.port", None, Kind::Value, NO_API),
+    ignored("xpack.monitoring.enabled", None, Kind::Switch, NO_API),
+    ignored(
+        "xpack.management.enabled",
+        None,
+        Kind::Switch,
+        "pipelines are managed by files",
+    ),
+    ignored(
+        "telemetry.enabled",
+        None,
+        Kind::Switch,
+        "nothing is reported anywhere",
+    ),
+];
+
+/// Why a setting is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No such setting.
+    #[error("unknown setting `{name}`{hint}")]
+    Unknown {
+        /// As it was written.
+        name: String,
+        /// ", did you mean …" or nothing.
+        hint: String,
+    },
+    /// A value the setting cannot take.
+    #[error("setting `{name}`: `{value}` is not {expected}")]
+    Value {
+        /// The setting.
+        name: String,
+        /// As it was written.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// `${VAR}` without such a variable.
+    #[error(
+        "setting `{name}`: environment variable `{variable}` is not set, and there is no default: \
+         set it or write ${{{variable}:default}}"
+    )]
+    Variable {
+        /// The setting.
+        name: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not YAML.
+    #[error("{}: {error}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the YAML reader says, with line and column.
+        error: String,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node_name: host_name(),
+            path_data: "/var/lib/skidder-aggregator".into(),
+            path_config: None,
+            path_settings: "/etc/skidder-aggregator".into(),
+            config_string: None,
+            test_and_exit: false,
+            support_escapes: false,
+            escape_style: EscapeStyle::None,
+            pipeline_id: "main".into(),
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            batch_size: 125,
+            batch_delay: Duration::from_millis(50),
+            ecs_compatibility: EcsCompatibility::Disabled,
+            queue_max_memory: 256 << 20,
+            shutdown_timeout: Duration::from_secs(30),
+            dead_letter_max_bytes: 1 << 30,
+            path_dead_letters: None,
+            log_level: tracing::level_filters::LevelFilter::INFO,
+            without_effect: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Directory of this pipeline's dead letters.
+    pub fn dead_letters(&self) -> PathBuf {
+        let all = self.path_dead_letters.clone();
+        all.unwrap_or_else(|| self.path_data.join("dead_letter_queue"))
+    }
+
+    /// Takes over what `logstash.yml` says.
+    pub fn read_file(&mut self, path: &Path) -> Result<(), SettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Read {
+            path: path.into(),
+            error,
+        })?;
+        let only_comments = text
+            .lines()
+            .all(|line| matches!(line.trim_start().bytes().next(), None | Some(b'#')));
+        if only_comments {
+            return Ok(());
+        }
+        let tree: serde_json::Value =
+            serde_saphyr::from_str(&text).map_err(|error| SettingsError::Syntax {
+                path: path.into(),
+                error: error.to_string(),
+            })?;
+        self.set_tree("", &tree)
+    }
+
+    /// Takes over a tree of settings; nested names are joined by dots.
+    fn set_tree(&mut self, name: &str, tree: &serde_json::Value) -> Result<(), SettingsError> {
+        match tree {
+            serde_json::Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+                if name.is_empty() {
+                    self.set_tree(key, value)
+                } else {
+                    self.set_tree(&format!("{name}.{key}"), value)
+                }
+            }),
+            serde_json::Value::Null => Ok(()),
+            serde_json::Value::String(text) => self.set(name, text),
+            other => self.set(name, &other.to_string()),
+        }
+    }
+
+    /// Sets one setting from its text.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
+        // The pipeline's own text is expanded when it is parsed, where errors have a place.
+        let value = &match name {
+            "config.string" => value.to_owned(),
+            _ => expand(name, value, |variable| std::env::var(variable).ok())?,
+        };
+        let wrong = |expected| SettingsError::Value {
+            name: name.into(),
+            value: value.clone(),
+            expected,
+        };
+        let switch = || match value.as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(wrong("true or false")),
+        };
+        let at_least_one = || {
+            let number = value.parse().ok().filter(|number: &usize| *number > 0);
+            number.ok_or_else(|| wrong("a whole number of at least 1"))
+        };
+        let size = || bytes(value).ok_or_else(|| wrong("a size such as 64mb"));
+        match name {
+            "path.config" => self.path_config = Some(value.clone()),
+            "config.string" => self.config_string = Some(value.clone()),
+            "config.test_and_exit" => self.test_and_exit = switch()?,
+            "pipeline.workers" => self.workers = at_least_one()?,
+            "pipeline.batch.size" => self.batch_size = at_least_one()?,
+            "pipeline.batch.delay" => {
+                self.batch_delay = duration(value, "ms").ok_or_else(|| wrong("milliseconds"))?;
+            }
+            "pipeline.id" => {
+                let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+                if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
+                    return Err(wrong("a name of letters, digits, `-`, `_` and `.`"));
+                }
+                self.pipeline_id.clone_from(value);
+            }
+            "pipeline.ecs_compatibility" => {
+                self.ecs_compatibility = EcsCompatibility::from_name(value)
+                    .ok_or_else(|| wrong("disabled, v1 or v8"))?;
+            }
+            "pipeline.shutdown_timeout" => {
+                self.shutdown_timeout =
+                    duration(value, "s").ok_or_else(|| wrong("a time such as 30s"))?;
+            }
+            "config.support_escapes" => self.support_escapes = switch()?,
+            "config.field_reference.escape_style" => {
+                self.escape_style = EscapeStyle::from_name(value)
+                    .ok_or_else(|| wrong("none, percent or ampersand"))?;
+            }
+            "path.data" => self.path_data = value.into(),
+            "path.dead_letter_queue" => self.path_dead_letters = Some(value.into()),
+            "path.settings" => self.path_settings = value.into(),
+            "dead_letter_queue.max_bytes" => self.dead_letter_max_bytes = size()?,
+            "queue.max_memory_bytes" => {
+                self.queue_max_memory =
+                    usize::try_from(size()?).map_err(|_| wrong("a size that fits memory"))?;
+            }
+            "node.name" => self.node_name.clone_from(value),
+            "log.level" => {
+                let name = if value == "fatal" { "error" } else { value };
+                self.log_level = name
+                    .parse()
+                    .map_err(|_| wrong("fatal, error, warn, info, debug or trace"))?;
+            }
+            _ => match TABLE.iter().find(|setting| setting.name == name) {
+                Some(Setting {
+                    name,
+                    without_effect: Some(why),
+                    ..
+                }) => {
+                    self.without_effect.push((name, why));
+                }
+                _ => {
+                    let known = TABLE.iter().map(|setting| setting.name);
+                    let hint = nearest(name, known)
+                        .map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+                    return Err(SettingsError::Unknown {
+                        name: name.into(),
+                        hint,
+                    });
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Replaces `${VAR}` and `${VAR:default}`.
+fn expand(
+    name: &str,
+    text: &str,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<String, SettingsError> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((inside, behind)) = after.split_once('}') else {
+            break;
+        };
+        let (variable, default) = match inside.split_once(':') {
+            Some((variable, default)) => (variable, Some(default)),
+            None => (inside, None),
+        };
+        out.push_str(before);
+        let value = lookup(variable).or_else(|| default.map(str::to_owned));
+        out.push_str(&value.ok_or_else(|| SettingsError::Variable {
+            name: name.into(),
+            variable: variable.into(),
+        })?);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// A size: a number with `b`, `kb`, `mb`, `gb` or `tb` (of 1024) behind it.
+pub fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let shift = match text[digits..].trim() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+/// A time: a number with `ms`, `s`, `m` or `h` behind it, or `unit` if there is nothing.
+pub fn duration(text: &str, unit: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "" => unit,
+        given => given,
+    };
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(number.checked_mul(3600)?)),
+        _ => None,
+    }
+}
+
+/// The name of this machine, as the kernel has it.
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_taken_with_its_default() {
+        for setting in TABLE {
+            let mut settings = Settings::default();
+            let value = match (setting.default, setting.kind) {
+                ("", Kind::Switch) => "true",
+                ("" | "host name" | "<path.data>/dead_letter_queue", Kind::Value) => "x",
+                ("number of cores", _) => "4",
+                (default, _) => default,
+            };
+            settings.set(setting.name, value).unwrap();
+            assert_eq!(
+                settings.without_effect.is_empty(),
+                setting.without_effect.is_none()
+            );
+        }
+    }
+
+    #[test]
+    fn nested_and_dotted_names_are_the_same() {
+        let mut settings = Settings::default();
+        let tree = serde_saphyr::from_str(
+            "pipeline:\n  workers: 3\n  batch:\n    size: 10\npipeline.batch.delay: 7\n",
+        )
+        .unwrap();
+        settings.set_tree("", &tree).unwrap();
+        assert_eq!((settings.workers, settings.batch_size), (3, 10));
+        assert_eq!(settings.batch_delay, Duration::from_millis(7));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        let mut settings = Settings::default();
+        for (name, value, message) in [
+            (
+                "pipeline.worker",
+                "1",
+                "unknown setting `pipeline.worker`, did you mean `pipeline.workers`?",
+            ),
+            (
+                "pipeline.workers",
+                "0",
+                "setting `pipeline.workers`: `0` is not a whole number of at least 1",
+            ),
+            (
+                "pipeline.id",
+                "../x",
+                "setting `pipeline.id`: `../x` is not a name of letters, digits, `-`, `_` and `.`",
+            ),
+        ] {
+            assert_eq!(settings.set(name, value).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn variables() {
+        let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
+        assert_eq!(expand("x", "a${A}b${B:c}", lookup).unwrap(), "a1bc");
+        assert_eq!(expand("x", "no ${end", lookup).unwrap(), "no ${end");
+        assert!(expand("x", "${B}", lookup).is_err());
+    }
+
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(bytes("64mb"), Some(64 << 20));
+        assert_eq!(bytes("12 KiB"), Some(12 << 10));
+        assert_eq!(bytes("lots"), None);
+        assert_eq!(duration("5m", "s"), Some(Duration::from_mins(5)));
+        assert_eq!(duration("50", "ms"), Some(Duration::from_millis(50)));
+        assert_eq!(duration("1 fortnight", "s"), None);
+    }
+}
