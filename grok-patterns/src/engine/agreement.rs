@@ -118,7 +118,9 @@ impl Engines {
         let context = || format!("{expression} on {:?}", String::from_utf8_lossy(line));
         let found = self.threads.find(&self.program, line);
         let wanted = self.threads.best().to_vec();
-        if let Ok(other) = self.backtracker.find(&self.program, line, 200_000) {
+        // An empty last iteration is the one thing in which backtracking differs.
+        let same = self.program.loops == 0;
+        if same && let Ok(other) = self.backtracker.find(&self.program, line, 200_000) {
             assert_eq!(other, found, "backtracking: {}", context());
             if found {
                 assert_eq!(
@@ -203,9 +205,7 @@ fn on_expressions_with_every_feature() {
         "(?<a>.*?)(?<b>\\d+)(?<c>.*)",
         "%{DATA:a} %{DATA:b} %{DATA:c}\"%{GREEDYDATA:d}",
         "^(?<a>\\S+) (?<b>[^\\[]*)(?<c>\\[.*?\\])?",
-        // Not `(?<a>x*)*`: there the backtracking engine, as Oniguruma does, lets an empty last
-        // iteration overwrite what the group held; the others do not.
-        "(?:x*)*(?<b>(?:a|b|-)*)",
+        "(?<a>x*)*(?<b>(?:a|b|-)*)",
         "(?:(?<a>\\w)|(?<b>\\W))*",
         "(?<a>.)(?<b>.+?)(?<c>.{2,3})$",
         "(?<a>\\b[a-z]+\\b)(?<b>.*)",
@@ -231,4 +231,82 @@ fn on_expressions_with_every_feature() {
             engines.compare(expression, &mutated(&mut random));
         }
     }
+}
+
+/// A made-up expression; `left` bounds its size.
+fn expression(random: &mut Random, left: &mut usize, groups: &mut usize) -> String {
+    const ATOMS: &[&str] = &[
+        "a",
+        "b",
+        "-",
+        "\u{e9}",
+        ".",
+        "\\w",
+        "\\d",
+        "\\S",
+        "[^a]",
+        "[ab-]",
+        "[^\u{e9}]",
+        "[a\u{e9}]",
+        "\\b",
+        "\\B",
+        "^",
+        "$",
+        "(?<!a)",
+        "(?<=[-b])",
+        "(?!ab)",
+        "(?=b-)",
+        "(?![^b])",
+        "\\Z",
+        "(?i:B)",
+    ];
+    const COUNTS: &[&str] = &[
+        "*", "+", "?", "*?", "+?", "??", "{2}", "{1,3}", "{,2}", "{2,}?",
+    ];
+    *left = left.saturating_sub(1);
+    let choice = if *left == 0 { 0 } else { random.below(10) };
+    match choice {
+        0..=2 => (*random.pick(ATOMS)).to_owned(),
+        3..=5 => {
+            let first = expression(random, left, groups);
+            first + &expression(random, left, groups)
+        }
+        6 => {
+            let first = expression(random, left, groups);
+            format!("(?:{first}|{})", expression(random, left, groups))
+        }
+        7 => {
+            *groups += 1;
+            let name = *groups;
+            format!("(?<g{name}>{})", expression(random, left, groups))
+        }
+        _ => {
+            let inside = expression(random, left, groups);
+            format!("(?:{inside}){}", random.pick(COUNTS))
+        }
+    }
+}
+
+#[test]
+fn on_expressions_that_nobody_would_write() {
+    const LETTERS: &[&str] = &["a", "b", "-", "\u{e9}", " ", "1", "\n", "B", "ab", "b-"];
+    let set = PatternSet::empty();
+    let mut random = Random(13);
+    let mut matches = 0;
+    for _ in 0..rounds(40) * 30 {
+        let (mut left, mut groups) = (12, 0);
+        let text = expression(&mut random, &mut left, &mut groups);
+        let mut engines = Engines::new(&set, &text, 4_000);
+        for _ in 0..10 {
+            let mut line: Vec<u8> = (0..random.below(12))
+                .flat_map(|_| random.pick(LETTERS).bytes())
+                .collect();
+            if random.below(10) == 0 {
+                let at = random.below(line.len() + 1);
+                line.insert(at, random.next() as u8);
+            }
+            matches += usize::from(engines.compare(&text, &line).0);
+        }
+    }
+    assert!(matches > rounds(40) * 60, "{matches} lines match");
 }

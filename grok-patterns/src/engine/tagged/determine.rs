@@ -1,6 +1,6 @@
 //! Making the states and transitions of the automaton as they are needed.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Automaton, DEAD, Edge, Follow, NONE, Operation, POSITION, Plan, SPECIAL, State, UNKNOWN,
@@ -45,7 +45,7 @@ enum Pending {
 struct Seen {
     plain: Vec<u32>,
     generation: u32,
-    obliged: HashSet<(Address, u32)>,
+    obliged: HashMap<Address, Vec<u32>>,
 }
 
 impl Seen {
@@ -59,10 +59,24 @@ impl Seen {
         self.obliged.clear();
     }
 
-    /// Whether this is the first time.
-    fn insert(&mut self, address: Address, obligation: u32) -> bool {
+    /// Whether a way to this address is worth following.
+    ///
+    /// It is not when a better way got there that has to meet nothing more: whatever this one
+    /// finds, that one finds too. So a loop is not gone round again at the same place for the
+    /// sake of a condition that was picked up on the way.
+    fn insert(&mut self, address: Address, obligation: u32, all: &[Obligation]) -> bool {
         if obligation != 0 {
-            return self.obliged.insert((address, obligation));
+            if self.plain[address as usize] == self.generation {
+                return false;
+            }
+            let before = self.obliged.entry(address).or_default();
+            let wanted = &all[obligation as usize];
+            let met = |known: &u32| all[*known as usize].iter().all(|one| wanted.contains(one));
+            if before.iter().any(met) {
+                return false;
+            }
+            before.push(obligation);
+            return true;
         }
         let seen = &mut self.plain[address as usize];
         std::mem::replace(seen, self.generation) != self.generation
@@ -368,7 +382,7 @@ impl Workspace {
                         continue;
                     }
                 };
-                while self.reached.insert(address, obligation) {
+                while self.reached.insert(address, obligation, &self.obligations) {
                     match self.step(plan, program, address, obligation, unit, context, follow) {
                         Step::On(next, obliged) => (address, obligation) = (next, obliged),
                         Step::Stop => break,
@@ -476,7 +490,7 @@ impl Workspace {
     }
 
     fn arrive(&mut self, address: Address, obligation: u32) {
-        if self.places.insert(address, obligation) {
+        if self.places.insert(address, obligation, &self.obligations) {
             self.entries.extend([address, obligation]);
             self.entries.extend_from_slice(&self.versions);
         }
