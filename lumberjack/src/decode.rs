@@ -26,8 +26,8 @@ use crate::{
 /// The read buffer of a connection between large frames. Not reserved: it is what a
 /// connection costs in any case.
 pub const BASE_BUFFER_BYTES: usize = 16 * 1024;
-/// Up to here the buffer for a frame is allocated at once if the peer's last frame was as long.
-const TRUSTED_FRAME_BYTES: usize = 1024 * 1024;
+/// Up to here memory is allocated at once if the last frame or window of the peer took as much.
+const TRUSTED_BYTES: usize = 1024 * 1024;
 /// A wire event has at least ten bytes, and mostly many more: the first guess of how many events
 /// a chunk holds, so that the list of them is not allocated by a count from the wire.
 const GUESSED_EVENT_BYTES: usize = 64;
@@ -58,6 +58,8 @@ pub struct Decoder {
     /// What is left of the last `C` frame.
     inflated: Option<Bytes>,
     window: Option<OpenWindow>,
+    /// Bytes and events that came bare in the last window: most likely the next one is alike.
+    last_bare: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ struct OpenWindow {
     /// Bare events since the last `C` frame; they turn into `events` when `arena` is a chunk.
     bare: Vec<BareEvent>,
     arena: Arena,
+    /// Bytes and events that were bare and now are `events`.
+    sealed: (usize, usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +95,7 @@ impl Decoder {
             inflater: Inflater::new(),
             inflated: None,
             window: None,
+            last_bare: (0, 0),
         }
     }
 
@@ -262,7 +267,7 @@ impl Decoder {
     /// COMPAT: Logstash hands the short window on too, but takes the new size for it and so
     /// loses count of the next one; go-lumber closes the connection.
     fn begin_window(&mut self, count: u32) -> Option<Step> {
-        let cut_short = self.window.replace(OpenWindow::new(count));
+        let cut_short = self.window.replace(OpenWindow::new(count, self.last_bare));
         cut_short
             .filter(|window| window.len() > 0)
             .map(|window| Step::Window(self.finish(window)))
@@ -276,8 +281,10 @@ impl Decoder {
         Some(self.finish(full))
     }
 
-    fn finish(&self, mut window: OpenWindow) -> Window {
+    fn finish(&mut self, mut window: OpenWindow) -> Window {
         window.seal();
+        let (bytes, events) = window.sealed;
+        self.last_bare = (bytes + bytes / 16, events);
         let list_bytes = window.events.capacity() * size_of::<Event>();
         Window {
             // There is no window without a first byte.
@@ -302,7 +309,7 @@ impl Decoder {
             return Step::NeedInput;
         }
         let earned = (length * 2)
-            .max(self.last_large_frame.min(TRUSTED_FRAME_BYTES))
+            .max(self.last_large_frame.min(TRUSTED_BYTES))
             .max(BASE_BUFFER_BYTES * 2);
         let longest = if self.buffer.get(1) == Some(&DATA) {
             // Such a frame does not say how long it is: only how long it may be.
@@ -339,13 +346,14 @@ impl Decoder {
 }
 
 impl OpenWindow {
-    fn new(announced: u32) -> Self {
+    fn new(announced: u32, (bare_bytes, bare_events): (usize, usize)) -> Self {
         Self {
             announced,
             events: Vec::new(),
             payload_bytes: 0,
-            bare: Vec::new(),
-            arena: Arena::default(),
+            bare: Vec::with_capacity(bare_events.min(announced as usize)),
+            arena: Arena::new(bare_bytes.min(TRUSTED_BYTES)),
+            sealed: (0, 0),
         }
     }
 
@@ -367,6 +375,8 @@ impl OpenWindow {
             return;
         }
         let chunk = self.arena.take();
+        self.sealed.0 += chunk.len();
+        self.sealed.1 += self.bare.len();
         let mut start = 0;
         self.events.reserve_exact(self.bare.len());
         for bare in self.bare.drain(..) {
