@@ -77,6 +77,15 @@ impl Date {
                 zone.map(ZoneOf::All)
             }
         };
+        if target
+            .as_ref()
+            .is_some_and(|target| target.keys().is_empty())
+        {
+            options.error(
+                "target",
+                "`target` must be a field, not all of the metadata",
+            );
+        }
         let locale = Self::locale(options, &formats);
         let tags = options.strings("tag_on_failure");
         let tags_on_failure = match tags {
@@ -120,29 +129,30 @@ impl Date {
     }
 
     /// The instant of the value, if a format reads it.
-    fn read(
-        &self,
-        value: &Value<'_>,
-        event: &Event<'_>,
-        context: &Context<'_, '_>,
+    fn read<'b>(
+        &'b self,
+        value: &Value<'b>,
+        event: &Event<'b>,
+        context: &Context<'_, 'b>,
     ) -> Option<Timestamp> {
         let zone_of_event;
         let zone = match &self.zone {
-            ZoneOf::All(zone) => zone,
+            ZoneOf::All(zone) => Some(zone),
             ZoneOf::Event(template) => {
-                let mut name = Vec::with_capacity(32);
-                template.write(event, context.now, &mut name);
-                zone_of_event = Zone::find(std::str::from_utf8(&name).ok()?)?;
-                &zone_of_event
+                let name = template.fill(event, context.now, context.arena);
+                zone_of_event = std::str::from_utf8(name).ok().and_then(Zone::find);
+                zone_of_event.as_ref()
             }
         };
         let reading = Reading {
-            zone,
+            zone: zone.unwrap_or(&Zone::UTC),
             locale: self.locale,
             now: context.now,
         };
+        // Without a zone only those formats are left that need none.
         self.formats
             .iter()
+            .filter(|format| zone.is_some() || format.is_absolute())
             .find_map(|format| format.read(value, &reading))
     }
 }

@@ -74,6 +74,11 @@ impl Format {
         matches!(self, Self::Pattern(pattern) if pattern.has_names())
     }
 
+    /// Whether every text of this format is an instant by itself, in whatever zone.
+    pub fn is_absolute(&self) -> bool {
+        matches!(self, Self::Unix | Self::UnixMilliseconds | Self::Tai64n)
+    }
+
     /// The instant that a value of an event stands for, if it has this format.
     pub fn read(&self, value: &Value<'_>, reading: &Reading<'_>) -> Option<Timestamp> {
         match value {
