@@ -478,6 +478,7 @@ fn as_float(value: &Value<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use bumpalo::Bump;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::language::{ParseOptions, SourceMap, Statement, parse};
@@ -724,6 +725,58 @@ mod tests {
             ],
             false,
         );
+    }
+
+    /// Values of every kind, near enough to each other to be equal or in order now and then.
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::json;
+        let leaf = prop::sample::select(vec![
+            json!(null),
+            json!(true),
+            json!(false),
+            json!(0),
+            json!(5),
+            json!(-1),
+            json!(5.0),
+            json!(4.5),
+            json!(12_345_678_901_234_567_890_u64),
+            json!(""),
+            json!("5"),
+            json!("a"),
+            json!("ab"),
+            json!("false"),
+        ]);
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+                inner.prop_map(|value| json!({ "a": value })),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Laws that hold for any two fields.
+        #[test]
+        fn comparisons_fit_together(left in prop::option::of(value()), right in prop::option::of(value())) {
+            let mut fields = serde_json::Map::new();
+            fields.extend(left.map(|value| ("l".to_owned(), value)));
+            fields.extend(right.map(|value| ("r".to_owned(), value)));
+            let text = serde_json::Value::Object(fields).to_string();
+            let arena = Bump::new();
+            let event = Event::from_json(text.as_bytes(), Timestamp::new(0, 0), &arena).unwrap();
+            let holds = |condition: &str| compiled(condition).unwrap().holds(&event);
+            prop_assert_eq!(holds("[l] == [r]"), holds("[r] == [l]"));
+            prop_assert_eq!(holds("[l] != [r]"), !holds("[l] == [r]"));
+            prop_assert!(holds("[l] == [l]"));
+            prop_assert_eq!(holds("[l] < [r]"), holds("[r] > [l]"));
+            prop_assert_eq!(holds("[l] <= [r]"), holds("[r] >= [l]"));
+            prop_assert!(!(holds("[l] < [r]") && holds("[l] >= [r]")));
+            prop_assert!(!holds("[l] < [r]") || holds("[l] <= [r]") && !holds("[l] == [r]"));
+            prop_assert_eq!(holds("[l] in [r]"), !holds("[l] not in [r]"));
+            prop_assert_eq!(holds("[l] =~ /./"), !holds("[l] !~ /./"));
+            prop_assert_eq!(holds("[l] xor [r]"), holds("[l]") != holds("[r]"));
+            prop_assert_eq!(holds("[l] nand [r]"), !holds("[l] and [r]"));
+        }
     }
 
     #[test]

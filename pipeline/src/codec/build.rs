@@ -75,18 +75,13 @@ pub(super) fn keep_original(options: &mut Options<'_>, defaults: CodecDefaults) 
         .unwrap_or(defaults.ecs)
 }
 
-/// The option `format`: nothing if it cannot be read, `Some(None)` if it is not given.
+/// The option `format`.
 ///
 /// A format cannot ask for the time now: encoding gives the same bytes for an event whenever it is done, so that a
 /// retry sends what the first attempt sent.
-pub(super) fn format(
-    options: &mut Options<'_>,
-    defaults: CodecDefaults,
-) -> Option<Option<Arc<Template>>> {
+pub(super) fn format(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Arc<Template>> {
     const TIME_NOW: &str = "%{{TIME_NOW}}";
-    let Some(text) = options.string("format") else {
-        return Some(None);
-    };
+    let text = options.string("format")?;
     if text.contains(TIME_NOW) {
         options.error(
             "format",
@@ -97,7 +92,7 @@ pub(super) fn format(
         return None;
     }
     match Template::parse(&text, defaults.escape_style) {
-        Ok(template) => Some(Some(Arc::new(template))),
+        Ok(template) => Some(Arc::new(template)),
         Err(error) => {
             options.error("format", error.to_string());
             None
@@ -124,6 +119,7 @@ mod tests {
     use std::borrow::Cow;
 
     use bumpalo::Bump;
+    use proptest::prelude::*;
 
     use super::super::Sink;
     use super::*;
@@ -310,6 +306,46 @@ mod tests {
         let shown = codec("rubydebug { metadata => true }", false).unwrap();
         assert!(format!("{shown:?}").contains("true"));
         assert!(shown.decoder().is_none());
+    }
+
+    proptest! {
+        /// Whatever comes in is decoded without a panic, however it is cut, and no byte of a line is lost.
+        #[test]
+        fn any_bytes_are_decoded(
+            first: Vec<u8>,
+            second in prop::collection::vec(prop::sample::select(b"{}[]\":,1a\n\xff".to_vec()), 0..80),
+            charset in prop::sample::select(vec!["UTF-8", "CP1252", "ASCII-8BIT", "UTF-16LE", "Shift_JIS", "ISO-8859-1"]),
+            limit in 1usize..40,
+        ) {
+            let arena = Bump::new();
+            for name in ["plain", "line", "json", "json_lines"] {
+                let limited = if name.contains("line") {
+                    format!("decode_size_limit_bytes => {limit}")
+                } else {
+                    String::new()
+                };
+                let codec = codec(&format!("{name} {{ charset => \"{charset}\" {limited} }}"), true).unwrap();
+                let mut decoder = codec.decoder().unwrap();
+                let mut events = Vec::new();
+                let mut sink = Sink { arena: &arena, now: Timestamp::new(0, 0), events: &mut events };
+                decoder.decode(arena.alloc_slice_copy(&first), &mut sink);
+                decoder.decode(arena.alloc_slice_copy(&second), &mut sink);
+                decoder.flush(&mut sink);
+                prop_assert_eq!(decoder.pending(), 0);
+                let mut out = Vec::new();
+                let mut bytes = 0;
+                for event in &events {
+                    codec.encode(event, &mut out);
+                    let message = event.fields.get(&crate::event::MESSAGE);
+                    bytes += message.and_then(crate::event::Value::as_text).map_or(0, <[u8]>::len);
+                }
+                if name == "line" && charset == "UTF-8" {
+                    let without_newlines = first.iter().chain(&second).filter(|byte| **byte != b'\n');
+                    let expected = without_newlines.count();
+                    prop_assert_eq!(bytes, expected);
+                }
+            }
+        }
     }
 
     #[test]

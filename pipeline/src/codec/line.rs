@@ -33,7 +33,7 @@ impl Plain {
         let format = build::format(options, defaults);
         Some(Self {
             charset: build::charset(options)?,
-            format: format?,
+            format,
             keep_original,
         })
     }
@@ -98,7 +98,7 @@ impl Line {
             charset: build::charset(options)?,
             delimiter,
             limit,
-            format: format?,
+            format,
             keep_original,
         })
     }
