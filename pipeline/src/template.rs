@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::event::{
     Event, Key, Name, Path, TAGS, TIMESTAMP, Timestamp, Value, path, write_json_value,
 };
-use crate::language::{EscapeStyle, FieldReference, FieldReferenceError, METADATA};
+use crate::language::{EscapeStyle, FieldReference, FieldReferenceError};
 use crate::number_text::{write_java_float, write_whole};
 use crate::time::{Pattern, PatternError};
 
@@ -95,7 +95,7 @@ impl Template {
             } else {
                 let reference = FieldReference::parse_with(inside, escape_style)?;
                 Part::Field {
-                    path: path_of(&reference),
+                    path: Path::from(&reference),
                     written: rest.as_bytes()[open..=close].into(),
                 }
             });
@@ -214,7 +214,7 @@ impl FieldName {
     pub fn parse(text: &str, escape_style: EscapeStyle) -> Result<Self, TemplateError> {
         let template = Template::parse(text, escape_style)?;
         Ok(Self(if template.is_literal() {
-            Naming::Fixed(path_of(&FieldReference::parse_with(text, escape_style)?))
+            Naming::Fixed(Path::from(&FieldReference::parse_with(text, escape_style)?))
         } else {
             Naming::Filled(template, escape_style)
         }))
@@ -222,7 +222,7 @@ impl FieldName {
 
     /// A name without templates in it.
     pub fn fixed(reference: &FieldReference) -> Self {
-        Self(Naming::Fixed(path_of(reference)))
+        Self(Naming::Fixed(Path::from(reference)))
     }
 
     /// The place of the field for an event. A name that the event's fields make no reference of is an error.
@@ -337,15 +337,6 @@ pub fn refuses(path: &Path, value: &Value<'_>) -> bool {
 fn top_level_refuses(name: &Name<'_>, value: &Value<'_>) -> bool {
     (name.is(&TIMESTAMP) && !matches!(value, Value::Time(_)))
         || (name.is(&TAGS) && matches!(value, Value::Object(_)))
-}
-
-/// The path of a parsed reference.
-pub fn path_of(reference: &FieldReference) -> Path {
-    let root = reference.is_metadata().then_some(METADATA);
-    Path::new(
-        root.into_iter()
-            .chain(reference.keys().iter().map(String::as_str)),
-    )
 }
 
 fn write_fields(event: &Event<'_>, out: &mut Vec<u8>) {

@@ -9,7 +9,7 @@ use crate::event::{Event, Path, TIMESTAMP, Timestamp, Value};
 use crate::filter::common::template;
 use crate::filter::{Context, Filter, Outcome};
 use crate::language::Options;
-use crate::template::{Template, path_of};
+use crate::template::Template;
 use crate::time::{Format, Locale, Reading, Zone};
 
 /// The filter.
@@ -96,11 +96,11 @@ impl Date {
                 .collect(),
         };
         Some(Self {
-            field: path_of(&field?.value),
+            field: Path::from(&field?.value),
             formats: formats.into(),
             target: target.map_or_else(
                 || Path::new([TIMESTAMP.as_str()]),
-                |target| path_of(&target),
+                |target| Path::from(&target),
             ),
             zone: zone?,
             locale: locale?,

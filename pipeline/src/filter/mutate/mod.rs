@@ -20,7 +20,7 @@ use crate::filter::common::{field_name, make_array, template};
 use crate::filter::{Context, Filter, Outcome, ScratchSlot, ScratchSlots};
 use crate::language::{Diagnostic, Options, Spanned, did_you_mean};
 use crate::regex_dialect::{Regex, Replacement};
-use crate::template::{FieldName, Template, path_of, refuses};
+use crate::template::{FieldName, Template, refuses};
 
 use convert::{CONVERSIONS, Conversion};
 use texts::Case;
@@ -101,14 +101,14 @@ impl Mutate {
             operations.extend(
                 fields
                     .iter()
-                    .map(|field| Operation::ChangeCase(path_of(&field.value), case)),
+                    .map(|field| Operation::ChangeCase(Path::from(&field.value), case)),
             );
         }
         let stripped = options.fields("strip").unwrap_or_default();
         operations.extend(
             stripped
                 .iter()
-                .map(|field| Operation::Strip(path_of(&field.value))),
+                .map(|field| Operation::Strip(Path::from(&field.value))),
         );
         operations.extend(with_separator(options, "split", Operation::Split));
         operations.extend(with_separator(options, "join", Operation::Join));
@@ -139,7 +139,7 @@ impl Mutate {
 }
 
 fn field(options: &mut Options<'_>, text: &Spanned<String>) -> Option<Path> {
-    Some(path_of(&options.field_of(text)?.value))
+    Some(Path::from(&options.field_of(text)?.value))
 }
 
 /// Operations that set a field by a template.
