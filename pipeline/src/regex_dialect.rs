@@ -295,6 +295,8 @@ fn last_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
@@ -414,6 +416,24 @@ mod tests {
                 !error.is_empty() && !error.contains('\n'),
                 "{pattern}: {error}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_pattern_compiles_or_is_refused(
+            pattern in r"([a-c0-9.|*+?^$(){}\[\],\-&: ]|\\[a-zA-Z0-9]|\(\?[:=!<imx>#'-]|\[:alpha:\]){0,16}",
+            text in "[a-c0-9 \n]{0,12}",
+        ) {
+            if let Ok(regex) = Regex::new(&pattern) {
+                let mut out = Vec::new();
+                let found = regex.replace_all(text.as_bytes(), &Replacement::parse(b"\\0"), &mut out);
+                if found == Ok(true) {
+                    prop_assert_eq!(out, text.as_bytes());
+                } else {
+                    prop_assert!(out.is_empty());
+                }
+            }
         }
     }
 }

@@ -199,6 +199,8 @@ fn time(cursor: &mut Cursor<'_>, fields: &mut Fields) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn exact(text: &str) -> Option<String> {
@@ -265,6 +267,25 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(casual(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printed_timestamps_read_back(seconds in -62_000_000_000_i64..253_402_300_800, nanoseconds in 0_u32..1_000_000_000) {
+            let instant = Timestamp::new(seconds, nanoseconds);
+            let text = instant.to_string();
+            prop_assert_eq!(Timestamp::parse_iso8601(text.as_bytes(), &Zone::UTC), Some(instant));
+            let cut = Timestamp::new(seconds, nanoseconds / 1_000_000 * 1_000_000);
+            prop_assert_eq!(parse_casual(text.as_bytes(), &Zone::UTC), Some(cut));
+            // The short way and the long one agree.
+            let long = parse_joda(text.as_bytes(), &Zone::UTC);
+            prop_assert_eq!(long, Some(cut));
+        }
+
+        #[test]
+        fn what_an_event_takes_the_filter_takes_too(text in "[0-9TWZ:.,+ -]{0,32}") {
+            prop_assert!(exact(&text).is_none() || casual(&text).is_some());
         }
     }
 }

@@ -260,6 +260,8 @@ fn starts_with(text: &[u8], name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::time::Locale;
 
@@ -411,5 +413,49 @@ mod tests {
             new_year - 10,
         );
         assert_eq!(paris.as_deref(), Some("2013-12-31T23:30:00.000Z"));
+    }
+
+    proptest! {
+        /// What is printed with all its parts reads back as the same instant, in the fast way and the general one.
+        #[test]
+        fn printed_times_read_back(seconds in -62_000_000_000_i64..253_402_300_800) {
+            let instant = Timestamp::new(seconds, 0);
+            for pattern in [
+                "dd/MMM/yyyy:HH:mm:ss Z",
+                "yyyy-MM-dd'T'HH:mm:ss.SSSZZ",
+                "xxxx-'W'ww-e kk:mm:ss",
+                "yyyy DDD hh:mm:ss a",
+                "EEEE, d MMMM yyyy HH:mm:ss ZZZ",
+            ] {
+                let mut text = Vec::new();
+                Pattern::joda(pattern).unwrap().write(instant, &mut text);
+                let text = String::from_utf8(text).unwrap();
+                prop_assert_eq!(parse(pattern, &text), Some(instant.to_string()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn any_pattern_and_text_are_taken(pattern in "[a-zA-Z' /:.]{1,12}", text in "[0-9A-Za-z /:+-]{0,24}") {
+            if let Ok(pattern) = Pattern::joda(&pattern) {
+                let reading = Reading {
+                    zone: &Zone::UTC,
+                    locale: Locale::find("en").unwrap(),
+                    now: Timestamp::new(0, 0),
+                };
+                if let Some(instant) = pattern.parse(text.as_bytes(), &reading) {
+                    pattern.write(instant, &mut Vec::new());
+                }
+            }
+        }
+
+        #[test]
+        fn http_dates_with_one_wrong_byte(at in 0_usize..26, byte: u8) {
+            let mut text = *b"25/Mar/2013:20:33:56 +0000";
+            text[at] = byte;
+            if let Ok(text) = std::str::from_utf8(&text) {
+                // Compares the two ways.
+                parse("dd/MMM/yyyy:HH:mm:ss Z", text);
+            }
+        }
     }
 }

@@ -320,6 +320,8 @@ fn hexadecimal_float(text: &str) -> Result<f64, NotConvertible> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::event::write_json_value;
 
@@ -470,5 +472,40 @@ mod tests {
         let mut out = Vec::new();
         write_json_value(&value, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), r#"["1",null,"x"]"#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_converted_or_refused(text in "[-+0-9a-fxpe.,_ ]{0,24}") {
+            for (_, conversion) in CONVERSIONS {
+                let arena = Bump::new();
+                let mut value = Value::copied_text(text.as_bytes(), &arena);
+                let converted = conversion.convert(&mut value, &arena);
+                if converted.is_err() || conversion == Conversion::Text {
+                    prop_assert_eq!(value, Value::Text(text.as_bytes()));
+                } else {
+                    prop_assert!(value.as_text().is_none() || conversion == Conversion::Boolean);
+                }
+            }
+        }
+
+        #[test]
+        fn integers_survive(integer: i64) {
+            let text = integer.to_string();
+            let arena = Bump::new();
+            let mut value = Value::copied_text(text.as_bytes(), &arena);
+            prop_assert_eq!(Conversion::Integer.convert(&mut value, &arena), Ok(()));
+            prop_assert_eq!(value, Value::Integer(integer));
+        }
+
+        #[test]
+        fn floats_survive_as_texts(float: f64) {
+            prop_assume!(float.is_finite());
+            let arena = Bump::new();
+            let mut value = Value::Float(float);
+            prop_assert_eq!(Conversion::Text.convert(&mut value, &arena), Ok(()));
+            prop_assert_eq!(Conversion::Float.convert(&mut value, &arena), Ok(()));
+            prop_assert_eq!(value, Value::Float(float));
+        }
     }
 }
