@@ -18,6 +18,7 @@ mod from_json;
 mod json;
 mod json_error;
 mod json_read;
+mod json_scan;
 mod name;
 pub mod path;
 mod timestamp;
