@@ -127,7 +127,19 @@ pub const fn civil_from_days(days: i64) -> (i64, u32, u32) {
 }
 
 /// Appends `value` in decimal, padded with zeros to `width` digits.
+#[inline]
 pub(crate) fn push_digits(out: &mut Vec<u8>, mut value: u32, width: usize) {
+    // PERF: nearly all numbers of a time have two digits or four.
+    let two = |value: u32| [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+    if width == 2 && value < 100 {
+        out.extend_from_slice(&two(value));
+        return;
+    }
+    if width == 4 && value < 10_000 {
+        let ([first, second], [third, fourth]) = (two(value / 100), two(value % 100));
+        out.extend_from_slice(&[first, second, third, fourth]);
+        return;
+    }
     let mut digits = [b'0'; 10];
     let mut at = digits.len();
     while value > 0 {
