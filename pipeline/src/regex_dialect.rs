@@ -10,6 +10,7 @@
 //!
 //! Not done: `\X`, the absent operator `(?~…)`, the options `a`, `d` and `u` (the last two are accepted and ignored).
 
+mod classes;
 mod translate;
 
 use std::borrow::Cow;

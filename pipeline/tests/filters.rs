@@ -151,7 +151,7 @@ fn common_options_need_success() {
 
 #[test]
 fn drop_drops() {
-    let filter = r#"if [a] { drop { } }"#;
+    let filter = "if [a] { drop { } }";
     assert_becomes(filter, r#"{"a":1}"#, "");
     assert_becomes(filter, r#"{"b":1}"#, r#"{"b":1}"#);
     assert_becomes("drop { percentage => 0 }", r#"{"a":1}"#, r#"{"a":1}"#);
