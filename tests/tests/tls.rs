@@ -35,8 +35,8 @@ fn start(
     (aggregator, forwarder)
 }
 
-/// Waits until the forwarder's log holds all these words in one line, twice (it has tried
-/// again), and checks that nothing went through.
+/// Waits until the forwarder's log holds all these words in one line, and checks that nothing
+/// went through and that it goes on trying.
 fn refused(words: &[&str], forwarder: &mut Daemon, stub: &Stub) {
     skidder_tests::wait::until(
         &format!("{words:?} in the forwarder's log"),
