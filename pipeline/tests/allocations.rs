@@ -1,0 +1,102 @@
+//! No captured field costs a heap allocation, shown by an allocator that counts.
+//!
+//! One test, alone in its binary, so that nothing else allocates beside it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bumpalo::Bump;
+use skidder_pipeline::event::{Event, MESSAGE, Timestamp, Value, write_json};
+use skidder_pipeline::filter::Scratch;
+use skidder_pipeline::language::{Diagnostics, EscapeStyle, ParseOptions, SourceMap, parse};
+use skidder_pipeline::{CompileOptions, NoFiles, Pipeline, compile};
+
+/// The system's allocator with a count of its calls.
+struct Counting;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator cannot be written without; it only counts"
+)]
+// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout, through `alloc` or `realloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: `pointer` came from `System` with this layout, through `alloc` or `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CONFIG: &str = r#"filter {
+    if [message] =~ /HTTP/ {
+        grok { match => { "message" => "%{COMBINEDAPACHELOG}" } }
+        date { match => [ "timestamp", "dd/MMM/yyyy:HH:mm:ss Z" ] }
+        mutate { convert => { "bytes" => "integer" } remove_field => [ "timestamp" ] add_tag => [ "web" ] }
+    }
+}"#;
+
+const LINE: &[u8] = br#"81.23.4.5 - frank [10/Oct/2000:13:55:36 -0700] "GET /apache_pb.gif?a=1 HTTP/1.0" 200 2326 "http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)""#;
+
+fn pipeline() -> Pipeline {
+    let sources = SourceMap::single("test", CONFIG);
+    let mut diagnostics = Diagnostics::new();
+    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
+    let options = CompileOptions {
+        ecs: false,
+        escape_style: EscapeStyle::None,
+        files: &NoFiles,
+    };
+    let pipeline = compile(&config, &options, &mut diagnostics);
+    pipeline.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)))
+}
+
+#[test]
+fn an_event_of_eleven_captures_allocates_nothing() {
+    const EVENTS: u64 = 1000;
+    let pipeline = pipeline();
+    let mut arena = Bump::with_capacity(1 << 20);
+    let mut scratch = Scratch::default();
+    let mut body = Vec::with_capacity(1 << 20);
+    let mut fields = 0;
+    // The first round builds the automaton and grows the buffers, the second is what counts.
+    let mut calls = 0;
+    for _ in 0..2 {
+        let before = CALLS.load(Ordering::Relaxed);
+        body.clear();
+        for _ in 0..EVENTS {
+            {
+                let arena = &arena;
+                let now = Timestamp::new(1_700_000_000, 0);
+                let mut event = Event::with_timestamp_in(now, arena);
+                event.fields.push_new(MESSAGE, Value::Text(LINE));
+                pipeline
+                    .filters
+                    .run(event, arena, now, &mut scratch, |event| {
+                        fields = event.fields.len();
+                        write_json(&event, &mut body);
+                        body.push(b'\n');
+                    });
+            }
+            arena.reset();
+        }
+        calls = CALLS.load(Ordering::Relaxed) - before;
+    }
+    assert!(fields >= 13, "all captures are there: {fields} fields");
+    assert_eq!(calls, 0, "{calls} heap allocations for {EVENTS} events");
+}
