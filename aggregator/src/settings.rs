@@ -11,7 +11,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use skidder_pipeline::language::{EscapeStyle, nearest};
+use skidder_pipeline::language::{
+    EscapeStyle, UndefinedVariable, Variables, nearest, parse_setting_duration, parse_setting_size,
+    substitute_text,
+};
 
 /// How the fields of inputs and patterns are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -509,7 +512,7 @@ impl Settings {
         // The pipeline's own text is expanded when it is parsed, where errors have a place.
         let value = &match name {
             "config.string" => value.to_owned(),
-            _ => expand(name, value, |variable| std::env::var(variable).ok())?,
+            _ => expand(name, value)?,
         };
         let wrong = |expected| SettingsError::Value {
             name: name.into(),
@@ -525,7 +528,7 @@ impl Settings {
             let number = value.parse().ok().filter(|number: &usize| *number > 0);
             number.ok_or_else(|| wrong("a whole number of at least 1"))
         };
-        let size = || bytes(value).ok_or_else(|| wrong("a size such as 64mb"));
+        let bytes = || size(value).ok_or_else(|| wrong("a size such as 64mb"));
         match name {
             "path.config" => self.path_config = Some(value.clone()),
             "config.string" => self.config_string = Some(value.clone()),
@@ -533,7 +536,7 @@ impl Settings {
             "pipeline.workers" => self.workers = at_least_one()?,
             "pipeline.batch.size" => self.batch_size = at_least_one()?,
             "pipeline.batch.delay" => {
-                self.batch_delay = duration(value, "ms").ok_or_else(|| wrong("milliseconds"))?;
+                self.batch_delay = duration(value).ok_or_else(|| wrong("milliseconds"))?;
             }
             "pipeline.id" => {
                 let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -548,7 +551,7 @@ impl Settings {
             }
             "pipeline.shutdown_timeout" => {
                 self.shutdown_timeout =
-                    duration(value, "s").ok_or_else(|| wrong("a time such as 30s"))?;
+                    duration(value).ok_or_else(|| wrong("a time such as 30s"))?;
             }
             "config.support_escapes" => self.support_escapes = switch()?,
             "config.field_reference.escape_style" => {
@@ -558,10 +561,10 @@ impl Settings {
             "path.data" => self.path_data = value.into(),
             "path.dead_letter_queue" => self.path_dead_letters = Some(value.into()),
             "path.settings" => self.path_settings = value.into(),
-            "dead_letter_queue.max_bytes" => self.dead_letter_max_bytes = size()?,
+            "dead_letter_queue.max_bytes" => self.dead_letter_max_bytes = bytes()?,
             "queue.max_memory_bytes" => {
                 self.queue_max_memory =
-                    usize::try_from(size()?).map_err(|_| wrong("a size that fits memory"))?;
+                    usize::try_from(bytes()?).map_err(|_| wrong("a size that fits memory"))?;
             }
             "node.name" => self.node_name.clone_from(value),
             "log.level" => {
@@ -594,65 +597,32 @@ impl Settings {
 }
 
 /// Replaces `${VAR}` and `${VAR:default}`.
-fn expand(
-    name: &str,
-    text: &str,
-    lookup: impl Fn(&str) -> Option<String>,
-) -> Result<String, SettingsError> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((inside, behind)) = after.split_once('}') else {
-            break;
-        };
-        let (variable, default) = match inside.split_once(':') {
-            Some((variable, default)) => (variable, Some(default)),
-            None => (inside, None),
-        };
-        out.push_str(before);
-        let value = lookup(variable).or_else(|| default.map(str::to_owned));
-        out.push_str(&value.ok_or_else(|| SettingsError::Variable {
+fn expand(name: &str, text: &str) -> Result<String, SettingsError> {
+    let variables = Variables {
+        secrets: &|_| None,
+        environment: &|variable| std::env::var(variable).ok(),
+    };
+    match substitute_text(text, &variables) {
+        Ok(text) => Ok(text.into_owned()),
+        Err(UndefinedVariable { name: variable, .. }) => Err(SettingsError::Variable {
             name: name.into(),
-            variable: variable.into(),
-        })?);
-        rest = behind;
+            variable,
+        }),
     }
-    out.push_str(rest);
-    Ok(out)
 }
 
-/// A size: a number with `b`, `kb`, `mb`, `gb` or `tb` (of 1024) behind it.
-pub fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let shift = match text[digits..].trim() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
+/// A size such as `64mb`.
+fn size(text: &str) -> Option<u64> {
+    u64::try_from(parse_setting_size(text).ok()?).ok()
 }
 
-/// A time: a number with `ms`, `s`, `m` or `h` behind it, or `unit` if there is nothing.
-pub fn duration(text: &str, unit: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit = match text[digits..].trim() {
-        "" => unit,
-        given => given,
-    };
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        "h" => Some(Duration::from_secs(number.checked_mul(3600)?)),
-        _ => None,
+/// A time such as `30s`; without a unit, milliseconds.
+fn duration(text: &str) -> Option<Duration> {
+    if let Ok(milliseconds) = text.parse() {
+        return Some(Duration::from_millis(milliseconds));
     }
+    let nanoseconds = parse_setting_duration(text).ok()?;
+    Some(Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
 }
 
 /// The name of this machine, as the kernel has it.
@@ -722,20 +692,30 @@ mod tests {
     }
 
     #[test]
-    fn variables() {
-        let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
-        assert_eq!(expand("x", "a${A}b${B:c}", lookup).unwrap(), "a1bc");
-        assert_eq!(expand("x", "no ${end", lookup).unwrap(), "no ${end");
-        assert!(expand("x", "${B}", lookup).is_err());
+    fn variables_are_replaced_or_named() {
+        let mut settings = Settings::default();
+        settings
+            .set("node.name", "a-${NO_SUCH_VARIABLE_HERE:default}")
+            .unwrap();
+        assert_eq!(settings.node_name, "a-default");
+        let error = settings
+            .set("node.name", "${NO_SUCH_VARIABLE_HERE}")
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("`NO_SUCH_VARIABLE_HERE` is not set"),
+            "{error}"
+        );
     }
 
     #[test]
     fn sizes_and_times() {
-        assert_eq!(bytes("64mb"), Some(64 << 20));
-        assert_eq!(bytes("12 KiB"), Some(12 << 10));
-        assert_eq!(bytes("lots"), None);
-        assert_eq!(duration("5m", "s"), Some(Duration::from_mins(5)));
-        assert_eq!(duration("50", "ms"), Some(Duration::from_millis(50)));
-        assert_eq!(duration("1 fortnight", "s"), None);
+        assert_eq!(size("64mb"), Some(64 << 20));
+        assert_eq!(size("-1mb"), None);
+        assert_eq!(size("lots"), None);
+        assert_eq!(duration("5m"), Some(Duration::from_mins(5)));
+        assert_eq!(duration("50"), Some(Duration::from_millis(50)));
+        assert_eq!(duration("1 fortnight"), None);
     }
 }

@@ -4,6 +4,7 @@
 //! U+FFFD, as RFC 8259 asks for; numbers that JSON has no word for (NaN, infinities) become null.
 
 use super::{Event, Object, Timestamp, Value};
+use crate::number_text::write_whole;
 
 /// Appends the event as a JSON object. `@metadata` is left out.
 pub fn write_json(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -16,7 +17,7 @@ pub fn write_json_value(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Boolean(true) => out.extend_from_slice(b"true"),
         Value::Boolean(false) => out.extend_from_slice(b"false"),
-        Value::Integer(integer) => write_integer(*integer, out),
+        Value::Integer(integer) => write_whole(*integer, out),
         Value::Float(float) => write_float(*float, out),
         Value::Numeral(numeral) => out.extend_from_slice(numeral.as_bytes()),
         Value::Text(text) => write_json_text(text, out),
@@ -52,24 +53,6 @@ fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
     out.push(b'"');
     timestamp.write_iso8601(out);
     out.push(b'"');
-}
-
-fn write_integer(integer: i64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = integer.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if integer < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// The shortest decimal that reads back as the same number, always with a point or an exponent, so that a float stays
