@@ -1,7 +1,7 @@
 //! Delivers generated documents to a search server and says what became of them.
 //!
-//! `deliver URL [EVENTS [INDEX]]`. Every thousandth document has a field that does not fit the mapping
-//! of the others, to have something in the dead letters, which lie in a temporary folder.
+//! `deliver URL [EVENTS [INDEX]]`. Every thousandth document has a field that does not fit the
+//! mapping of the others, to have something in the dead letters, which lie in a temporary folder.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::time::Instant;

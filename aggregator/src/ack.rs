@@ -1,10 +1,12 @@
 //! Acknowledgement of a batch: told upstream once everything that came of it is safe.
 //!
-//! INVARIANT: upstream is acknowledged exactly once, and only when every hold was given back with [`Ack::done`]. Losing
-//! an [`Ack`] (a panic, a shutdown, a request that is given up) acknowledges nothing: upstream sends the batch again.
+//! INVARIANT: upstream is acknowledged exactly once, and only when every hold was given back with
+//! [`Ack::done`]. Losing an [`Ack`] (a panic, a shutdown, a request that is given up) acknowledges
+//! nothing: upstream sends the batch again.
 //!
-//! The worker that reads a batch has the first hold; it takes one more for each event it hands to each output, and gives
-//! its own back when it has handed out the last. So it does not matter how many events the filters drop or add.
+//! The worker that reads a batch has the first hold; it takes one more for each event it hands to
+//! each output, and gives its own back when it has handed out the last. So it does not matter how
+//! many events the filters drop or add.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,17 +1,21 @@
-//! Conditions, compiled: references are resolved, regular expressions built, constants ready to compare.
+//! Conditions, compiled: references are resolved, regular expressions built, constants ready to
+//! compare.
 //!
-//! A condition never fails while it runs. Where Logstash raises an error and drops the event (an order between things
-//! that have none, `[missing] in [list]`) the comparison is simply false here, for no line may be lost.
+//! A condition never fails while it runs. Where Logstash raises an error and drops the event (an
+//! order between things that have none, `[missing] in [list]`) the comparison is simply false here,
+//! for no line may be lost.
 //!
 //! COMPAT, all as Logstash's `EventCondition` has it:
 //!
-//! - False are: a missing field, null, `false`, and the texts `false` and the empty one. All else is true, also `0`,
-//!   `[]` and `{}`.
-//! - `==` compares kinds too: `5` equals neither `"5"` nor `5.0`. Two fields that are both missing are equal.
+//! - False are: a missing field, null, `false`, and the texts `false` and the empty one. All else
+//!   is true, also `0`, `[]` and `{}`.
+//! - `==` compares kinds too: `5` equals neither `"5"` nor `5.0`. Two fields that are both missing
+//!   are equal.
 //! - `<` and its kin order numbers with numbers, texts with texts (by bytes) and times with times.
 //! - `=~` is false, and `!~` true, for anything that is not a text.
-//! - `in` looks for a part of a text, or an element of a list; in a constant list everything is compared as text. Two
-//!   constant texts must be equal. What is an array or an object itself is in nothing.
+//! - `in` looks for a part of a text, or an element of a list; in a constant list everything is
+//!   compared as text. Two constant texts must be equal. What is an array or an object itself is in
+//!   nothing.
 
 mod compare;
 

@@ -1,7 +1,7 @@
 //! Numbers as texts, the ways that Java and Ruby print and read them.
 //!
-//! Templates print as Java does, `mutate` converts as Ruby does. Both print the shortest decimal that reads back as the
-//! same number and differ in when they take an exponent.
+//! Templates print as Java does, `mutate` converts as Ruby does. Both print the shortest decimal
+//! that reads back as the same number and differ in when they take an exponent.
 
 /// Appends a whole number.
 pub(crate) fn write_whole(integer: i64, out: &mut Vec<u8>) {
@@ -48,7 +48,8 @@ fn write_plain(float: f64, out: &mut Vec<u8>) {
     } else if float.is_infinite() {
         (if float > 0.0 { "Infinity" } else { "-Infinity" }).to_owned()
     } else {
-        // `{float:?}` would switch to an exponent; `{float}` leaves the point of a whole number out.
+        // `{float:?}` would switch to an exponent; `{float}` leaves the point of a whole number
+        // out.
         let text = float.to_string();
         if text.contains('.') {
             text

@@ -1,7 +1,9 @@
-//! A compiled section of a pipeline: a flat list of operations that one event after the other runs through.
+//! A compiled section of a pipeline: a flat list of operations that one event after the other runs
+//! through.
 //!
-//! `if / else if / else` become jumps, so an event that a filter emits in the middle of a nested condition simply goes
-//! on at the next operation. Order: an event, then what was made out of it, each to the end before the next.
+//! `if / else if / else` become jumps, so an event that a filter emits in the middle of a nested
+//! condition simply goes on at the next operation. Order: an event, then what was made out of it,
+//! each to the end before the next.
 
 use std::collections::VecDeque;
 
@@ -84,7 +86,8 @@ impl<P, C> Program<P, C> {
 }
 
 impl<P, C: Test> Program<P, C> {
-    /// Calls `visit` for each plugin that the event reaches (outputs: each sees every event that comes to it).
+    /// Calls `visit` for each plugin that the event reaches (outputs: each sees every event that
+    /// comes to it).
     pub fn visit<'p>(&'p self, event: &Event<'_>, mut visit: impl FnMut(&'p P)) {
         let mut at = 0;
         while let Some(operation) = self.operations.get(at) {
@@ -103,8 +106,8 @@ impl<P, C: Test> Program<P, C> {
 }
 
 impl<P: Step, C: Test> Program<P, C> {
-    /// Runs one event, and then what filters made out of it, through the program; `done` gets each event that was not
-    /// cancelled, in order.
+    /// Runs one event, and then what filters made out of it, through the program; `done` gets each
+    /// event that was not cancelled, in order.
     pub fn run<'b>(
         &'b self,
         event: Event<'b>,
@@ -114,7 +117,8 @@ impl<P: Step, C: Test> Program<P, C> {
         mut done: impl FnMut(Event<'b>),
     ) {
         let mut emitted = Vec::new();
-        // Events that wait for their turn, with the operation they go on at. Empty for nearly every event.
+        // Events that wait for their turn, with the operation they go on at. Empty for nearly every
+        // event.
         let mut waiting: VecDeque<(Event<'b>, usize)> = VecDeque::new();
         let mut current = Some((event, 0));
         while let Some((mut event, mut at)) = current.take() {

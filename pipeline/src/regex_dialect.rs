@@ -1,14 +1,16 @@
 //! Ruby's regular expressions, as configurations written for Logstash have them.
 //!
-//! A pattern is translated into the syntax of the crate `regex` once, when the configuration is compiled, and then
-//! matches in time linear in the text. Only what that cannot express (look-around, back-references, atomic groups,
-//! possessive repeats, `\Z`) runs in a backtracking engine, whose work per search is bounded by [`BACKTRACK_LIMIT`].
+//! A pattern is translated into the syntax of the crate `regex` once, when the configuration is
+//! compiled, and then matches in time linear in the text. Only what that cannot express
+//! (look-around, back-references, atomic groups, possessive repeats, `\Z`) runs in a backtracking
+//! engine, whose work per search is bounded by [`BACKTRACK_LIMIT`].
 //!
-//! COMPAT: `^` and `$` match at every line; `.` matches a newline only after `(?m)`; `\d`, `\w`, `\s` are ASCII and
-//! `[[:alpha:]]` is not; groups without a name do not capture when there is one with a name. Texts that are not UTF-8
-//! are matched as if each broken sequence were U+FFFD.
+//! COMPAT: `^` and `$` match at every line; `.` matches a newline only after `(?m)`; `\d`, `\w`,
+//! `\s` are ASCII and `[[:alpha:]]` is not; groups without a name do not capture when there is one
+//! with a name. Texts that are not UTF-8 are matched as if each broken sequence were U+FFFD.
 //!
-//! Not done: `\X`, the absent operator `(?~…)`, the options `a`, `d` and `u` (the last two are accepted and ignored).
+//! Not done: `\X`, the absent operator `(?~…)`, the options `a`, `d` and `u` (the last two are
+//! accepted and ignored).
 
 mod classes;
 mod translate;
@@ -81,7 +83,8 @@ impl Regex {
         matches!(self.0, Engine::Linear(_))
     }
 
-    /// Whether the pattern matches somewhere in the text. A search that is given up counts as no match.
+    /// Whether the pattern matches somewhere in the text. A search that is given up counts as no
+    /// match.
     pub fn is_match(&self, text: &[u8]) -> bool {
         let text = valid(text);
         match &self.0 {
@@ -90,8 +93,8 @@ impl Regex {
         }
     }
 
-    /// Appends `text` with every match replaced to `out`; answers whether there was one. Without a match nothing is
-    /// appended. When the search is given up, `out` is as it was.
+    /// Appends `text` with every match replaced to `out`; answers whether there was one. Without a
+    /// match nothing is appended. When the search is given up, `out` is as it was.
     pub fn replace_all(
         &self,
         text: &[u8],
@@ -182,8 +185,9 @@ impl Groups {
     }
 }
 
-/// What stands in place of a match, in Ruby's syntax: `\1` to `\9`, `\0` and `\&` (the whole match), `\k<name>`,
-/// `` \` `` and `\'` (what is before and after the match), `\\`. A backslash before anything else is itself.
+/// What stands in place of a match, in Ruby's syntax: `\1` to `\9`, `\0` and `\&` (the whole
+/// match), `\k<name>`, `` \` `` and `\'` (what is before and after the match), `\\`. A backslash
+/// before anything else is itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
     parts: Vec<ReplacementPart>,
@@ -262,7 +266,8 @@ impl Replacement {
                     }
                 }
                 ReplacementPart::Named(name) => {
-                    // COMPAT: Ruby raises an error for a name that no group has; here it stands for nothing.
+                    // COMPAT: Ruby raises an error for a name that no group has; here it stands for
+                    // nothing.
                     let number = name.parse().ok().or_else(|| regex.group_number(name));
                     if let Some((start, end)) = number.and_then(|number| groups.get(number)) {
                         out.extend_from_slice(&text[start..end]);
@@ -287,8 +292,8 @@ fn valid(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
 
-/// The last line of the crate's messages says what is wrong; the lines before draw the translated pattern, which the
-/// user never wrote.
+/// The last line of the crate's messages says what is wrong; the lines before draw the translated
+/// pattern, which the user never wrote.
 fn last_line(message: &str) -> String {
     let line = message.lines().next_back().unwrap_or(message);
     line.strip_prefix("error: ").unwrap_or(line).to_owned()

@@ -1,16 +1,18 @@
 //! Texts with `%{…}` in them, filled from an event (Logstash calls it sprintf).
 //!
 //! - `%{name}`, `%{[a][b]}`: the value of a field;
-//! - `%{+yyyy.MM.dd}`: `@timestamp` by a pattern of Joda-Time, in UTC; `%{+%s}`: its seconds since 1970;
+//! - `%{+yyyy.MM.dd}`: `@timestamp` by a pattern of Joda-Time, in UTC; `%{+%s}`: its seconds since
+//!   1970;
 //! - `%{{yyyy-MM-dd}}`: the same by a pattern of `java.time`; `%{{TIME_NOW}}`: the time now.
 //!
-//! A template is parsed once, when the configuration is compiled, and then filled for each event; one that is a plain
-//! text, or nothing but a field that holds a text, costs no copy.
+//! A template is parsed once, when the configuration is compiled, and then filled for each event;
+//! one that is a plain text, or nothing but a field that holds a text, costs no copy.
 //!
-//! COMPAT: a field that is missing or null leaves its `%{…}` standing. An array is joined by commas (objects inside it
-//! look as Java prints a map), an object is JSON, floats look as Java prints them. An event without `@timestamp` prints
-//! nothing for a time. What is opened by `%{` and not closed is text. Unlike in Logstash, a pattern or a reference that
-//! is wrong is an error of the configuration and not of the first event.
+//! COMPAT: a field that is missing or null leaves its `%{…}` standing. An array is joined by commas
+//! (objects inside it look as Java prints a map), an object is JSON, floats look as Java prints
+//! them. An event without `@timestamp` prints nothing for a time. What is opened by `%{` and not
+//! closed is text. Unlike in Logstash, a pattern or a reference that is wrong is an error of the
+//! configuration and not of the first event.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -225,7 +227,8 @@ impl FieldName {
         Self(Naming::Fixed(Path::from(reference)))
     }
 
-    /// The place of the field for an event. A name that the event's fields make no reference of is an error.
+    /// The place of the field for an event. A name that the event's fields make no reference of is
+    /// an error.
     #[inline]
     pub fn resolve<'b>(
         &'b self,
@@ -304,7 +307,8 @@ impl<'b> Place<'b> {
         }
     }
 
-    /// Takes the value there out of the event. All of the metadata is emptied when it is named as a whole.
+    /// Takes the value there out of the event. All of the metadata is emptied when it is named as a
+    /// whole.
     pub fn remove(&self, event: &mut Event<'b>) -> Option<Value<'b>> {
         let is_metadata = match self.0 {
             PlaceKind::Path(path) => path.is_root() && path.is_metadata(),
@@ -325,8 +329,8 @@ impl<'b> Place<'b> {
 
 /// Whether a field must not hold such a value.
 ///
-/// INVARIANT: `@timestamp` holds a time or is not there, and `tags` is no object, as search clusters expect them. The
-/// event as a whole and its metadata cannot be set.
+/// INVARIANT: `@timestamp` holds a time or is not there, and `tags` is no object, as search
+/// clusters expect them. The event as a whole and its metadata cannot be set.
 pub fn refuses(path: &Path, value: &Value<'_>) -> bool {
     path.is_root()
         || path

@@ -1,7 +1,8 @@
 //! What wrong configurations look like to a person: every `diagnostics/*.conf` is read, and what is
 //! printed must be what stands in the `.txt` beside it.
 //!
-//! `SKIDDER_UPDATE=1` writes the `.txt` files anew; the change is then there to be read in the diff.
+//! `SKIDDER_UPDATE=1` writes the `.txt` files anew; the change is then there to be read in the
+//! diff.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! A scripted search server on 127.0.0.1: HTTP/1.1 written by hand, so that it can misbehave.
 //!
-//! Every request is read in full, unpacked, recorded and answered as the test's closure says.
-//! Items that were answered with 200 to 299, or with 409, count as stored, whether or not the answer
+//! Every request is read in full, unpacked, recorded and answered as the test's closure says. Items
+//! that were answered with 200 to 299, or with 409, count as stored, whether or not the answer
 //! arrived.
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! What is on its way: the batches that are not wholly acknowledged, and which of their lines are on
-//! the wire.
+//! What is on its way: the batches that are not wholly acknowledged, and which of their lines are
+//! on the wire.
 //!
 //! Lines are kept once, as read. A window is encoded from them when it is sent, and encoded
 //! again if it has to be sent again, from the first line that is not acknowledged on.

@@ -1,8 +1,8 @@
 //! The link to the servers: connect, send windows, book acknowledgements, and start again after
 //! any trouble.
 //!
-//! INVARIANT: a line leaves this module only by an acknowledgement that was checked. Whatever
-//! else happens (a broken connection, a server that dies, one that answers nonsense), its lines stay and
+//! INVARIANT: a line leaves this module only by an acknowledgement that was checked. Whatever else
+//! happens (a broken connection, a server that dies, one that answers nonsense), its lines stay and
 //! are sent again, to the next server of the list.
 
 pub mod backoff;

@@ -308,10 +308,10 @@ fn client_config(
 /// The usual check, and one exception.
 ///
 /// COMPAT: the set-up that logstash-forwarder's manual describes is one self-signed certificate,
-/// made by `openssl req -x509` (which marks it as a CA), used by the server and named as `ssl ca` at the
-/// client. A strict check refuses a CA as a server's certificate. Where the server shows the very
-/// certificate that is trusted, it is accepted; validity, name and signature are checked all the
-/// same.
+/// made by `openssl req -x509` (which marks it as a CA), used by the server and named as `ssl ca`
+/// at the client. A strict check refuses a CA as a server's certificate. Where the server shows the
+/// very certificate that is trusted, it is accepted; validity, name and signature are checked all
+/// the same.
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<WebPkiServerVerifier>,

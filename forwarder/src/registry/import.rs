@@ -1,9 +1,9 @@
 //! The registry of logstash-forwarder, read once when Skidder takes over a machine.
 //!
 //! COMPAT: `{"/path": {"source": "/path", "offset": N, "inode": N, "device": N}}`. It has no
-//! content hashes, so an entry counts only while a file with that device and inode is there
-//! and long enough. After CRLF lines its offset is one byte short per line end of the last line (it counts
-//! one byte for every line end): reading resumes on the `\n`, which [`crate::tail`] swallows
+//! content hashes, so an entry counts only while a file with that device and inode is there and
+//! long enough. After CRLF lines its offset is one byte short per line end of the last line (it
+//! counts one byte for every line end): reading resumes on the `\n`, which [`crate::tail`] swallows
 //! when the position is not at the beginning of a line.
 
 use std::collections::BTreeMap;

@@ -1,11 +1,10 @@
 //! Which file is this? A name is not an answer: files are renamed, truncated, copied, deleted, and
 //! a new file may get the inode of an old one.
 //!
-//! Identity here is device + inode + time of birth (where the file system keeps it), together
-//! with two pieces of content: a [`Fingerprint`] of the first bytes, which grows with a small
-//! file, and a [`Mark`] of the bytes just before a position. If any of them disagrees it is
-//! another file, and another file is read from its beginning: when in doubt lines are shipped twice,
-//! never skipped.
+//! Identity here is device + inode + time of birth (where the file system keeps it), together with
+//! two pieces of content: a [`Fingerprint`] of the first bytes, which grows with a small file, and
+//! a [`Mark`] of the bytes just before a position. If any of them disagrees it is another file, and
+//! another file is read from its beginning: when in doubt lines are shipped twice, never skipped.
 
 use std::fs::{File, Metadata};
 use std::io;

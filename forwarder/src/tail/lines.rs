@@ -1,8 +1,8 @@
 //! Bytes to lines.
 //!
 //! A line ends with `\n`; one `\r` before it belongs to the end, not to the text. Offsets always
-//! count every byte of the file, so that `next` of one line is `start` of the following one. A line longer
-//! than the limit is cut into pieces at a character boundary; nothing of it is dropped.
+//! count every byte of the file, so that `next` of one line is `start` of the following one. A line
+//! longer than the limit is cut into pieces at a character boundary; nothing of it is dropped.
 
 use memchr::memchr;
 

@@ -77,8 +77,8 @@ pub(super) fn keep_original(options: &mut Options<'_>, defaults: CodecDefaults) 
 
 /// The option `format`.
 ///
-/// A format cannot ask for the time now: encoding gives the same bytes for an event whenever it is done, so that a
-/// retry sends what the first attempt sent.
+/// A format cannot ask for the time now: encoding gives the same bytes for an event whenever it is
+/// done, so that a retry sends what the first attempt sent.
 pub(super) fn format(options: &mut Options<'_>, defaults: CodecDefaults) -> Option<Arc<Template>> {
     const TIME_NOW: &str = "%{{TIME_NOW}}";
     let text = options.string("format")?;
@@ -309,7 +309,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in is decoded without a panic, however it is cut, and no byte of a line is lost.
+        /// Whatever comes in is decoded without a panic, however it is cut, and no byte of a line
+        /// is lost.
         #[test]
         fn any_bytes_are_decoded(
             first: Vec<u8>,

@@ -1,8 +1,9 @@
 //! Character sets: bytes of a stream into UTF-8 and back.
 //!
-//! COMPAT: names are Ruby's (`UTF-8`, `ISO-8859-1`, `CP1252`, `ASCII-8BIT`, …) in any case, as the option `charset`
-//! takes them. What a byte does not stand for becomes U+FFFD when read; a character the set lacks becomes `?` when
-//! written. UTF-8 itself is passed on as it is: what is invalid in it is made valid when it is written as JSON.
+//! COMPAT: names are Ruby's (`UTF-8`, `ISO-8859-1`, `CP1252`, `ASCII-8BIT`, …) in any case, as the
+//! option `charset` takes them. What a byte does not stand for becomes U+FFFD when read; a
+//! character the set lacks becomes `?` when written. UTF-8 itself is passed on as it is: what is
+//! invalid in it is made valid when it is written as JSON.
 
 use bumpalo::Bump;
 use encoding_rs::{DecoderResult, EncoderResult, Encoding};
@@ -55,7 +56,8 @@ impl Charset {
         })
     }
 
-    /// The text that bytes of this character set stand for, as UTF-8; a slice of the bytes where they are that already.
+    /// The text that bytes of this character set stand for, as UTF-8; a slice of the bytes where
+    /// they are that already.
     pub fn decode<'b>(self, bytes: &'b [u8], arena: &'b Bump) -> &'b [u8] {
         // PERF: ASCII is itself in all of these, and most logs are nothing else.
         let ascii_is_itself = match self {

@@ -1,9 +1,9 @@
 //! The codecs `json` and `json_lines`: JSON documents, whole or one a line.
 //!
-//! COMPAT: an object is an event, an array of objects is as many; the event's own `@timestamp`, `@metadata` and `tags`
-//! count, unless a `target` puts the object under a field. What is not that becomes the `message` of an event with the
-//! tag `_jsonparsefailure`. `json_lines` skips blank lines. A line over the limit comes in pieces with the tag
-//! `_jsonparsetoobigfailure`.
+//! COMPAT: an object is an event, an array of objects is as many; the event's own `@timestamp`,
+//! `@metadata` and `tags` count, unless a `target` puts the object under a field. What is not that
+//! becomes the `message` of an event with the tag `_jsonparsefailure`. `json_lines` skips blank
+//! lines. A line over the limit comes in pieces with the tag `_jsonparsetoobigfailure`.
 
 use bumpalo::Bump;
 

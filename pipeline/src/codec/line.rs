@@ -1,8 +1,8 @@
 //! The codecs `plain` and `line`: texts, whole or cut at a delimiter.
 //!
-//! COMPAT: both make an event with the text as its `message`; `plain` makes nothing of nothing. Encoded without a
-//! `format` an event is its `@timestamp`, `host` and `message` with blanks between them. A line over the limit comes in
-//! pieces, each an event of its own.
+//! COMPAT: both make an event with the text as its `message`; `plain` makes nothing of nothing.
+//! Encoded without a `format` an event is its `@timestamp`, `host` and `message` with blanks
+//! between them. A line over the limit comes in pieces, each an event of its own.
 
 use std::sync::Arc;
 
@@ -173,7 +173,8 @@ fn write_formatted(
 /// Stands for a time that nobody looks at.
 const NO_TIME: Timestamp = Timestamp::new(0, 0);
 
-/// COMPAT: `%{@timestamp} %{host} %{message}`, but an event without a time has no blank in its place.
+/// COMPAT: `%{@timestamp} %{host} %{message}`, but an event without a time has no blank in its
+/// place.
 fn write_default(event: &Event<'_>, out: &mut Vec<u8>) {
     if let Some(Value::Time(time)) = event.fields.get(&TIMESTAMP) {
         time.write_iso8601(out);

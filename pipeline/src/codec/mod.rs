@@ -1,11 +1,12 @@
 //! Codecs: bytes into events and events into bytes.
 //!
-//! A [`Codec`] is made once from its options and shared. What it must remember between two reads of one stream (the
-//! start of a line whose end has not come yet) lives in a [`Decoder`], one for each stream.
+//! A [`Codec`] is made once from its options and shared. What it must remember between two reads of
+//! one stream (the start of a line whose end has not come yet) lives in a [`Decoder`], one for each
+//! stream.
 //!
-//! Texts of events are slices of the bytes that are decoded wherever that can be; what must be put together or
-//! converted is copied into the arena of the batch. No byte is lost: what cannot be read as the codec wants it becomes
-//! the message of an event with a tag that says so.
+//! Texts of events are slices of the bytes that are decoded wherever that can be; what must be put
+//! together or converted is copied into the arena of the batch. No byte is lost: what cannot be
+//! read as the codec wants it becomes the message of an event with a tag that says so.
 
 mod build;
 mod charset;
@@ -29,11 +30,11 @@ use bumpalo::Bump;
 
 use crate::event::{Event, MESSAGE, Name, Object, Timestamp, Value};
 
-/// How many bytes a line (or a JSON document on a line) may have before it is cut, unless the option
-/// `decode_size_limit_bytes` says otherwise.
+/// How many bytes a line (or a JSON document on a line) may have before it is cut, unless the
+/// option `decode_size_limit_bytes` says otherwise.
 ///
-/// COMPAT: Logstash allows 512 MiB and drops what is longer. Here nothing is dropped, so the bound can be what a
-/// connection may sensibly cost.
+/// COMPAT: Logstash allows 512 MiB and drops what is longer. Here nothing is dropped, so the bound
+/// can be what a connection may sensibly cost.
 pub const DECODE_SIZE_LIMIT: usize = 16 << 20;
 
 /// A compiled codec.
@@ -83,8 +84,8 @@ impl<'b> Sink<'_, 'b> {
     }
 }
 
-/// Sets `[event][original]`, where the Elastic Common Schema has the text that an event was read from, unless the event
-/// brought one, or brought an `event` that is no object.
+/// Sets `[event][original]`, where the Elastic Common Schema has the text that an event was read
+/// from, unless the event brought one, or brought an `event` that is no object.
 fn set_original<'b>(event: &mut Event<'b>, text: &'b [u8], arena: &'b Bump) {
     const EVENT: Name<'static> = Name::new("event");
     const ORIGINAL: Name<'static> = Name::new("original");

@@ -1,8 +1,8 @@
 //! The codec `rubydebug`: an event for people, as Ruby's "amazing print" lays out a hash.
 //!
-//! COMPAT: keys are aligned at their right end, each level is indented by four, elements of arrays have their index in
-//! front, texts are quoted as `inspect` quotes them, times are bare. Fields stand in the order in which they were set.
-//! There are no colours.
+//! COMPAT: keys are aligned at their right end, each level is indented by four, elements of arrays
+//! have their index in front, texts are quoted as `inspect` quotes them, times are bare. Fields
+//! stand in the order in which they were set. There are no colours.
 
 use super::{Codec, Decoder};
 use crate::event::{Array, Event, Object, Value};

@@ -1,10 +1,12 @@
 //! Cuts a stream of bytes at a delimiter.
 //!
-//! A token that lies whole in the bytes at hand is a slice of them; one that began earlier is put together in the arena.
+//! A token that lies whole in the bytes at hand is a slice of them; one that began earlier is put
+//! together in the arena.
 //!
-//! INVARIANTS: however the stream is cut into reads, the same tokens come out (the last, unfinished one with
-//! [`Tokenizer::flush`]). What is kept between reads is at most the limit plus the length of the delimiter. A token
-//! longer than the limit comes out in pieces, so that no byte of it is lost.
+//! INVARIANTS: however the stream is cut into reads, the same tokens come out (the last, unfinished
+//! one with [`Tokenizer::flush`]). What is kept between reads is at most the limit plus the length
+//! of the delimiter. A token longer than the limit comes out in pieces, so that no byte of it is
+//! lost.
 
 use bumpalo::Bump;
 use memchr::memmem;
@@ -29,7 +31,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// A tokenizer that cuts at `delimiter` (a newline, if it is empty) and tokens of more than `limit` bytes in pieces.
+    /// A tokenizer that cuts at `delimiter` (a newline, if it is empty) and tokens of more than
+    /// `limit` bytes in pieces.
     pub fn new(delimiter: &[u8], limit: usize) -> Self {
         let delimiter = if delimiter.is_empty() {
             b"\n"
@@ -121,8 +124,8 @@ impl Tokenizer {
         self.hand_on(token, each);
     }
 
-    /// Keeps the start of a token; as much of it as is sure not to belong to a delimiter and is over the limit goes on
-    /// as pieces.
+    /// Keeps the start of a token; as much of it as is sure not to belong to a delimiter and is
+    /// over the limit goes on as pieces.
     fn keep<'b>(&mut self, data: &[u8], arena: &'b Bump, each: &mut impl FnMut(Token<'b>)) {
         self.pending.extend_from_slice(data);
         let sure = self.limit + self.finder.needle().len() - 1;
@@ -224,7 +227,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any split of any bytes gives the tokens of the whole, and nothing is kept beyond the bound.
+        /// Any split of any bytes gives the tokens of the whole, and nothing is kept beyond the
+        /// bound.
         #[test]
         fn splits_do_not_matter(
             data in prop::collection::vec(prop::sample::select(b"ab|\n".to_vec()), 0..60),

@@ -1,10 +1,11 @@
 //! Decimal numbers as they are written, to compare them exactly.
 //!
-//! JSON's numbers are decimals of any length, a double is not: this tells which of them a double gives back unchanged.
-//! Off the hot path: the numbers of logs have fewer digits than the comparison is needed for.
+//! JSON's numbers are decimals of any length, a double is not: this tells which of them a double
+//! gives back unchanged. Off the hot path: the numbers of logs have fewer digits than the
+//! comparison is needed for.
 
-/// Whether `float`, read from `text`, prints as the same number again. Every decimal of up to 15 digits in the normal
-/// range does; longer ones are compared digit by digit.
+/// Whether `float`, read from `text`, prints as the same number again. Every decimal of up to 15
+/// digits in the normal range does; longer ones are compared digit by digit.
 pub(super) fn holds_exactly(float: f64, text: &str) -> bool {
     const ALWAYS_EXACT_DIGITS: usize = 15;
     if !float.is_finite() {
@@ -18,8 +19,8 @@ pub(super) fn holds_exactly(float: f64, text: &str) -> bool {
     Decimal::of(text) == Decimal::of(&format!("{float:e}"))
 }
 
-/// A decimal number, so written that equal numbers are equal: significant digits without zeros at either end, and the
-/// power of ten of the last.
+/// A decimal number, so written that equal numbers are equal: significant digits without zeros at
+/// either end, and the power of ten of the last.
 #[derive(PartialEq)]
 pub(super) struct Decimal {
     negative: bool,
@@ -37,7 +38,8 @@ impl Decimal {
             .filter(u8::is_ascii_digit)
             .skip_while(|digit| *digit == b'0')
             .collect();
-        // An exponent of more than 64 bits belongs to a number that no double holds; any value far out does.
+        // An exponent of more than 64 bits belongs to a number that no double holds; any value far
+        // out does.
         let written = exponent.parse().unwrap_or(if exponent.starts_with('-') {
             i64::MIN / 2
         } else {

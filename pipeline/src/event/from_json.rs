@@ -1,9 +1,10 @@
 //! Events out of JSON objects.
 //!
-//! COMPAT: Logstash's `Event` constructor. `@timestamp` is read as ISO 8601; what is none moves to `_@timestamp`, the
-//! event gets the time now and the tag `_timestampparsefailure`. `@version` is `"1"` unless given. `@metadata` becomes
-//! the metadata. `tags` must be a text or an array of texts; anything else moves to `_tags` (as the one element of an
-//! array) and the event gets the tag `_tagsparsefailure`.
+//! COMPAT: Logstash's `Event` constructor. `@timestamp` is read as ISO 8601; what is none moves to
+//! `_@timestamp`, the event gets the time now and the tag `_timestampparsefailure`. `@version` is
+//! `"1"` unless given. `@metadata` becomes the metadata. `tags` must be a text or an array of
+//! texts; anything else moves to `_tags` (as the one element of an array) and the event gets the
+//! tag `_tagsparsefailure`.
 
 use bumpalo::Bump;
 
@@ -32,8 +33,8 @@ impl<'b> Event<'b> {
         Ok(Self::from_object(fields, now, arena))
     }
 
-    /// Appends the event that a JSON object describes, or the events of an array of objects; none for blank text. If
-    /// anything in the array is not an object, none is appended.
+    /// Appends the event that a JSON object describes, or the events of an array of objects; none
+    /// for blank text. If anything in the array is not an object, none is appended.
     pub fn all_from_json(
         text: &'b [u8],
         now: Timestamp,
@@ -67,7 +68,8 @@ impl<'b> Event<'b> {
         Ok(())
     }
 
-    /// The event of these fields: `@timestamp`, `@version`, `@metadata` and `tags` are brought into order.
+    /// The event of these fields: `@timestamp`, `@version`, `@metadata` and `tags` are brought into
+    /// order.
     pub fn from_object(fields: Object<'b>, now: Timestamp, arena: &'b Bump) -> Self {
         let mut event = Self {
             fields,

@@ -1,7 +1,8 @@
 //! Events and values as JSON text (RFC 8259), straight into a buffer.
 //!
-//! This is on the hot path: every document of a bulk request is written here. Texts that are not UTF-8 are made so by
-//! U+FFFD, as RFC 8259 asks for; numbers that JSON has no word for (NaN, infinities) become null.
+//! This is on the hot path: every document of a bulk request is written here. Texts that are not
+//! UTF-8 are made so by U+FFFD, as RFC 8259 asks for; numbers that JSON has no word for (NaN,
+//! infinities) become null.
 
 use super::{Event, Object, Timestamp, Value};
 use crate::number_text::write_whole;
@@ -55,8 +56,8 @@ fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The shortest decimal that reads back as the same number, always with a point or an exponent, so that a float stays
-/// one for whoever reads it.
+/// The shortest decimal that reads back as the same number, always with a point or an exponent, so
+/// that a float stays one for whoever reads it.
 fn write_float(float: f64, out: &mut Vec<u8>) {
     if float.is_finite() {
         out.extend_from_slice(format!("{float:?}").as_bytes());
@@ -82,7 +83,8 @@ pub fn write_json_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends valid UTF-8 with `"`, `\` and control characters escaped; runs without any are copied whole.
+/// Appends valid UTF-8 with `"`, `\` and control characters escaped; runs without any are copied
+/// whole.
 fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| ESCAPE[*byte as usize] != 0) {

@@ -1,14 +1,18 @@
 //! JSON text (RFC 8259) into values: the way every event of a Lumberjack v2 batch comes in.
 //!
-//! - A text without escapes is a slice of the input; only one with escapes is copied, into the arena.
-//! - Numbers are exact: what neither 64 bits nor a double holds stays as it is written ([`Value::Numeral`]).
-//! - Bytes of a text that are not UTF-8 stay as they are, for log lines often lie about their encoding; names, which
-//!   are `str`, get U+FFFD for them. So does the half of a surrogate pair that stands alone.
+//! - A text without escapes is a slice of the input; only one with escapes is copied, into the
+//!   arena.
+//! - Numbers are exact: what neither 64 bits nor a double holds stays as it is written
+//!   ([`Value::Numeral`]).
+//! - Bytes of a text that are not UTF-8 stay as they are, for log lines often lie about their
+//!   encoding; names, which are `str`, get U+FFFD for them. So does the half of a surrogate pair
+//!   that stands alone.
 //! - Of names that stand in an object twice the last value counts, in the first place.
-//! - Depth and number of values are bounded ([`JsonLimits`]), so that no input costs more than a small multiple of its
-//!   own length in memory, or the stack.
+//! - Depth and number of values are bounded ([`JsonLimits`]), so that no input costs more than a
+//!   small multiple of its own length in memory, or the stack.
 //!
-//! Anything else that RFC 8259 does not allow is an error with its place: no comments, no trailing commas, no `NaN`.
+//! Anything else that RFC 8259 does not allow is an error with its place: no comments, no trailing
+//! commas, no `NaN`.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -21,7 +25,8 @@ use super::{Array, Name, Object, Value};
 /// What a JSON text may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonLimits {
-    /// How deep arrays and objects may be nested; at most [`JsonLimits::MAX_DEPTH`] counts, as each level takes stack.
+    /// How deep arrays and objects may be nested; at most [`JsonLimits::MAX_DEPTH`] counts, as each
+    /// level takes stack.
     pub depth: u16,
     /// How many values (containers included) a text may hold.
     pub values: u32,
@@ -82,8 +87,8 @@ pub(super) const EVENT_FIELDS: usize = 24;
 /// Room for the fields of an object inside an event.
 const INNER_FIELDS: usize = 4;
 
-/// Objects with more fields than this are searched for doubled names once, at their end, and not at each name: the
-/// time stays proportional to the text whatever it holds.
+/// Objects with more fields than this are searched for doubled names once, at their end, and not at
+/// each name: the time stays proportional to the text whatever it holds.
 const SEARCHED_FIELDS: usize = 32;
 
 struct Reader<'b> {
@@ -272,8 +277,9 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// A text whose first backslash stands after `clean` bytes. First its end is found, so that the arena is asked for
-    /// memory once, then it is written down without its escapes (which never makes it longer).
+    /// A text whose first backslash stands after `clean` bytes. First its end is found, so that the
+    /// arena is asked for memory once, then it is written down without its escapes (which never
+    /// makes it longer).
     #[cold]
     fn escaped_string(&mut self, clean: usize) -> Result<&'b [u8], JsonError> {
         let start = self.at;
@@ -695,7 +701,8 @@ mod tests {
             prop_assert_eq!(back, value);
         }
 
-        /// Texts near JSON are accepted and refused as by another reader, but for what that one refuses on purpose.
+        /// Texts near JSON are accepted and refused as by another reader, but for what that one
+        /// refuses on purpose.
         #[test]
         fn agrees_with_another_reader(text in r#"[\[\]{}:," \\"\\\\u0-9a-fA-F.eE+\-truefalsn\n]{0,24}"#) {
             let ours = again(text.as_bytes());

@@ -1,13 +1,14 @@
 //! Finds where a JSON text stops being plain.
 //!
-//! Short texts are searched a word at a time, long ones by vector instructions: most names are short, most messages
-//! long. In safe code both come from how the loops are written.
+//! Short texts are searched a word at a time, long ones by vector instructions: most names are
+//! short, most messages long. In safe code both come from how the loops are written.
 
-/// The first byte that a JSON text cannot hold as it is (a quote, a backslash, a control character) and its place.
+/// The first byte that a JSON text cannot hold as it is (a quote, a backslash, a control character)
+/// and its place.
 #[inline]
 pub(super) fn find_special(bytes: &[u8]) -> Option<(usize, u8)> {
-    // PERF: names and short values end within a few words; for the lines of logs the vector search, which takes longer
-    // to get going, is faster.
+    // PERF: names and short values end within a few words; for the lines of logs the vector search,
+    // which takes longer to get going, is faster.
     let mut at = 0;
     while at < SHORT {
         let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else {
@@ -24,8 +25,8 @@ pub(super) fn find_special(bytes: &[u8]) -> Option<(usize, u8)> {
 /// How many bytes of a text are searched a word at a time.
 const SHORT: usize = 32;
 
-/// The first such byte of a word. The lowest set bit marks it, because a borrow only runs upwards from a byte that is
-/// one.
+/// The first such byte of a word. The lowest set bit marks it, because a borrow only runs upwards
+/// from a byte that is one.
 #[inline]
 pub(super) fn special_in_word(word: u64) -> Option<(usize, u8)> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -48,7 +49,8 @@ fn find_special_in_long(bytes: &[u8], from: usize) -> Option<(usize, u8)> {
     let rest = bytes.get(from..)?;
     let end = memchr::memchr2(b'"', b'\\', rest);
     let clean = &rest[..end.unwrap_or(rest.len())];
-    // The smallest byte of all: a loop without an exit, which the compiler turns into vector instructions.
+    // The smallest byte of all: a loop without an exit, which the compiler turns into vector
+    // instructions.
     let smallest = clean
         .iter()
         .fold(u8::MAX, |smallest, byte| smallest.min(*byte));

@@ -1,17 +1,18 @@
 //! The event: a small tree of fields whose bytes live in the batch.
 //!
-//! A worker owns one [`bumpalo::Bump`] (the *arena*) and runs one batch after the other through it: every name, text
-//! and container of an event is either a slice of the bytes the batch arrived in, a slice of the compiled pipeline, or
-//! a slice of the arena; `'b` is the lifetime of all three. Nothing of an event is freed by itself: the arena is reset
-//! when the batch is done. Therefore:
+//! A worker owns one [`bumpalo::Bump`] (the *arena*) and runs one batch after the other through it:
+//! every name, text and container of an event is either a slice of the bytes the batch arrived in,
+//! a slice of the compiled pipeline, or a slice of the arena; `'b` is the lifetime of all three.
+//! Nothing of an event is freed by itself: the arena is reset when the batch is done. Therefore:
 //!
 //! - setting a captured field allocates nothing on the heap and copies nothing,
 //! - values are 24 bytes, without drop glue, and cheap to move,
 //! - an event cannot outlive its batch; what must (state between events) is copied out on purpose.
 //!
-//! Fields are found by a linear search over 32-bit hashes that are computed when the configuration is compiled (for
-//! names of a config) or when the name is read (for names of the input). For the 10 to 30 fields of a log event that
-//! is faster than a hash map, and it keeps the order in which fields were set.
+//! Fields are found by a linear search over 32-bit hashes that are computed when the configuration
+//! is compiled (for names of a config) or when the name is read (for names of the input). For the
+//! 10 to 30 fields of a log event that is faster than a hash map, and it keeps the order in which
+//! fields were set.
 
 mod decimal;
 mod from_json;
@@ -82,8 +83,9 @@ impl<'b> Event<'b> {
         path.get_mut(self)
     }
 
-    /// Sets the value at `path`; what lies on the way and is not a container becomes an object. COMPAT: on the way, an
-    /// index into an array that is there is followed (`[list][0]`), otherwise a key that looks like a number is a key.
+    /// Sets the value at `path`; what lies on the way and is not a container becomes an object.
+    /// COMPAT: on the way, an index into an array that is there is followed (`[list][0]`),
+    /// otherwise a key that looks like a number is a key.
     pub fn set(&mut self, path: &'b Path, value: Value<'b>, arena: &'b Bump) {
         path.set(self, value, arena);
     }
@@ -93,8 +95,8 @@ impl<'b> Event<'b> {
         path.remove(self)
     }
 
-    /// Appends `tag` to `tags` unless it is there. COMPAT: a `tags` that is a text becomes an array of both; one of
-    /// any other kind is replaced.
+    /// Appends `tag` to `tags` unless it is there. COMPAT: a `tags` that is a text becomes an array
+    /// of both; one of any other kind is replaced.
     pub fn tag(&mut self, tag: &'b [u8], arena: &'b Bump) {
         match self.fields.get_mut(&TAGS) {
             Some(Value::Array(tags)) => {

@@ -58,11 +58,11 @@ impl std::fmt::Debug for Name<'_> {
     }
 }
 
-/// A multiplicative hash (Knuth's golden ratio in 64 bits) over the bytes, eight at a time. It need not resist attack:
-/// an equal hash only costs a comparison of texts.
+/// A multiplicative hash (Knuth's golden ratio in 64 bits) over the bytes, eight at a time. It need
+/// not resist attack: an equal hash only costs a comparison of texts.
 ///
-/// PERF: runs for every name of every event that is read, so it takes whole words; the last one of a longer text
-/// overlaps the one before.
+/// PERF: runs for every name of every event that is read, so it takes whole words; the last one of
+/// a longer text overlaps the one before.
 const fn hash(bytes: &[u8]) -> u32 {
     let mut state = bytes.len() as u64;
     let mut rest = bytes;

@@ -1,11 +1,12 @@
 //! Field references, resolved: `[a][b]` as a list of hashed names.
 //!
-//! A [`Path`] is made once, when a configuration is compiled, from the keys of a field reference (the parser of
-//! references, with its escape styles, is part of the language). A reference that is only known per event (a name with
-//! `%{…}` in it) is a slice of [`Key`]s in the arena; both walk the event by the same three functions.
+//! A [`Path`] is made once, when a configuration is compiled, from the keys of a field reference
+//! (the parser of references, with its escape styles, is part of the language). A reference that is
+//! only known per event (a name with `%{…}` in it) is a slice of [`Key`]s in the arena; both walk
+//! the event by the same three functions.
 //!
-//! COMPAT: Logstash's `Accessors`: a key indexes an array when the value there is an array and the key reads as a whole
-//! number (negative ones count from the end), else it is a name.
+//! COMPAT: Logstash's `Accessors`: a key indexes an array when the value there is an array and the
+//! key reads as a whole number (negative ones count from the end), else it is a name.
 
 use bumpalo::Bump;
 
@@ -33,8 +34,8 @@ impl<'b> Key<'b> {
     }
 }
 
-/// A resolved field reference. Without any key it is the event's whole top level (or whole metadata), which can be
-/// neither read as one value nor set.
+/// A resolved field reference. Without any key it is the event's whole top level (or whole
+/// metadata), which can be neither read as one value nor set.
 #[derive(Clone, Debug)]
 pub struct Path {
     keys: Box<[OwnedKey]>,
@@ -184,9 +185,10 @@ pub fn get_mut<'e, 'b, 'k>(
     Some(value)
 }
 
-/// Sets the value at `keys`: missing objects on the way are made, and what is in the way and no container is replaced
-/// by an object, but nothing is set below `tags`. An index past an array's end fills it up with nulls, at most [`MAX_ARRAY_GROWTH`] of them: a larger
-/// one, or a negative one before the start, sets nothing.
+/// Sets the value at `keys`: missing objects on the way are made, and what is in the way and no
+/// container is replaced by an object, but nothing is set below `tags`. An index past an array's
+/// end fills it up with nulls, at most [`MAX_ARRAY_GROWTH`] of them: a larger one, or a negative
+/// one before the start, sets nothing.
 #[inline]
 pub fn set<'b>(
     event: &mut Event<'b>,

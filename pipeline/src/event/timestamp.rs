@@ -1,7 +1,7 @@
 //! An instant with nanoseconds, and its ISO 8601 form.
 //!
-//! COMPAT: Logstash prints `@timestamp` in UTC with at least milliseconds and keeps finer digits when they are there:
-//! three, six or nine digits.
+//! COMPAT: Logstash prints `@timestamp` in UTC with at least milliseconds and keeps finer digits
+//! when they are there: three, six or nine digits.
 
 /// Seconds since 1970-01-01T00:00:00Z and nanoseconds within that second (always counted forward).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,8 +95,8 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
-/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar (algorithm: Howard Hinnant, "chrono-compatible
-/// low-level date algorithms").
+/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar (algorithm: Howard Hinnant,
+/// "chrono-compatible low-level date algorithms").
 pub const fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

@@ -8,7 +8,8 @@ use super::{Name, Timestamp};
 /// An array of values.
 pub type Array<'b> = ArenaVec<'b, Value<'b>>;
 
-/// One value. Texts are bytes that claim to be UTF-8 (log lines often lie); they are made valid when written as JSON.
+/// One value. Texts are bytes that claim to be UTF-8 (log lines often lie); they are made valid
+/// when written as JSON.
 #[derive(Debug)]
 pub enum Value<'b> {
     /// Null: present, without a value.
@@ -19,7 +20,8 @@ pub enum Value<'b> {
     Integer(i64),
     /// A number with a fraction or an exponent.
     Float(f64),
-    /// A number that neither of the two holds exactly (an integer of more than 64 bits, say), as it is written in JSON.
+    /// A number that neither of the two holds exactly (an integer of more than 64 bits, say), as it
+    /// is written in JSON.
     Numeral(&'b str),
     /// A text, usually a slice of the batch.
     Text(&'b [u8]),
@@ -89,8 +91,8 @@ impl<'b> Value<'b> {
     }
 }
 
-/// Deep equality, as `==` of the language has it between values of one kind: an integer never equals a text, but
-/// `1 == 1.0`.
+/// Deep equality, as `==` of the language has it between values of one kind: an integer never
+/// equals a text, but `1 == 1.0`.
 impl PartialEq for Value<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -202,8 +204,8 @@ impl<'b> Object<'b> {
         self.entries.push((name, value));
     }
 
-    /// Leaves one field of each name: the first, with the last one's value. Takes n log n time, so that an object with
-    /// a great many names costs no more than its length warrants.
+    /// Leaves one field of each name: the first, with the last one's value. Takes n log n time, so
+    /// that an object with a great many names costs no more than its length warrants.
     pub(super) fn keep_last_of_each_name(&mut self) {
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
         let key = |at: usize| {
@@ -211,7 +213,8 @@ impl<'b> Object<'b> {
             (name.hash(), name.as_str())
         };
         order.sort_by_key(|at| key(*at));
-        // The sort is stable, so each group of one name begins with its first and ends with its last field.
+        // The sort is stable, so each group of one name begins with its first and ends with its
+        // last field.
         let mut doubled = Vec::new();
         for group in order.chunk_by(|left, right| key(*left) == key(*right)) {
             if let [first, others @ .., last] = group {

@@ -1,10 +1,13 @@
-//! The options that every filter has: `add_field`, `remove_field`, `add_tag`, `remove_tag`, `id` and two for metrics.
+//! The options that every filter has: `add_field`, `remove_field`, `add_tag`, `remove_tag`, `id`
+//! and two for metrics.
 //!
-//! They are applied in this order, after the filter, if it did its work. Names and values are templates.
+//! They are applied in this order, after the filter, if it did its work. Names and values are
+//! templates.
 //!
-//! COMPAT: `add_field` on a field that is there makes an array of both (an object becomes an array of its pairs first);
-//! `add_tag` appends a tag even if it is there; `remove_tag` leaves an empty array. Unlike in Logstash nothing but a
-//! time is ever put into `@timestamp`: such an `add_field` does nothing.
+//! COMPAT: `add_field` on a field that is there makes an array of both (an object becomes an array
+//! of its pairs first); `add_tag` appends a tag even if it is there; `remove_tag` leaves an empty
+//! array. Unlike in Logstash nothing but a time is ever put into `@timestamp`: such an `add_field`
+//! does nothing.
 
 use bumpalo::Bump;
 
@@ -32,7 +35,8 @@ impl CommonOptions {
             add_field: AddedFields::from_options(options),
             ..Self::default()
         };
-        // COMPAT: accepted for any filter; metrics are always kept, and what needs a timer has its own.
+        // COMPAT: accepted for any filter; metrics are always kept, and what needs a timer has its
+        // own.
         options.boolean("enable_metric");
         options.boolean("periodic_flush");
         for text in options.strings("remove_field").unwrap_or_default() {

@@ -1,9 +1,11 @@
 //! The filter `date`: reads a time out of a field and makes it the time of the event.
 //!
-//! The formats are tried in order. A field that is missing or null is left alone; one that no format reads is tagged.
+//! The formats are tried in order. A field that is missing or null is left alone; one that no
+//! format reads is tagged.
 //!
-//! COMPAT: the zone of a text without one is `timezone`, which may be a template, or else that of the system. Month
-//! names are English unless `locale` says otherwise (Logstash takes the language of the process first, then English).
+//! COMPAT: the zone of a text without one is `timezone`, which may be a template, or else that of
+//! the system. Month names are English unless `locale` says otherwise (Logstash takes the language
+//! of the process first, then English).
 
 use crate::event::{Event, Path, TIMESTAMP, Timestamp, Value};
 use crate::filter::common::template;

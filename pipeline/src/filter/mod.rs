@@ -1,8 +1,9 @@
 //! Filters: what they are, and what they may use while they run.
 //!
-//! A filter is compiled once from its configuration and shared by all workers, so it is immutable; what it needs per
-//! worker (caches of a regex, buffers) lives in the worker's [`Scratch`], and what it must remember between events it
-//! guards itself. It gets `&'b self`, so texts of the configuration can stand in an event without a copy.
+//! A filter is compiled once from its configuration and shared by all workers, so it is immutable;
+//! what it needs per worker (caches of a regex, buffers) lives in the worker's [`Scratch`], and
+//! what it must remember between events it guards itself. It gets `&'b self`, so texts of the
+//! configuration can stand in an event without a copy.
 
 mod common;
 pub mod date;
@@ -22,15 +23,16 @@ pub use common::{AddedFields, CommonOptions};
 
 /// One filter of a compiled pipeline.
 pub trait Filter: Send + Sync {
-    /// Works on one event. The common options (`add_field`, `add_tag`, …) are applied by the program afterwards, if
-    /// the answer is [`Outcome::Applied`]. Must not panic on any event.
+    /// Works on one event. The common options (`add_field`, `add_tag`, …) are applied by the
+    /// program afterwards, if the answer is [`Outcome::Applied`]. Must not panic on any event.
     fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome;
 }
 
 /// The filters there are.
 pub const NAMES: &[&str] = &["date", "drop", "grok", "mutate"];
 
-/// Makes a filter and its common options of its configuration; what is wrong goes into `diagnostics`.
+/// Makes a filter and its common options of its configuration; what is wrong goes into
+/// `diagnostics`.
 pub fn build(
     plugin: &Plugin,
     build: &mut Build<'_>,
@@ -79,7 +81,8 @@ pub struct Context<'s, 'b> {
     pub now: Timestamp,
     /// The worker's memory for filters.
     pub scratch: &'s mut Scratch,
-    /// Events that the filter made out of this one; they go on behind it, after the filter that made them, in order.
+    /// Events that the filter made out of this one; they go on behind it, after the filter that
+    /// made them, in order.
     pub emitted: &'s mut Vec<Event<'b>>,
 }
 

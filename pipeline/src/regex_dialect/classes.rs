@@ -1,6 +1,7 @@
 //! Ruby's named classes of characters, as the inside of a class of the target syntax.
 //!
-//! COMPAT: `\d`, `\w`, `\s` and `\h` are ASCII; the POSIX names, in brackets or behind `\p`, are Unicode.
+//! COMPAT: `\d`, `\w`, `\s` and `\h` are ASCII; the POSIX names, in brackets or behind `\p`, are
+//! Unicode.
 
 /// The inside of the class that a letter after a backslash stands for.
 pub(super) fn shorthand(letter: char) -> Option<&'static str> {

@@ -1,9 +1,9 @@
 //! From Ruby's syntax of regular expressions to that of the crates `regex` and `fancy-regex`.
 //!
-//! One pass from left to right over the characters. Everything that the two syntaxes read differently is rewritten
-//! (escapes, classes, options, braces), the rest is copied; comments and the white space of `(?x)` are dropped, so that
-//! the result never needs that option. The result starts with `(?m)`, which in the target syntax is what Ruby always
-//! does with `^` and `$`.
+//! One pass from left to right over the characters. Everything that the two syntaxes read
+//! differently is rewritten (escapes, classes, options, braces), the rest is copied; comments and
+//! the white space of `(?x)` are dropped, so that the result never needs that option. The result
+//! starts with `(?m)`, which in the target syntax is what Ruby always does with `^` and `$`.
 
 use super::RegexError;
 use super::classes::{posix, shorthand};

@@ -1,7 +1,8 @@
 //! Times as counts: seconds and milliseconds since 1970, and TAI64N labels.
 //!
-//! COMPAT: `UNIX` refuses what does not fit 31 bits, so that `[ "UNIX", "UNIX_MS" ]` tells the two apart. TAI is taken
-//! as ten seconds ahead of UTC, as Logstash takes it, whatever leap seconds there were.
+//! COMPAT: `UNIX` refuses what does not fit 31 bits, so that `[ "UNIX", "UNIX_MS" ]` tells the two
+//! apart. TAI is taken as ten seconds ahead of UTC, as Logstash takes it, whatever leap seconds
+//! there were.
 
 use crate::event::Timestamp;
 

@@ -1,7 +1,8 @@
 //! Hand-written readers for the commonest patterns of access logs and syslog.
 //!
-//! Each takes only the exact shape (fixed width, English names) and answers nothing for all else, including what is
-//! wrong: the general way then decides. PERF: no loop and no table of names; a month is a match on three bytes.
+//! Each takes only the exact shape (fixed width, English names) and answers nothing for all else,
+//! including what is wrong: the general way then decides. PERF: no loop and no table of names; a
+//! month is a match on three bytes.
 
 use super::Reading;
 use super::fields::{days_in_month, guess_year};
@@ -37,7 +38,8 @@ pub(super) fn http_date(text: &[u8], reading: &Reading<'_>) -> Option<Timestamp>
     Some(Timestamp::new(days * 86_400 + seconds - offset, 0))
 }
 
-/// `MMM dd HH:mm:ss` with all its zeros, or `MMM  d HH:mm:ss`: `Mar 25 20:33:56`, `Mar  5 20:33:56`.
+/// `MMM dd HH:mm:ss` with all its zeros, or `MMM  d HH:mm:ss`: `Mar 25 20:33:56`, `Mar  5
+/// 20:33:56`.
 #[inline]
 pub(super) fn syslog(text: &[u8], two_spaces: bool, reading: &Reading<'_>) -> Option<Timestamp> {
     let text: &[u8; 15] = text.try_into().ok()?;

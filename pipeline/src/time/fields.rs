@@ -1,8 +1,8 @@
 //! The fields that a text names, and the instant they make together.
 //!
-//! COMPAT: fields are set one after the other on 1970-01-01T00:00, the largest first, as Joda-Time does it; each must
-//! be in its range at that moment. So a weekday moves the date inside its week (Monday to Sunday), and a year of weeks
-//! alone is the Thursday of its first week.
+//! COMPAT: fields are set one after the other on 1970-01-01T00:00, the largest first, as Joda-Time
+//! does it; each must be in its range at that moment. So a weekday moves the date inside its week
+//! (Monday to Sunday), and a year of weeks alone is the Thursday of its first week.
 
 use super::{Reading, Zone};
 use crate::event::{Timestamp, civil_from_days, days_from_civil};
@@ -144,8 +144,8 @@ impl Fields {
     }
 }
 
-/// The date with the year it most likely has: this one, but last year for a December read in January, and next year for
-/// a January read in December.
+/// The date with the year it most likely has: this one, but last year for a December read in
+/// January, and next year for a January read in December.
 pub(super) fn guess_year(days: i64, this_year: i64, this_month: u32) -> i64 {
     let (year, month, day) = civil_from_days(days);
     let guess = match (month, this_month) {

@@ -1,8 +1,9 @@
 //! ISO 8601: as `@timestamp` of an event takes it, and as the format `ISO8601` of `date` does.
 //!
-//! The first takes a whole date and time and keeps nanoseconds. The second takes what Joda-Time's `dateTimeParser`
-//! does (a date or a time alone, days of the year, weeks, parts left out, a fraction of an hour or minute), and what
-//! Logstash adds: a space for the `T` if there are milliseconds. Both take a point or a comma before a fraction.
+//! The first takes a whole date and time and keeps nanoseconds. The second takes what Joda-Time's
+//! `dateTimeParser` does (a date or a time alone, days of the year, weeks, parts left out, a
+//! fraction of an hour or minute), and what Logstash adds: a space for the `T` if there are
+//! milliseconds. Both take a point or a comma before a fraction.
 
 use super::fields::Fields;
 use super::parse::{fraction, number, offset};
@@ -10,7 +11,8 @@ use super::{Locale, Reading, Zone, fast};
 use crate::event::{Timestamp, days_from_civil};
 
 impl Timestamp {
-    /// Reads a date and time of ISO 8601 (`2026-11-23T19:30:00.123456789Z`); one without an offset is in `zone`.
+    /// Reads a date and time of ISO 8601 (`2026-11-23T19:30:00.123456789Z`); one without an offset
+    /// is in `zone`.
     pub fn parse_iso8601(text: &[u8], zone: &Zone) -> Option<Self> {
         let (local, rest) = date_and_time(text, |byte| matches!(byte, b'T' | b't'))?;
         let (nanoseconds, rest) = match rest {

@@ -1,8 +1,8 @@
 //! Patterns of `java.time`, for `%{{yyyy-MM-dd}}`. They are only printed.
 //!
-//! COMPAT: weeks are those of ISO 8601 (Monday first, as in Logstash's own example), whatever the locale of the process
-//! is. Brackets mark what a text may leave out, and so print what is in them. `p` (padding) and `B` (period of the
-//! day) are refused.
+//! COMPAT: weeks are those of ISO 8601 (Monday first, as in Logstash's own example), whatever the
+//! locale of the process is. Brackets mark what a text may leave out, and so print what is in them.
+//! `p` (padding) and `B` (period of the day) are refused.
 
 use super::pattern::{
     Fast, Field, OffsetForm, Pattern, PatternError, Step, Token, Width, check_length, run,

@@ -1,7 +1,7 @@
 //! Names of months, weekdays and halves of the day, in the languages that logs are written in.
 //!
-//! A name is read whatever its case, long or short, and a short one also without its dot. Only English is printed:
-//! the templates that print times have no locale.
+//! A name is read whatever its case, long or short, and a short one also without its dot. Only
+//! English is printed: the templates that print times have no locale.
 
 use std::str::Chars;
 

@@ -1,14 +1,17 @@
 //! Times as texts: what the `date` filter reads, and what `%{+yyyy.MM.dd}` prints.
 //!
-//! A pattern of Joda-Time (or of `java.time`, for `%{{…}}`) is compiled once into a short list of steps, a [`Pattern`],
-//! which both parses and prints; a [`Format`] is a pattern or one of the words that `date` knows. The commonest shapes
-//! (HTTPDATE, syslog, ISO 8601) have a hand-written way in front, which gives up on anything unusual and leaves it to
-//! the general one. Nothing here allocates while it parses or prints.
+//! A pattern of Joda-Time (or of `java.time`, for `%{{…}}`) is compiled once into a short list of
+//! steps, a [`Pattern`], which both parses and prints; a [`Format`] is a pattern or one of the
+//! words that `date` knows. The commonest shapes (HTTPDATE, syslog, ISO 8601) have a hand-written
+//! way in front, which gives up on anything unusual and leaves it to the general one. Nothing here
+//! allocates while it parses or prints.
 //!
-//! The clock is handed in (for years that a text does not name), and so is the time zone of texts without one.
+//! The clock is handed in (for years that a text does not name), and so is the time zone of texts
+//! without one.
 //!
-//! COMPAT: as in Logstash times are read with milliseconds (finer digits are cut), a local time that a change to
-//! summer time leaves out is refused, and one that exists twice is the first of the two.
+//! COMPAT: as in Logstash times are read with milliseconds (finer digits are cut), a local time
+//! that a change to summer time leaves out is refused, and one that exists twice is the first of
+//! the two.
 
 mod epoch;
 mod fast;

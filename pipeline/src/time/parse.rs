@@ -1,7 +1,7 @@
 //! Reading a text by the steps of a pattern.
 //!
-//! COMPAT: literals match in any case; a number takes fewer digits than its letters, but no space for a zero; what is
-//! left over behind the last step is an error.
+//! COMPAT: literals match in any case; a number takes fewer digits than its letters, but no space
+//! for a zero; what is left over behind the last step is an error.
 
 use super::fields::Fields;
 use super::pattern::{Fast, Field, Pattern, Step};
@@ -196,7 +196,8 @@ pub(super) fn fraction(text: &[u8], most: usize) -> Option<(u32, usize)> {
     Some((nanoseconds, length))
 }
 
-/// An offset from UTC in seconds: `Z`, or a sign with hours, and minutes and seconds with colons or without.
+/// An offset from UTC in seconds: `Z`, or a sign with hours, and minutes and seconds with colons or
+/// without.
 pub(super) fn offset(text: &[u8]) -> Option<(i32, usize)> {
     let two = |at: usize| {
         let high = text.get(at).filter(|byte| byte.is_ascii_digit())?;
@@ -416,7 +417,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is printed with all its parts reads back as the same instant, in the fast way and the general one.
+        /// What is printed with all its parts reads back as the same instant, in the fast way and
+        /// the general one.
         #[test]
         fn printed_times_read_back(seconds in -62_000_000_000_i64..253_402_300_800) {
             let instant = Timestamp::new(seconds, 0);

@@ -1,8 +1,9 @@
 //! Patterns of Joda-Time, compiled to steps.
 //!
-//! A run of one letter is a field, everything else is literal; text in single quotes is literal too, and `''` is a
-//! quote. What each letter reads and prints is in [`joda_field`]. A number directly before another number takes exactly
-//! as many digits as it has letters if it is a year; all others take as many as their field can have.
+//! A run of one letter is a field, everything else is literal; text in single quotes is literal
+//! too, and `''` is a quote. What each letter reads and prints is in [`joda_field`]. A number
+//! directly before another number takes exactly as many digits as it has letters if it is a year;
+//! all others take as many as their field can have.
 
 use thiserror::Error;
 

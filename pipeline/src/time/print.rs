@@ -1,6 +1,7 @@
 //! Printing an instant by the steps of a pattern, always in UTC.
 //!
-//! PERF: an index name is printed for every event, so a step is a few bytes pushed and the calendar is asked once.
+//! PERF: an index name is printed for every event, so a step is a few bytes pushed and the calendar
+//! is asked once.
 
 use super::fields::{week_of, weekday_of};
 use super::locale::Locale;

@@ -59,8 +59,8 @@ impl Zone {
         }
     }
 
-    /// The instant (in seconds since 1970 UTC) of a local time (in seconds as if it were UTC). None for a time that the
-    /// zone leaves out; the first of two.
+    /// The instant (in seconds since 1970 UTC) of a local time (in seconds as if it were UTC). None
+    /// for a time that the zone leaves out; the first of two.
     #[inline]
     pub(super) fn instant(&self, local: i64) -> Option<i64> {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! What a case expects of events, held against what came out.
 //!
-//! INVARIANT: a key that is not known here makes the case fail: nothing that a case asks for goes unchecked.
+//! INVARIANT: a key that is not known here makes the case fail: nothing that a case asks for goes
+//! unchecked.
 
 use bumpalo::Bump;
 use regex::Regex;
@@ -8,7 +9,8 @@ use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value, write_json_
 
 use super::{as_object, as_str, elements, instant, is_true, path, special_values};
 
-/// Keys that speak about the result as a whole or about the run, and are looked at by whoever runs the case.
+/// Keys that speak about the result as a whole or about the run, and are looked at by whoever runs
+/// the case.
 const ABOUT_THE_RESULT: &[&str] = &[
     "dropped",
     "count",
@@ -22,8 +24,8 @@ const ABOUT_THE_RESULT: &[&str] = &[
     "error_text",
 ];
 
-/// Holds all events that came out against what is expected. What a case says about an event without naming one is
-/// about the first.
+/// Holds all events that came out against what is expected. What a case says about an event without
+/// naming one is about the first.
 pub(crate) fn check_events<'b>(
     events: &[Event<'b>],
     expect: &Object<'b>,
@@ -318,7 +320,8 @@ pub(crate) fn is_same(left: &Value<'_>, right: &Value<'_>) -> bool {
     texts[0] == texts[1]
 }
 
-/// A form that only equal values share: keys are sorted, and times and bytes that are not UTF-8 told apart from texts.
+/// A form that only equal values share: keys are sorted, and times and bytes that are not UTF-8
+/// told apart from texts.
 fn write_exactly(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Object(object) => {

@@ -1,12 +1,14 @@
-//! The conformance harness: cases with known answers, read from the folder that `SKIDDER_SHARED` names.
+//! The conformance harness: cases with known answers, read from the folder that `SKIDDER_SHARED`
+//! names.
 //!
-//! Each line of `conformance/NAME.jsonl` is a case; the README beside them says what the keys mean. A test hands
-//! [`run_cases`] a file, which cases of it it is for, and how to run one. All cases run before the test fails, so that
-//! one run shows the whole picture.
+//! Each line of `conformance/NAME.jsonl` is a case; the README beside them says what the keys mean.
+//! A test hands [`run_cases`] a file, which cases of it it is for, and how to run one. All cases
+//! run before the test fails, so that one run shows the whole picture.
 //!
-//! - Without `SKIDDER_SHARED` a test says so and passes; with `SKIDDER_REQUIRE_ALL=1` that is a failure.
-//! - `tests/known_failures.txt` names the cases that fail, each with the reason. A listed case that passes is a failure
-//!   too, so the list can only be right.
+//! - Without `SKIDDER_SHARED` a test says so and passes; with `SKIDDER_REQUIRE_ALL=1` that is a
+//!   failure.
+//! - `tests/known_failures.txt` names the cases that fail, each with the reason. A listed case that
+//!   passes is a failure too, so the list can only be right.
 #![allow(
     dead_code,
     clippy::print_stdout,
@@ -111,7 +113,8 @@ pub(crate) fn shared() -> Option<PathBuf> {
     None
 }
 
-/// Runs the cases of `conformance/{name}.jsonl` that `select` picks; `check` says what is wrong, if anything is.
+/// Runs the cases of `conformance/{name}.jsonl` that `select` picks; `check` says what is wrong, if
+/// anything is.
 ///
 /// # Panics
 /// If a case fails that is not a known failure, if one passes that is, and if no case was picked.
@@ -180,7 +183,8 @@ fn known_failures() -> HashMap<String, String> {
         .collect()
 }
 
-/// A copy in which `{"$timestamp": …}`, `{"$bytes": …}` and `{"$decimal": …}` are what they stand for.
+/// A copy in which `{"$timestamp": …}`, `{"$bytes": …}` and `{"$decimal": …}` are what they stand
+/// for.
 pub(crate) fn special_values<'b>(value: &Value<'b>, arena: &'b Bump) -> Value<'b> {
     match value {
         Value::Object(object) => {
@@ -211,7 +215,8 @@ pub(crate) fn special_values<'b>(value: &Value<'b>, arena: &'b Bump) -> Value<'b
     }
 }
 
-/// The instant that a text in ISO 8601, a `{"$timestamp": …}`, or a number of seconds since 1970 stands for.
+/// The instant that a text in ISO 8601, a `{"$timestamp": …}`, or a number of seconds since 1970
+/// stands for.
 pub(crate) fn instant(value: &Value<'_>) -> Timestamp {
     match value {
         Value::Time(timestamp) => *timestamp,

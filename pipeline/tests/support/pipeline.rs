@@ -1,4 +1,5 @@
-//! Runs a case that has a configuration: compiles it, sends the events of the case through it, checks what comes out.
+//! Runs a case that has a configuration: compiles it, sends the events of the case through it,
+//! checks what comes out.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! Reads the delivery's options from the pipeline language.
 //!
 //! Here are the options that say how to talk to the servers. Those that say what becomes of an
-//! event (`index`, `action`, `document_id`, `data_stream` …) belong to whoever interpolates them and
-//! are not asked for here; neither is [`Options::finish`] called.
+//! event (`index`, `action`, `document_id`, `data_stream` …) belong to whoever interpolates them
+//! and are not asked for here; neither is [`Options::finish`] called.
 
 use std::path::PathBuf;
 

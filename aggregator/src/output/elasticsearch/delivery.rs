@@ -1,11 +1,11 @@
 //! Takes requests from the writers and keeps them going until every event is safe.
 //!
 //! Three limits bound what is held: requests that are under way or wait for another attempt
-//! (`pending_requests`), the bytes of their bodies (`concurrency` × `bulk_max_bytes`), and exchanges
-//! with servers at one time (`concurrency`). A request that waits for another attempt keeps its
-//! place in the first two but not in the third, and gives bytes back as its items are stored, so a
-//! few refused items do not hold up the rest. When the limits are reached the queue is not read, the
-//! writers block, and so the input does.
+//! (`pending_requests`), the bytes of their bodies (`concurrency` × `bulk_max_bytes`), and
+//! exchanges with servers at one time (`concurrency`). A request that waits for another attempt
+//! keeps its place in the first two but not in the third, and gives bytes back as its items are
+//! stored, so a few refused items do not hold up the rest. When the limits are reached the queue is
+//! not read, the writers block, and so the input does.
 //!
 //! INVARIANT: an acknowledgement is counted only for an event that a server has stored (or has in
 //! another form already) or that lies in the dead letters. What is under way when the shutdown's

@@ -1,4 +1,5 @@
-//! The elasticsearch output: bulk requests to Elasticsearch, `OpenSearch` and what speaks like them.
+//! The elasticsearch output: bulk requests to Elasticsearch, `OpenSearch` and what speaks like
+//! them.
 //!
 //! Reading order: [`BulkWriter`] (one per worker) builds requests in place; [`Delivery`] takes
 //! them, sends them to one of the hosts and looks at each item of each answer. Stored items are

@@ -47,8 +47,9 @@ impl BulkWriter {
 
     /// Appends one event: its action line, then the JSON that `document` writes.
     ///
-    /// The caller has taken the hold on `ack` that the delivery gives back. `document` must write one JSON object without a newline; it is not called for a delete.
-    /// Blocks while the delivery is busy, so it must not be called on an async thread.
+    /// The caller has taken the hold on `ack` that the delivery gives back. `document` must write
+    /// one JSON object without a newline; it is not called for a delete. Blocks while the delivery
+    /// is busy, so it must not be called on an async thread.
     pub fn append(
         &mut self,
         action: &Action<'_>,

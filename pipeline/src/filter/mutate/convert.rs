@@ -1,8 +1,9 @@
 //! The conversions of `mutate`.
 //!
-//! COMPAT: as version 3.6 of Logstash's plugin converts. Commas between digits are dropped (points, for the `_eu` kinds),
-//! whole numbers may be of any size, decimals are cut, hexadecimal numbers and exponents are read. What is no number at
-//! all is an error. A word that is no boolean stays what it is.
+//! COMPAT: as version 3.6 of Logstash's plugin converts. Commas between digits are dropped (points,
+//! for the `_eu` kinds), whole numbers may be of any size, decimals are cut, hexadecimal numbers
+//! and exponents are read. What is no number at all is an error. A word that is no boolean stays
+//! what it is.
 
 use bumpalo::Bump;
 
@@ -235,7 +236,8 @@ struct Decimal<'t> {
 }
 
 impl<'t> Decimal<'t> {
-    /// `[sign] digits [. digits] [e [sign] digits]`, digits perhaps with single underscores between them.
+    /// `[sign] digits [. digits] [e [sign] digits]`, digits perhaps with single underscores between
+    /// them.
     fn parse(text: &'t str) -> Result<Self, NotConvertible> {
         let (negative, rest) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),

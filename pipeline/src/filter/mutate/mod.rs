@@ -1,12 +1,14 @@
 //! The filter `mutate`: changes fields.
 //!
-//! The operations run in a fixed order, whatever the order in the configuration is: coerce, rename, update, replace,
-//! convert, gsub, uppercase, capitalize, lowercase, strip, split, join, merge, copy. The first that fails ends them, and
-//! the event is tagged; what was done before stays. Operations pass over what they do not apply to (a number to be
-//! split, a field that is not there).
+//! The operations run in a fixed order, whatever the order in the configuration is: coerce, rename,
+//! update, replace, convert, gsub, uppercase, capitalize, lowercase, strip, split, join, merge,
+//! copy. The first that fails ends them, and the event is tagged; what was done before stays.
+//! Operations pass over what they do not apply to (a number to be split, a field that is not
+//! there).
 //!
-//! COMPAT: as in Logstash only `rename` fills templates in names, and `@timestamp` takes nothing but a time. Unlike there
-//! a rename that fails keeps the field, and `merge` of several fields into one that is no array keeps them all.
+//! COMPAT: as in Logstash only `rename` fills templates in names, and `@timestamp` takes nothing
+//! but a time. Unlike there a rename that fails keeps the field, and `merge` of several fields into
+//! one that is no array keeps them all.
 
 mod convert;
 mod texts;

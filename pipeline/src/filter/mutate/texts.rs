@@ -70,8 +70,8 @@ pub(super) fn strip(text: &[u8]) -> &[u8] {
     }
 }
 
-/// The parts of the text between separators; empty ones at the end are left out. A space separates at any white space,
-/// and an empty separator between all characters.
+/// The parts of the text between separators; empty ones at the end are left out. A space separates
+/// at any white space, and an empty separator between all characters.
 pub(super) fn split<'b>(text: &'b [u8], separator: &[u8], arena: &'b Bump) -> Value<'b> {
     let mut parts = Array::new_in(arena);
     match separator {
