@@ -287,3 +287,17 @@ fn filter_refuses_a_bad_configuration() {
     let output = aggregator(&["filter", "-e", "filter { "], b"");
     assert_eq!(output.status.code(), Some(78));
 }
+
+#[test]
+fn the_pipeline_of_the_readme_runs() {
+    let readme = include_str!("../../README.md");
+    let config = readme
+        .split("skidder-aggregator -e '")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next());
+    let output = aggregator(&["-e", config.unwrap()], b"hello 42\n");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = lines(&output);
+    assert_eq!(events[0]["greeting"], "hello");
+    assert_eq!(events[0]["answer"], 42);
+}
