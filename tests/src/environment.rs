@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_target_folder_is_cargos() {
-        assert!(target_directory().join("CACHEDIR.TAG").is_file());
+        assert!(target_directory().join(".rustc_info.json").is_file());
         assert!(!profile().is_empty());
     }
 
