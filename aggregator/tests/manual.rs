@@ -1,0 +1,544 @@
+//! The manual and the examples, held against the program: documentation that lies is worse than none.
+//!
+//! Settings are compared with the table they come from, options with the source that reads them and
+//! with a run of `-t`, and every example is run with the events that stand beside it.
+
+#![expect(clippy::unwrap_used, reason = "a test says more by failing")]
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use skidder_aggregator::settings::TABLE;
+
+const MANUAL: &str = include_str!("../../docs/aggregator.md");
+const FILTERS: &str = include_str!("../../docs/filters.md");
+
+/// What the examples name by variables: certificates and a pattern file.
+struct Surroundings(tempfile::TempDir);
+
+impl Surroundings {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("shop.grok"), "TICKET #\\d+\n").unwrap();
+        // Not among the files of the example's glob, and no pattern file.
+        std::fs::write(directory.path().join("readme.txt"), "oneword\n").unwrap();
+        let surroundings = Self(directory);
+        let path = surroundings.path().to_str().unwrap().to_owned();
+        let made = surroundings.run(&["certificates", &path], b"");
+        assert!(made.status.success(), "{}", stderr(&made));
+        surroundings
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
+            .args(arguments)
+            .env("CERTIFICATES", self.path())
+            .env("PATTERNS", self.path())
+            // The defaults of the examples apply.
+            .env_remove("SYSLOG_TIMEZONE")
+            .env_remove("BEATS_PORT")
+            .env_remove("ES_HOST")
+            .env_remove("ES_USER")
+            .env_remove("ES_PASSWORD")
+            .env_remove("ARCHIVE")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The child may refuse its configuration before it reads.
+        let _closed = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    /// The events that the filters of a configuration make of some lines.
+    fn filter(&self, arguments: &[&str], input: &str) -> Vec<Value> {
+        let mut all = vec!["filter", "-w", "1"];
+        all.extend(arguments);
+        let output = self.run(&all, input.as_bytes());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = std::str::from_utf8(&output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The filters of an example file, on events (or lines, with the flag for it).
+    fn example(&self, name: &str, flags: &[&str], input: &[&str]) -> Vec<Value> {
+        let path = examples().join(name);
+        let mut arguments = vec!["-f", path.to_str().unwrap()];
+        arguments.extend(flags);
+        self.filter(&arguments, &format!("{}\n", input.join("\n")))
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/aggregator")
+}
+
+/// The part of a document below a heading, up to the next one that is not below it.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let start = document
+        .find(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("there is no heading {heading:?}"));
+    let body = &document[start + heading.len() + 2..];
+    let level = heading.bytes().take_while(|byte| *byte == b'#').count();
+    // Not level one: that is a comment in an example.
+    let end = (2..=level)
+        .filter_map(|level| body.find(&format!("\n{} ", "#".repeat(level))))
+        .min();
+    &body[..end.unwrap_or(body.len())]
+}
+
+/// The fenced blocks of a kind.
+fn blocks<'a>(document: &'a str, kind: &str) -> Vec<&'a str> {
+    document
+        .split(&format!("```{kind}\n"))
+        .skip(1)
+        .map(|block| block.split_once("```").expect("a block is closed").0)
+        .collect()
+}
+
+/// The names in the first column of the tables of options.
+fn options(section: &str) -> Vec<&str> {
+    section
+        .lines()
+        .skip_while(|line| !line.starts_with("| option |"))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn settings_are_those_of_the_program() {
+    let row = |cells: &[&str]| format!("| {} |", cells.join(" | ")).replace("|  |", "| |");
+    let mut expected = Vec::new();
+    for setting in TABLE {
+        let name = format!("`{}`", setting.name);
+        let flag = setting.short.map(|letter| format!("`-{letter}`"));
+        let flag = flag.unwrap_or_default();
+        expected.push(match setting.without_effect {
+            None => row(&[&name, &flag, setting.default, setting.help]),
+            Some(why) => row(&[&name, &flag, why]),
+        });
+    }
+    let documented: Vec<_> = section(MANUAL, "## Settings")
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(
+        documented,
+        expected,
+        "docs/aggregator.md should have these rows:\n{}",
+        expected.join("\n")
+    );
+}
+
+const PLUGINS: [&str; 7] = [
+    "### Input `beats`, `lumberjack`",
+    "### Input `stdin`",
+    "### Input `generator`",
+    "### Output `elasticsearch`, `opensearch`",
+    "### Output `file`",
+    "### Output `stdout`",
+    "### Output `null`",
+];
+
+#[test]
+fn the_program_takes_every_option_of_the_manual() {
+    let surroundings = Surroundings::new();
+    let headings: Vec<_> = MANUAL
+        .lines()
+        .filter(|line| line.starts_with("### Input ") || line.starts_with("### Output "))
+        .collect();
+    assert_eq!(headings, PLUGINS);
+    for heading in PLUGINS {
+        let section = section(MANUAL, heading);
+        let block = blocks(section, "logstash check").concat();
+        assert!(!block.is_empty(), "{heading} has no example");
+        for option in options(section) {
+            let used = block.contains(&format!(" {option} => "));
+            assert!(used, "{heading}: the example does not use `{option}`");
+        }
+        let output = surroundings.run(&["-t", "-e", &block], b"");
+        let said = stderr(&output);
+        assert!(output.status.success(), "{heading}\n{said}");
+        assert!(!said.contains("has no effect"), "{heading}\n{said}");
+    }
+    for (part, blocks_of) in [
+        ("## Inputs", "### Input `beats`, `lumberjack`"),
+        ("## Outputs", "### Output `null`"),
+    ] {
+        let common = section(MANUAL, part);
+        let common = common.split("\n###").next().unwrap();
+        let block = blocks(section(MANUAL, blocks_of), "logstash check").concat();
+        for option in options(common) {
+            assert!(
+                block.contains(&format!(" {option} => ")),
+                "{part}: {option}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_the_manual_calls_refused_is_refused() {
+    let surroundings = Surroundings::new();
+    let refused = [
+        (
+            "input { beats { port => 1 ssl_key_passphrase => x1 } }",
+            "ssl_key_passphrase",
+        ),
+        ("input { beats { port => 1 codec => json } }", "beats"),
+        (
+            "input { stdin { } } output { file { path => '/x' gzip => true } }",
+            "gzip",
+        ),
+        (
+            "input { stdin { } } output { elasticsearch { sniffing => true } }",
+            "sniffing",
+        ),
+        ("input { if [a] { stdin { } } }", "condition"),
+    ];
+    for (configuration, word) in refused {
+        let output = surroundings.run(&["-t", "-e", configuration], b"");
+        assert_eq!(output.status.code(), Some(78), "{configuration}");
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
+}
+
+/// A file of the source that reads options.
+struct Source {
+    text: &'static str,
+    document: &'static str,
+    /// Below which heading of the document the options stand.
+    heading: &'static str,
+    /// Words of the source that are no options: names of fields, parts of messages.
+    others: &'static [&'static str],
+}
+
+const SOURCES: &[Source] = &[
+    Source {
+        text: include_str!("../src/input/mod.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &["delimiter", "input", "listening"],
+    },
+    Source {
+        text: include_str!("../src/input/decoration.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../src/input/beats.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &[
+            "input",
+            "host",
+            "ip",
+            "ip_address",
+            "line",
+            "disconnected",
+            "connected",
+        ],
+    },
+    Source {
+        text: include_str!("../src/output/mod.rs"),
+        document: MANUAL,
+        heading: "## Outputs",
+        others: &["output"],
+    },
+    Source {
+        text: include_str!("../src/output/elasticsearch/config.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../src/output/elasticsearch/event_writer.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/build.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &["codec"],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/json.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/rubydebug.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &["nil"],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/common.rs"),
+        document: FILTERS,
+        heading: "## Options of every filter",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/grok.rs"),
+        document: FILTERS,
+        heading: "## grok",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/date.rs"),
+        document: FILTERS,
+        heading: "## date",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/mutate/mod.rs"),
+        document: FILTERS,
+        heading: "## mutate",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/drop.rs"),
+        document: FILTERS,
+        heading: "## drop",
+        others: &[],
+    },
+];
+
+#[test]
+fn every_option_in_the_source_is_documented() {
+    let mut found = 0;
+    let mut all_missing = Vec::new();
+    for source in SOURCES {
+        let code = source.text.split("#[cfg(test)]").next().unwrap();
+        let text = section(source.document, source.heading);
+        let mut missing = BTreeSet::new();
+        for line in code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            // Every second piece between quotes is a literal; those with an escape are no names.
+            for literal in line.split('"').skip(1).step_by(2) {
+                let name = literal.starts_with(|first: char| first.is_ascii_lowercase())
+                    && literal.len() > 1
+                    && literal.bytes().all(|byte| {
+                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'
+                    });
+                if !name || source.others.contains(&literal) {
+                    continue;
+                }
+                found += 1;
+                if !text.contains(&format!("`{literal}`")) {
+                    missing.insert(literal);
+                }
+            }
+        }
+        if !missing.is_empty() {
+            all_missing.push((source.heading, missing));
+        }
+    }
+    assert!(all_missing.is_empty(), "not documented: {all_missing:#?}");
+    assert!(found > 150, "the options in the source are found: {found}");
+}
+
+#[test]
+fn examples_of_the_filters_do_what_they_say() {
+    let surroundings = Surroundings::new();
+    let every = options(section(FILTERS, "## Options of every filter"));
+    for heading in [
+        "## Options of every filter",
+        "## grok",
+        "## date",
+        "## mutate",
+        "## drop",
+    ] {
+        let section = section(FILTERS, heading);
+        let examples = blocks(section, "logstash example");
+        let all = examples.concat();
+        for option in options(section) {
+            let used = all.contains(&format!(" {option} => "));
+            assert!(used, "{heading}: no example uses `{option}`");
+        }
+        for example in examples {
+            let mut input = String::new();
+            let mut expected = Vec::new();
+            for line in example.lines() {
+                if let Some(event) = line.strip_prefix("# in ") {
+                    input.push_str(event);
+                    input.push('\n');
+                } else if let Some(event) = line.strip_prefix("# out ") {
+                    expected.push(serde_json::from_str::<Value>(event).unwrap());
+                }
+            }
+            assert!(!input.is_empty() && !expected.is_empty(), "{example}");
+            let events = surroundings.filter(&["-e", example], &input);
+            assert_eq!(events, expected, "{example}");
+        }
+    }
+    assert!(every.contains(&"add_field"), "the common options are found");
+}
+
+#[test]
+fn examples_are_accepted_as_they_are() {
+    let surroundings = Surroundings::new();
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        let output = surroundings.run(&["-t", "-f", path.to_str().unwrap()], b"");
+        let said = stderr(&output);
+        assert!(output.status.success(), "{}\n{said}", path.display());
+        assert!(!said.contains("warning"), "{}\n{said}", path.display());
+        names.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    let tested = [
+        "apache.conf",
+        "json-lines.conf",
+        "mutual-tls.conf",
+        "several-outputs.conf",
+        "syslog.conf",
+    ];
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(
+        names, tested,
+        "each example has a test of its filters below"
+    );
+}
+
+#[test]
+fn example_apache() {
+    let line = r#"10.1.2.3 - frank [10/Oct/2000:13:55:36 -0700] "GET /a.gif HTTP/1.0" 200 2326 "http://www.example.com/" "Mozilla/4.08""#;
+    let events = Surroundings::new().example(
+        "apache.conf",
+        &[],
+        &[
+            &json!({"type": "apache", "message": line}).to_string(),
+            &json!({"type": "apache", "message": "nonsense"}).to_string(),
+            &json!({"type": "other", "message": line}).to_string(),
+        ],
+    );
+    let expected = json!({
+        "type": "apache", "message": line, "@timestamp": "2000-10-10T20:55:36.000Z",
+        "clientip": "10.1.2.3", "ident": "-", "auth": "frank", "verb": "GET", "request": "/a.gif",
+        "httpversion": "1.0", "response": "200", "bytes": 2326,
+        "referrer": "\"http://www.example.com/\"", "agent": "\"Mozilla/4.08\"",
+    });
+    assert_eq!(events[0], expected);
+    assert_eq!(events[1]["tags"], json!(["_grokparsefailure"]));
+    assert_eq!(events[2], json!({"type": "other", "message": line}));
+}
+
+#[test]
+fn example_syslog() {
+    let mut events = Surroundings::new().example(
+        "syslog.conf",
+        &["--lines"],
+        &[
+            "Nov  3 07:09:01 web1 sshd[812]: Accepted publickey for ann",
+            "2024-11-03T07:09:01.5+01:00 web1 kernel: up",
+            "Nov 13 07:09:01 web1 CRON[9]: pam_unix(cron:session): session opened",
+            "hello",
+        ],
+    );
+    // The year is that of the test, or the one before.
+    let time = events[0].as_object_mut().unwrap().remove("@timestamp");
+    let time = time.unwrap().as_str().unwrap().to_owned();
+    assert!(time.ends_with("-11-03T07:09:01.000Z"), "{time}");
+    let expected = [
+        json!({"message": "Accepted publickey for ann", "logsource": "web1", "program": "sshd", "pid": 812}),
+        json!({"message": "up", "logsource": "web1", "program": "kernel", "@timestamp": "2024-11-03T06:09:01.500Z"}),
+        json!({"message": "hello", "tags": ["_grokparsefailure"]}),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn example_json_lines() {
+    let surroundings = Surroundings::new();
+    let input = [
+        r#"{"msg":"in token=abc","severity":"INFO","time":"2024-01-02T03:04:05Z","password":"x","headers":{"authorization":"y","a":1}}"#,
+        r#"{"message":"z","level":"DEBUG"}"#,
+        r#"{"message":"late","time":1704164645000}"#,
+    ];
+    let expected = [
+        json!({"message": "in token=…", "level": "info", "@timestamp": "2024-01-02T03:04:05.000Z", "headers": {"a": 1}}),
+        json!({"message": "late", "@timestamp": "2024-01-02T03:04:05.000Z"}),
+    ];
+    assert_eq!(
+        surroundings.example("json-lines.conf", &[], &input),
+        expected
+    );
+
+    // And whole, from its input to its output.
+    let path = examples().join("json-lines.conf");
+    let arguments = ["-w", "1", "-f", path.to_str().unwrap()];
+    let output = surroundings.run(&arguments, format!("{}\n", input.join("\n")).as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    let messages: Vec<_> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["message"].clone())
+        .collect();
+    assert_eq!(messages, ["in token=…", "late"]);
+}
+
+#[test]
+fn example_several_outputs() {
+    let events = Surroundings::new().example(
+        "several-outputs.conf",
+        &["--metadata", "--lines"],
+        &[
+            "2024-01-02 03:04:05,678 ERROR [main] out of disk",
+            "2024-01-02 03:04:05,678 INFO  [main] up",
+        ],
+    );
+    let common = json!({"@timestamp": "2024-01-02T03:04:05.678Z", "thread": "main"});
+    for (event, (level, text, index)) in events
+        .iter()
+        .zip([("ERROR", "out of disk", "alerts"), ("INFO", "up", "app")])
+    {
+        assert_eq!(event["@timestamp"], common["@timestamp"]);
+        assert_eq!(event["thread"], common["thread"]);
+        assert_eq!(
+            (&event["level"], &event["text"]),
+            (&json!(level), &json!(text))
+        );
+        assert_eq!(event["@metadata"], json!({"index": index}));
+        assert_eq!(event.get("time"), None);
+    }
+    assert_eq!(events.len(), 2);
+}
+
+#[test]
+fn example_mutual_tls() {
+    let events = Surroundings::new().example(
+        "mutual-tls.conf",
+        &[],
+        &[
+            r#"{"message":"x","@metadata":{"ip_address":"10.0.0.1"}}"#,
+            r#"{"message":"y","type":"web"}"#,
+        ],
+    );
+    let expected = [
+        json!({"message": "x", "shipped_by": "10.0.0.1", "type": "unknown"}),
+        json!({"message": "y", "type": "web"}),
+    ];
+    assert_eq!(events, expected);
+}
