@@ -8,11 +8,11 @@
 //!
 //! Events are handed to outputs before the next record is read; nothing waits in a worker but
 //! what a writer has not sent yet, which is flushed when the queue is quiet for
-//! `pipeline.batch.delay`, or is older than [`MAX_AGE`].
+//! `pipeline.batch.delay`; while batches keep coming, the writer itself sees to it at their ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bumpalo::Bump;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -22,9 +22,6 @@ use skidder_pipeline::filter::Scratch;
 
 use crate::ack::Ack;
 use crate::output::Writer;
-
-/// How old something may become in a writer while batches keep coming.
-pub const MAX_AGE: Duration = Duration::from_millis(200);
 
 /// Arena size above which a worker gives the memory back instead of keeping it for the next
 /// batch. A usual batch needs a tenth of it.
@@ -89,20 +86,17 @@ impl Worker {
         let pipeline = Arc::clone(&self.pipeline);
         let mut arena = Bump::new();
         let mut scratch = Scratch::default();
-        let mut waiting_since: Option<Instant> = None;
+        let mut quiet = true;
         loop {
             match self.queue.recv_timeout(self.batch_delay) {
                 Ok(batch) => {
                     self.work(&pipeline, &batch, &mut arena, &mut scratch);
-                    let since = *waiting_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= MAX_AGE {
-                        self.flush();
-                        waiting_since = None;
-                    }
+                    quiet = false;
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if waiting_since.take().is_some() {
+                    if !quiet {
                         self.flush();
+                        quiet = true;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use skidder_pipeline::event::{self, Event, Timestamp};
 use skidder_pipeline::language::Options;
@@ -185,6 +186,12 @@ impl Writer for EventWriter {
                 self.writer.reject(&reason, &action, ack, document)
             }
         };
+    }
+
+    fn end_of_batch(&mut self) {
+        if self.writer.due().is_some_and(|due| due <= Instant::now()) {
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
