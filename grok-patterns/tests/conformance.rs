@@ -49,16 +49,15 @@ fn event(matcher: &Matcher, input: &str) -> Option<Value> {
             continue;
         }
         let value = match capture.kind {
-            CaptureKind::Integer => {
-                Value::from(text.parse::<f64>().map_or(0, |number| number as i64))
-            }
-            CaptureKind::Float => Value::from(text.parse::<f64>().unwrap_or(0.0)),
+            CaptureKind::Integer => Value::from(leading_number(text) as i64),
+            CaptureKind::Float => Value::from(leading_number(text)),
             _ => Value::from(text),
         };
         captured.entry(&capture.name).or_default().push(value);
     }
     let mut event = Value::Object(Map::new());
     event["message"] = Value::from(input);
+    event["@version"] = Value::from("1");
     for (name, mut values) in captured {
         if name == "message" {
             values.insert(0, Value::from(input));
@@ -80,6 +79,14 @@ fn event(matcher: &Matcher, input: &str) -> Option<Value> {
     Some(event)
 }
 
+/// The number that a text begins with, or 0; so Ruby turns texts into numbers.
+fn leading_number(text: &str) -> f64 {
+    let end = text
+        .find(|c: char| !matches!(c, '0'..='9' | '.' | '-' | '+'))
+        .unwrap_or(text.len());
+    text[..end].parse().unwrap_or(0.0)
+}
+
 fn path(reference: &str) -> Vec<&str> {
     match reference
         .strip_prefix('[')
@@ -94,7 +101,11 @@ fn at<'v>(event: &'v Value, reference: &str) -> Option<&'v Value> {
     path(reference)
         .into_iter()
         .try_fold(event, |value, key| match value {
-            Value::Array(values) => values.get(key.parse::<usize>().ok()?),
+            // A negative place counts from the end.
+            Value::Array(values) => match key.parse::<isize>().ok()? {
+                place @ 0.. => values.get(place as usize),
+                place => values.get(values.len().checked_sub(place.unsigned_abs())?),
+            },
             _ => value.get(key),
         })
 }
@@ -213,6 +224,7 @@ fn run(case: &Value) -> Outcome {
         got.sort_unstable();
         wanted.sort_unstable();
         wanted.retain(|key| !matches!(*key, "@timestamp" | "@version"));
+        got.retain(|key| !matches!(*key, "@metadata" | "@version"));
         if got != wanted {
             wrong.push(format!(
                 "the keys of {reference} are {got:?}, not {wanted:?}"
@@ -221,7 +233,8 @@ fn run(case: &Value) -> Outcome {
     }
     if let Some(allowed) = expect["top_level_only"].as_array() {
         for key in event.as_object().into_iter().flat_map(Map::keys) {
-            if !allowed.iter().any(|name| name.as_str() == Some(key)) {
+            // Metadata is no part of what an event shows.
+            if key != "@metadata" && !allowed.iter().any(|name| name.as_str() == Some(key)) {
                 wrong.push(format!("{key} must not be there"));
             }
         }
