@@ -209,6 +209,18 @@ fn what_the_manual_calls_refused_is_refused() {
             "input { stdin { } } output { elasticsearch { sniffing => true } }",
             "sniffing",
         ),
+        (
+            "input { stdin { } } output { elasticsearch { manage_template => true } }",
+            "manage_template",
+        ),
+        (
+            "input { stdin { } } output { elasticsearch { ilm_enabled => auto } }",
+            "ilm_enabled",
+        ),
+        (
+            "input { stdin { } } output { elasticsearch { data_stream => true } }",
+            "data_stream",
+        ),
         ("input { if [a] { stdin { } } }", "condition"),
     ];
     for (configuration, word) in refused {
@@ -541,4 +553,51 @@ fn example_mutual_tls() {
         json!({"message": "y", "type": "web"}),
     ];
     assert_eq!(events, expected);
+}
+
+const COMPATIBILITY: &str = include_str!("../../docs/compatibility.md");
+
+/// The names in backticks in a list of what is not there.
+fn listed(heading: &str) -> BTreeSet<&'static str> {
+    let text = section(COMPATIBILITY, heading);
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn what_is_missing_is_missing() {
+    let absent = listed("## Not there yet");
+    assert!(
+        absent.contains("dissect") && absent.contains("kafka"),
+        "{absent:?}"
+    );
+    let surroundings = Surroundings::new();
+    for name in absent {
+        for place in [
+            format!("filter {{ {name} {{ }} }}"),
+            format!("input {{ {name} {{ }} }}"),
+            format!("output {{ {name} {{ }} }}"),
+            format!("input {{ stdin {{ codec => {name} }} }}"),
+        ] {
+            let output = surroundings.run(&["-t", "-e", &place], b"");
+            assert_eq!(output.status.code(), Some(78), "{place} is there");
+            let said = stderr(&output);
+            let told = said.contains("unknown") || said.contains("there is no codec");
+            assert!(told, "{place}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn conformance_cases_that_fail_are_listed() {
+    let failures = include_str!("../../pipeline/tests/known_failures.txt");
+    let known: BTreeSet<_> = failures
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let documented: BTreeSet<_> = section(COMPATIBILITY, "## Conformance cases that fail")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(documented, known);
 }

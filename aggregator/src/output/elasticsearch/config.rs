@@ -1,7 +1,7 @@
 //! Reads the delivery's options from the pipeline language.
 //!
 //! Here are the options that say how to talk to the servers. Those that say what becomes of an
-//! event (`index`, `action`, `document_id`, `data_stream` …) belong to whoever interpolates them
+//! event (`index`, `action`, `document_id` …) belong to whoever interpolates them
 //! and are not asked for here; neither is [`Options::finish`] called.
 
 use std::path::PathBuf;
@@ -223,6 +223,22 @@ fn refuse_unsupported(options: &mut Options<'_>) {
     // Ignored, sniffing would send events to fewer servers than the operator thinks.
     if options.boolean("sniffing") == Some(true) {
         options.obsolete("sniffing", "list the servers in `hosts`");
+    }
+    // `false` is what this output does; anything else would promise what it does not do.
+    for (name, instead) in [
+        (
+            "manage_template",
+            "install the index template on the servers",
+        ),
+        ("ilm_enabled", "name the index or alias in `index`"),
+        (
+            "data_stream",
+            "write `index` with the stream's name and `action => \"create\"`",
+        ),
+    ] {
+        if options.string(name).is_some_and(|value| value != "false") {
+            options.obsolete(name, instead);
+        }
     }
     for name in ["sniffing_delay", "sniffing_path"] {
         options.without_effect(name, "servers are not sniffed");
