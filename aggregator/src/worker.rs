@@ -7,8 +7,11 @@
 //! inputs: that is all there is to backpressure.
 //!
 //! Events are handed to outputs before the next record is read; nothing waits in a worker but
-//! what a writer has not sent yet, which is flushed when the queue is quiet for
-//! `pipeline.batch.delay`; while batches keep coming, the writer itself sees to it at their ends.
+//! what a writer has not sent yet. It is flushed as soon as no batch waits and there are at least
+//! `pipeline.batch.size` records of it, or when the queue is quiet for `pipeline.batch.delay`;
+//! while batches keep coming, the writer itself sees to it at their ends. The first of these is
+//! what makes a sender fast: it has a few windows under way and sends the next one when the first
+//! is acknowledged, so that a pause here would be a pause of the whole line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,17 +89,21 @@ impl Worker {
         let pipeline = Arc::clone(&self.pipeline);
         let mut arena = Bump::new();
         let mut scratch = Scratch::default();
-        let mut quiet = true;
+        let mut waiting = 0;
         loop {
             match self.queue.recv_timeout(self.batch_delay) {
                 Ok(batch) => {
                     self.work(&pipeline, &batch, &mut arena, &mut scratch);
-                    quiet = false;
+                    waiting += batch.records.len();
+                    if waiting >= self.batch_size && self.queue.is_empty() {
+                        self.flush();
+                        waiting = 0;
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if !quiet {
+                    if waiting > 0 {
                         self.flush();
-                        quiet = true;
+                        waiting = 0;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -170,5 +177,76 @@ pub fn now() -> Timestamp {
                 Timestamp::new(-(before.as_secs() as i64) - 1, 1_000_000_000 - nanoseconds)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{SyncSender, sync_channel};
+
+    use crossbeam_channel::bounded;
+    use skidder_pipeline::program::Program;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    struct Count(usize);
+
+    impl Records for Count {
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn decode<'b>(&'b self, _: usize, _: &'b Bump, _: Timestamp, _: &mut dyn FnMut(Event<'b>)) {
+        }
+    }
+
+    struct Flushes(SyncSender<()>);
+
+    impl Writer for Flushes {
+        fn write(&mut self, _: &Event<'_>, _: Timestamp, _: &Ack) {}
+
+        fn flush(&mut self) {
+            self.0.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait_for_more_and_a_small_one_does() {
+        let (queue, receiver) = bounded(2);
+        let (flushed, flushes) = sync_channel(10);
+        let worker = Worker {
+            pipeline: Arc::new(Pipeline {
+                filters: Program::default(),
+                outputs: Program::default(),
+                output_plugins: Vec::new(),
+            }),
+            queue: receiver,
+            writers: vec![Box::new(Flushes(flushed))],
+            batch_size: 125,
+            // What is flushed in this test is not flushed because of the time.
+            batch_delay: Duration::from_hours(1),
+            counters: Arc::default(),
+        };
+        let thread = std::thread::spawn(move || worker.run());
+        let send = |records| {
+            let batch = Batch {
+                records: Box::new(Count(records)),
+                ack: Ack::ignored(),
+            };
+            queue.send(batch).unwrap();
+        };
+        send(125);
+        flushes.recv_timeout(PATIENCE).unwrap();
+        // Two halves: the first alone is not worth a flush, both together are one.
+        send(63);
+        send(63);
+        flushes.recv_timeout(PATIENCE).unwrap();
+        send(1);
+        drop(queue);
+        thread.join().unwrap();
+        // The last record was flushed at the end, and nothing else ever was.
+        assert_eq!(flushes.iter().count(), 1);
     }
 }

@@ -25,6 +25,8 @@ use skidder_tests::stub::{Counts, Stub};
 
 const CHUNK: usize = 4 << 20;
 const DEADLINE: Duration = Duration::from_mins(30);
+/// A run that takes nothing for so long is stuck.
+const STALL: Duration = Duration::from_secs(30);
 
 const FILTER: &str = r#"
 filter {
@@ -228,18 +230,17 @@ action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" template="d
 
 fn wait(stub: &Stub, lines: u64, mut running: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
-    while stub.counts().taken < lines {
-        if !running()? {
-            bail!("a process has ended: {:?}", stub.counts());
-        }
-        if started.elapsed() > DEADLINE {
-            bail!(
-                "not done after {} s: {:?}",
-                DEADLINE.as_secs(),
-                stub.counts()
-            );
-        }
+    let (mut taken, mut moved) = (0, started);
+    while taken < lines {
         std::thread::sleep(Duration::from_millis(2));
+        let now = stub.counts().taken;
+        if now > taken {
+            (taken, moved) = (now, Instant::now());
+        } else if !running()? {
+            bail!("a process has ended: {:?}", stub.counts());
+        } else if moved.elapsed() > STALL || started.elapsed() > DEADLINE {
+            bail!("stuck: {:?}", stub.counts());
+        }
     }
     Ok(())
 }

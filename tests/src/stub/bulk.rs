@@ -18,12 +18,15 @@ pub(super) enum Kind {
 
 impl Kind {
     fn of(action: &[u8]) -> Option<Self> {
-        let name = action.strip_prefix(b"{\"")?;
+        // Blanks where JSON allows them: some clients write them.
+        let name = action.trim_ascii_start().strip_prefix(b"{")?;
+        let name = name.trim_ascii_start().strip_prefix(b"\"")?;
         [Self::Index, Self::Create, Self::Update, Self::Delete]
             .into_iter()
             .find(|kind| {
                 name.strip_prefix(kind.name().as_bytes())
-                    .is_some_and(|rest| rest.starts_with(b"\":"))
+                    .and_then(|rest| rest.strip_prefix(b"\""))
+                    .is_some_and(|rest| rest.trim_ascii_start().starts_with(b":"))
             })
     }
 
@@ -118,6 +121,8 @@ pub(super) fn parse<'a>(body: &'a [u8], actions: &mut Vec<Action<'a>>) -> Result
                 line: action,
                 source: line,
             }),
+            // COMPAT: the real servers skip an empty line where an action is due.
+            None if line.is_empty() => {}
             None => match Kind::of(line).ok_or("Malformed action/metadata line")? {
                 Kind::Delete => actions.push(Action {
                     kind: Kind::Delete,
@@ -213,6 +218,20 @@ mod tests {
         assert_eq!(actions.len(), 2);
         assert_eq!(actions[0].source, b"{\"delete\":{}}");
         assert_eq!(actions[1].kind, Kind::Delete);
+    }
+
+    #[test]
+    fn empty_lines_between_items_are_skipped() {
+        let mut actions = Vec::new();
+        parse(b"{\"index\":{}}\n{}\n\n{\"delete\":{}}\n\n", &mut actions).unwrap();
+        assert_eq!(actions.len(), 2);
+    }
+
+    #[test]
+    fn blanks_in_an_action_are_json_too() {
+        assert_eq!(Kind::of(b" { \"index\" : {}}"), Some(Kind::Index));
+        assert_eq!(Kind::of(b"{\"indexes\":{}}"), None);
+        assert_eq!(Kind::of(b"{\"index\"}"), None);
     }
 
     #[test]
