@@ -11,10 +11,10 @@ macro_rules! files {
 
 /// Files of the legacy set, in the order in which they are read.
 pub(crate) const LEGACY: &[(&str, &str)] = files!(
-    "legacy": "grok-patterns", "aws", "bacula", "bind", "bro", "exim", "haproxy", "httpd", "java", "junos", "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid"
+    "legacy": "grok-patterns", "aws", "bacula", "bind", "bro", "exim", "firewalls", "haproxy", "httpd", "java", "junos", "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid"
 );
 
 /// Files of the ECS v1 set.
 pub(crate) const ECS_V1: &[(&str, &str)] = files!(
-    "ecs-v1": "grok-patterns", "aws", "bacula", "bind", "bro", "exim", "haproxy", "httpd", "java", "junos", "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid", "zeek"
+    "ecs-v1": "grok-patterns", "aws", "bacula", "bind", "bro", "exim", "firewalls", "haproxy", "httpd", "java", "junos", "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid", "zeek"
 );

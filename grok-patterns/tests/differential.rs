@@ -11,7 +11,7 @@ use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use skidder_grok::{CompileOptions, EngineKind, PatternSet, Slots};
+use skidder_grok::{CompileOptions, EngineKind, Matcher, PatternSet, Slots};
 
 const LINES: &[&str] = &[
     r#"127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] "GET /a.gif HTTP/1.0" 200 2326 "-" "Moz \" x""#,
@@ -52,11 +52,23 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The lines, and those about one program that match: as many as all the others.
+fn lines_for(matcher: &Matcher) -> Vec<&'static str> {
+    let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    let mut lines = LINES.to_vec();
+    let own: Vec<&str> = include_str!("lines.log")
+        .lines()
+        .filter(|line| matcher.find(line.as_bytes(), &mut scratch, &mut slots) == Ok(true))
+        .collect();
+    lines.extend(own.into_iter().cycle().take(LINES.len()));
+    lines
+}
+
 /// A line, part of it cut off, with a few edits.
-fn line() -> impl Strategy<Value = String> {
+fn line(lines: Vec<&'static str>) -> impl Strategy<Value = String> {
     let edits = proptest::collection::vec((any::<usize>(), 0..4_usize, piece()), 0..4);
-    (0..LINES.len(), any::<usize>(), 0..4_u8, edits).prop_map(|(line, cut, which, edits)| {
-        let mut line = LINES[line].to_owned();
+    (0..lines.len(), any::<usize>(), 0..4_u8, edits).prop_map(move |(line, cut, which, edits)| {
+        let mut line = lines[line].to_owned();
         if which == 0 {
             line.drain(..cut % (line.len() + 1));
         }
@@ -133,7 +145,7 @@ fn definitions_without_atomic_groups_mean_the_same() {
                 failure_persistence: None,
                 ..Config::default()
             };
-            let result = TestRunner::new_with_rng(config, rng).run(&line(), |line| {
+            let result = TestRunner::new_with_rng(config, rng).run(&line(LINES.to_vec()), |line| {
                 let Ok(wanted) = regex.captures(&line) else {
                     return Ok(());
                 };
@@ -183,6 +195,7 @@ fn every_standard_pattern_matches_as_elsewhere() {
                 refused.push(name);
                 continue;
             };
+            let lines = lines_for(&matcher);
             let memory = RefCell::new((matcher.scratch(), Slots::new()));
             let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[17; 32]);
             let config = Config {
@@ -190,7 +203,7 @@ fn every_standard_pattern_matches_as_elsewhere() {
                 failure_persistence: None,
                 ..Config::default()
             };
-            let result = TestRunner::new_with_rng(config, rng).run(&line(), |line| {
+            let result = TestRunner::new_with_rng(config, rng).run(&line(lines), |line| {
                 // The other engine may give up.
                 let Ok(wanted) = regex.captures(&line) else {
                     return Ok(());

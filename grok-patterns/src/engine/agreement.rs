@@ -49,16 +49,20 @@ const LINES: &[&str] = &[
     "2007-03-01T13:00:00+01:00 fe80::1%eth0 C:\\Windows\\x.exe /usr/lib/\u{e4}b c.txt -12.50 0xFF",
     "https://user:pw@www.example.com:8080/a/b?q=1&r[]=2 joe.doe+x@mail.example.org 00:1b:44:11:3a:b7",
 ];
+/// A line or more for each of the standard files about one program.
+const PROGRAMS: &str = include_str!("../../tests/lines.log");
 const PIECES: &[&str] = &[
     "\"", "\\", " ", "-", ".", ":", "/", "[", "]", "0", "9", "255", "a", "Z", "_", "\n", "\u{e9}",
     "\u{2014}", "ä", "'", "`", "1.5", "Jan", "10.0.0.1", "::", "@", "%", "(", ")", "",
 ];
 
-fn mutated(random: &mut Random) -> Vec<u8> {
+/// One of the lines, or of those given, or noise; some of it cut off, some of it changed.
+fn mutated(random: &mut Random, own: &[&str]) -> Vec<u8> {
     let mut line = match random.below(8) {
         0 => (0..random.below(40))
             .flat_map(|_| random.pick(PIECES).bytes())
             .collect(),
+        1..5 if !own.is_empty() => random.pick(own).as_bytes().to_vec(),
         _ => random.pick(LINES).as_bytes().to_vec(),
     };
     if random.below(4) == 0 {
@@ -183,8 +187,12 @@ fn on_every_standard_pattern() {
         for name in set.names() {
             let expression = format!("%{{{name}:it}}");
             let mut engines = Engines::new(&set, &expression, 1 << 20);
+            let own: Vec<&str> = PROGRAMS
+                .lines()
+                .filter(|line| engines.threads.find(&engines.program, line.as_bytes()))
+                .collect();
             for _ in 0..rounds(40) {
-                let line = mutated(&mut random);
+                let line = mutated(&mut random, &own);
                 let (matched, done) = engines.compare(&expression, &line);
                 lines += 1;
                 matches += usize::from(matched);
@@ -228,7 +236,7 @@ fn on_expressions_with_every_feature() {
         // A small limit, so that states are dropped in the middle of lines as well.
         let mut engines = Engines::new(&set, expression, 20_000);
         for _ in 0..rounds(300) {
-            engines.compare(expression, &mutated(&mut random));
+            engines.compare(expression, &mutated(&mut random, &[]));
         }
     }
 }
