@@ -536,7 +536,11 @@ impl Settings {
             "pipeline.workers" => self.workers = at_least_one()?,
             "pipeline.batch.size" => self.batch_size = at_least_one()?,
             "pipeline.batch.delay" => {
-                self.batch_delay = duration(value).ok_or_else(|| wrong("milliseconds"))?;
+                // COMPAT: a bare number is milliseconds.
+                let bare = value.parse().ok().map(Duration::from_millis);
+                self.batch_delay = bare
+                    .or_else(|| duration(value))
+                    .ok_or_else(|| wrong("milliseconds"))?;
             }
             "pipeline.id" => {
                 let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -611,16 +615,16 @@ fn expand(name: &str, text: &str) -> Result<String, SettingsError> {
     }
 }
 
-/// A size such as `64mb`.
+/// A size such as `64mb`; without a unit, bytes.
 fn size(text: &str) -> Option<u64> {
+    if let Ok(bytes) = text.parse() {
+        return Some(bytes);
+    }
     u64::try_from(parse_setting_size(text).ok()?).ok()
 }
 
-/// A time such as `30s`; without a unit, milliseconds.
+/// A time such as `30s`, always with its unit.
 fn duration(text: &str) -> Option<Duration> {
-    if let Ok(milliseconds) = text.parse() {
-        return Some(Duration::from_millis(milliseconds));
-    }
     let nanoseconds = parse_setting_duration(text).ok()?;
     Some(Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
 }
@@ -712,10 +716,11 @@ mod tests {
     #[test]
     fn sizes_and_times() {
         assert_eq!(size("64mb"), Some(64 << 20));
+        assert_eq!(size("1048576"), Some(1 << 20));
         assert_eq!(size("-1mb"), None);
         assert_eq!(size("lots"), None);
         assert_eq!(duration("5m"), Some(Duration::from_mins(5)));
-        assert_eq!(duration("50"), Some(Duration::from_millis(50)));
+        assert_eq!(duration("50"), None);
         assert_eq!(duration("1 fortnight"), None);
     }
 }
