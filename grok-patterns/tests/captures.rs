@@ -265,3 +265,17 @@ fn of_the_legacy_set() {
 fn of_the_ecs_set() {
     check(&PatternSet::ecs_v1(), ECS_V1);
 }
+
+#[test]
+fn a_uri_keeps_its_parts_to_itself_in_the_ecs_set() {
+    for (set, wanted) in [
+        (PatternSet::legacy(), &["port"][..]),
+        (PatternSet::ecs_v1(), &[]),
+    ] {
+        let matcher = set
+            .compile("%{URI}", &CompileOptions::default())
+            .expect("it compiles");
+        let names: Vec<&str> = matcher.captures().iter().map(|c| &*c.name).collect();
+        assert_eq!(names, wanted);
+    }
+}
