@@ -89,9 +89,11 @@ fn work(
     let mut scratch = Scratch::default();
     while let Ok(chunk) = chunks.recv() {
         let mut out = Vec::with_capacity(chunk.len() * 2);
-        for line in chunk.split(|byte| *byte == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.is_empty() {
+        // What stands behind the last newline is no line, if nothing does.
+        let whole = chunk.strip_suffix(b"\n").unwrap_or(&chunk);
+        for line in whole.split(|byte| *byte == b'\n') {
+            // An empty line is an event of an empty message, but no JSON.
+            if format.lines || !line.trim_ascii().is_empty() {
                 filter_line(pipeline, format, line, &arena, &mut scratch, &mut out);
                 arena.reset();
             }

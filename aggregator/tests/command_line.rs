@@ -246,10 +246,10 @@ fn filter_adds_nothing_that_the_filters_do_not_add() {
         String::from_utf8_lossy(&output.stdout),
         "{\"a\":1,\"b\":\"1!\",\"@metadata\":{\"m\":\"x\"}}\n"
     );
-    let output = aggregator(&["filter", "--lines", "-e", "filter { }"], b"one\r\n\ntwo");
+    let output = aggregator(&["filter", "--lines", "-e", "filter { }"], b"one\n\ntwo\n");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
-        "{\"message\":\"one\"}\n{\"message\":\"two\"}\n"
+        "{\"message\":\"one\"}\n{\"message\":\"\"}\n{\"message\":\"two\"}\n"
     );
 }
 
