@@ -224,7 +224,7 @@ mod tests {
             "/x",
         ]);
         assert_eq!(settings.config_string.as_deref(), Some("filter {}"));
-        assert_eq!((settings.workers, settings.batch_size), (2, 9));
+        assert_eq!((settings.workers, settings.batch_size), (Some(2), 9));
         assert!(settings.test_and_exit);
         assert_eq!(settings.path_data, PathBuf::from("/x"));
         let settings = run(&["-f", "x.conf", "--pipeline.ecs_compatibility", "v1", "-r"]);
@@ -242,7 +242,10 @@ mod tests {
         .unwrap();
         let path = directory.path().to_str().unwrap();
         let settings = run(&["--path.settings", path, "-n", "b"]);
-        assert_eq!((settings.workers, settings.node_name.as_str()), (7, "b"));
+        assert_eq!(
+            (settings.workers, settings.node_name.as_str()),
+            (Some(7), "b")
+        );
     }
 
     #[test]

@@ -55,7 +55,13 @@ pub fn filter(arguments: FilterArguments) -> u8 {
     };
     let input = std::io::stdin();
     let mut output = std::io::stdout().lock();
-    let done = filter_command::run(&pipeline, format, settings.workers, input, &mut output);
+    let done = filter_command::run(
+        &pipeline,
+        format,
+        settings.workers_or(false),
+        input,
+        &mut output,
+    );
     match done {
         Ok(()) => cli::EXIT_OK,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => cli::EXIT_OK,

@@ -86,6 +86,7 @@ pub struct Plan {
     pipeline: Pipeline,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    workers: usize,
 }
 
 /// Builds inputs and outputs; what is wrong goes into `diagnostics`.
@@ -108,10 +109,12 @@ pub fn plan(
         );
         return None;
     }
+    let workers = settings.workers_or(inputs.iter().all(Input::is_stdin));
     Some(Plan {
         pipeline,
         inputs,
         outputs,
+        workers,
     })
 }
 
@@ -119,7 +122,7 @@ pub fn plan(
 pub fn run(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> {
     let failed = |what| move |error| RuntimeError::Start { what, error };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.workers.clamp(1, 8))
+        .worker_threads(plan.workers.clamp(1, 8))
         .thread_name("network")
         .enable_all()
         .build()
@@ -145,7 +148,7 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
     }
     // Inputs are asynchronous, workers are threads: a bridge takes batches from one to the other.
     let (to_bridge, mut from_inputs) = mpsc::channel::<Batch>(1);
-    let (to_workers, queue) = bounded(settings.workers * QUEUED_BATCHES);
+    let (to_workers, queue) = bounded(plan.workers * QUEUED_BATCHES);
     let bridge = std::thread::Builder::new()
         .name("queue".into())
         .spawn(move || {
@@ -159,7 +162,7 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
     let counters = Arc::new(Counters::default());
     let pipeline = Arc::new(plan.pipeline);
     let mut threads = vec![bridge];
-    for number in 0..settings.workers {
+    for number in 0..plan.workers {
         let worker = Worker {
             pipeline: Arc::clone(&pipeline),
             queue: queue.clone(),
@@ -183,7 +186,7 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
     drop(to_bridge);
     info!(
         pipeline = settings.pipeline_id,
-        workers = settings.workers,
+        workers = plan.workers,
         "pipeline started"
     );
 

@@ -65,8 +65,8 @@ pub struct Settings {
     pub escape_style: EscapeStyle,
     /// `pipeline.id`
     pub pipeline_id: String,
-    /// `pipeline.workers`
-    pub workers: usize,
+    /// `pipeline.workers`, if it is set; see [`Settings::workers_or`].
+    pub workers: Option<usize>,
     /// `pipeline.batch.size`
     pub batch_size: usize,
     /// `pipeline.batch.delay`
@@ -181,7 +181,7 @@ pub const TABLE: &[Setting] = &[
         Some('w'),
         Kind::Value,
         "number of cores",
-        "Threads that run filters and outputs",
+        "Threads that run filters and outputs; one if stdin is the only input",
     ),
     setting(
         "pipeline.batch.size",
@@ -450,7 +450,7 @@ impl Default for Settings {
             support_escapes: false,
             escape_style: EscapeStyle::None,
             pipeline_id: "main".into(),
-            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers: None,
             batch_size: 125,
             batch_delay: Duration::from_millis(50),
             ecs_compatibility: EcsCompatibility::Disabled,
@@ -469,6 +469,17 @@ impl Settings {
     pub fn dead_letters(&self) -> PathBuf {
         let all = self.path_dead_letters.clone();
         all.unwrap_or_else(|| self.path_data.join("dead_letter_queue"))
+    }
+
+    /// How many workers run: what is set, else one for a pipeline whose only input is standard
+    /// input, so that its lines come out in order, else one for each core.
+    pub fn workers_or(&self, only_stdin: bool) -> usize {
+        self.workers.unwrap_or_else(|| {
+            if only_stdin {
+                return 1;
+            }
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        })
     }
 
     /// Takes over what `logstash.yml` says.
@@ -533,7 +544,7 @@ impl Settings {
             "path.config" => self.path_config = Some(value.clone()),
             "config.string" => self.config_string = Some(value.clone()),
             "config.test_and_exit" => self.test_and_exit = switch()?,
-            "pipeline.workers" => self.workers = at_least_one()?,
+            "pipeline.workers" => self.workers = Some(at_least_one()?),
             "pipeline.batch.size" => self.batch_size = at_least_one()?,
             "pipeline.batch.delay" => {
                 // COMPAT: a bare number is milliseconds.
@@ -667,7 +678,7 @@ mod tests {
         )
         .unwrap();
         settings.set_tree("", &tree).unwrap();
-        assert_eq!((settings.workers, settings.batch_size), (3, 10));
+        assert_eq!((settings.workers, settings.batch_size), (Some(3), 10));
         assert_eq!(settings.batch_delay, Duration::from_millis(7));
     }
 

@@ -72,12 +72,12 @@ fn without_sections_it_reads_stdin_and_prints_for_people() {
 }
 
 #[test]
-fn many_lines_arrive_once_each_in_order_with_one_worker() {
+fn many_lines_arrive_once_each_in_order() {
     let input: String = (0..50_000)
         .map(|number| format!("line {number}\n"))
         .collect();
     let config = "input { stdin { } } output { stdout { codec => json_lines } }";
-    let output = aggregator(&["-w", "1", "-e", config], input.as_bytes());
+    let output = aggregator(&["-e", config], input.as_bytes());
     assert!(output.status.success());
     let events = lines(&output);
     assert_eq!(events.len(), 50_000);

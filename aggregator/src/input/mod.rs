@@ -48,6 +48,11 @@ enum Kind {
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Input {
+    /// Whether it reads standard input.
+    pub fn is_stdin(&self) -> bool {
+        matches!(self.kind, Kind::Stdin(_))
+    }
+
     /// Starts the input: what can fail, fails here.
     pub async fn start(
         self,
