@@ -117,6 +117,17 @@ mod tests {
     }
 
     #[test]
+    fn a_record_over_the_limit_is_cut_and_nothing_is_lost() {
+        let length = MAX_RECORD_BYTES + 100;
+        let mut chunks = Chunks::new(io::repeat(b'x').take(length as u64), b"\n");
+        let first = chunks.next_chunk().unwrap().unwrap();
+        assert!(first.len() >= MAX_RECORD_BYTES);
+        assert!(first.len() <= MAX_RECORD_BYTES + CHUNK_BYTES);
+        let rest = chunks.next_chunk().unwrap().map_or(0, |chunk| chunk.len());
+        assert_eq!(first.len() + rest, length);
+    }
+
+    #[test]
     fn without_a_delimiter_each_read_is_a_chunk() {
         let mut chunks = Chunks::new(Slow(b"abcdef", 4), b"");
         assert_eq!(chunks.next_chunk().unwrap().unwrap(), b"abcd");

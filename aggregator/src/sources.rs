@@ -212,6 +212,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_over_the_limit_is_refused_unread() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("huge.conf");
+        // Sparse: it takes no room on the disk.
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(MAX_FILE_BYTES + 1)
+            .unwrap();
+        let message = from_path(path.to_str().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("huge.conf is larger than"), "{message}");
+    }
+
+    #[test]
     fn errors_name_the_path() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().to_str().unwrap();

@@ -263,3 +263,35 @@ impl Writer for FileWriter {
         self.write_out();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skidder_pipeline::language::EscapeStyle;
+
+    #[test]
+    fn open_files_are_bounded_and_closed_ones_are_appended_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = format!("{}/%{{name}}", directory.path().display());
+        let files = Files::new(FileOptions {
+            path: Template::parse(&path, EscapeStyle::None).unwrap(),
+            failure_name: "_failures".into(),
+            create_if_deleted: true,
+            file_mode: None,
+            directory_mode: None,
+            overwrite: false,
+        });
+        let names: Vec<PathBuf> = (0..MAX_OPEN_FILES + 20)
+            .map(|number| directory.path().join(number.to_string()))
+            .collect();
+        for text in [b"one\n", b"two\n"] {
+            for name in &names {
+                assert!(files.append(name, text, &|| true));
+                assert!(files.open.lock().unwrap().len() <= MAX_OPEN_FILES);
+            }
+        }
+        for name in &names {
+            assert_eq!(std::fs::read(name).unwrap(), b"one\ntwo\n");
+        }
+    }
+}
