@@ -24,6 +24,7 @@
 
 mod engine;
 mod error;
+mod list;
 mod matcher;
 mod options;
 mod pattern_set;
@@ -33,8 +34,7 @@ mod standard;
 mod syntax;
 
 pub use error::{BudgetExceeded, CompileError, PatternFileError, Within};
-pub use matcher::{
-    Capture, CaptureKind, EngineKind, ListScratch, Matcher, MatcherList, Scratch, Slots,
-};
+pub use list::{ListScratch, MatcherList};
+pub use matcher::{Capture, CaptureKind, EngineKind, Matcher, Scratch, Slots};
 pub use options::CompileOptions;
 pub use pattern_set::PatternSet;

@@ -13,6 +13,8 @@ use crate::{
     engine::{
         UNSET,
         backtrack::Backtracker,
+        prefilter::{Found, Prefilter, Requirement, requirements},
+        straight::{Step, Straight, Tokens},
         tagged::{Automaton, Follow, Outcome, Plan},
         threads::Threads,
     },
@@ -79,8 +81,13 @@ pub struct Matcher {
 struct Inner {
     program: Program,
     plan: Option<Plan>,
+    /// The way that most matches go.
+    straight: Option<Straight>,
     /// A program that matches wherever the real one does; small, and quick to say no.
     relaxed: Option<(Program, Plan)>,
+    /// What every line that matches has.
+    requirements: Vec<Requirement>,
+    prefilter: Prefilter,
     captures: Vec<Capture>,
     options: CompileOptions,
     identity: u64,
@@ -96,17 +103,23 @@ impl Matcher {
         let parsed = parse(expression, set, options)?;
         let program = build(&parsed, options)?;
         let relaxed = build_relaxed(&parsed, options)?;
+        let requirements = requirements(&relaxed);
+        let (prefilter, _) = Prefilter::new(&[&requirements]);
         let relaxed = Plan::new(&relaxed).map(|plan| (relaxed, plan));
         let plan = if program.irregular.is_none() {
             Plan::new(&program)
         } else {
             None
         };
+        let straight = plan.as_ref().and_then(|_| Straight::new(&parsed, options));
         Ok(Self {
             inner: Arc::new(Inner {
                 program,
                 plan,
+                straight,
                 relaxed,
+                prefilter,
+                requirements,
                 captures: parsed.captures,
                 options: options.clone(),
                 identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
@@ -139,7 +152,13 @@ impl Matcher {
             .map_or(&inner.program, |(relaxed, _)| relaxed);
         Scratch {
             identity: inner.identity,
-            groups: Automaton::new(&inner.program, Follow::Groups, bytes / 2),
+            habit: Habit::default(),
+            found: Found::default(),
+            tokens: inner
+                .straight
+                .as_ref()
+                .map(|straight| straight.tokens(bytes / 8)),
+            groups: Automaton::new(&inner.program, Follow::Groups, bytes * 3 / 8),
             start: Automaton::new(&inner.program, Follow::Start, bytes / 4),
             presence: Automaton::new(relaxed, Follow::Presence, bytes / 4),
             threads: Threads::default(),
@@ -158,31 +177,89 @@ impl Matcher {
         scratch: &mut Scratch,
         slots: &mut Slots,
     ) -> Result<bool, BudgetExceeded> {
+        match self.find_straight(line, scratch, slots) {
+            Step::At(_) => Ok(true),
+            step => self.find_otherwise(step, false, line, scratch, slots),
+        }
+    }
+
+    /// What every line that matches has.
+    pub(crate) fn requirements(&self) -> &[Requirement] {
+        &self.inner.requirements
+    }
+
+    /// Follows the straight way from the start of the line.
+    pub(crate) fn find_straight(
+        &self,
+        line: &[u8],
+        scratch: &mut Scratch,
+        slots: &mut Slots,
+    ) -> Step {
         let inner = &*self.inner;
         if scratch.identity != inner.identity {
             *scratch = self.scratch();
         }
-        let captures = inner.captures.len();
         slots.positions.clear();
+        slots.positions.resize(2 * inner.captures.len(), UNSET);
+        let (Some(straight), Some(tokens)) = (&inner.straight, &mut scratch.tokens) else {
+            return Step::Doubt;
+        };
+        if line.len() >= UNSET as usize || !scratch.habit.goes_straight() {
+            return Step::Doubt;
+        }
+        let step = straight.run(tokens, line, &mut slots.positions);
+        scratch.habit.went_straight(step);
+        if !matches!(step, Step::At(_)) {
+            slots.positions.fill(UNSET);
+        }
+        step
+    }
+
+    /// Whether the expression, number `index` of a prefilter's, can go on from one of the places where
+    /// the line has what every match has.
+    pub(crate) fn may_match_closely(
+        &self,
+        (prefilter, index): (&Prefilter, usize),
+        found: &Found,
+        line: &[u8],
+        scratch: &mut Scratch,
+    ) -> bool {
+        let Some((program, plan)) = &self.inner.relaxed else {
+            return true;
+        };
+        prefilter.may_match_closely(index, found, |address, position| {
+            let place = (address, position);
+            scratch
+                .presence
+                .goes_on(plan, program, line, place, CLOSELY)
+        })
+    }
+
+    /// Looks for the expression when the straight way has not found it. `filtered` says that the
+    /// line is known to have what every match has.
+    pub(crate) fn find_otherwise(
+        &self,
+        straight: Step,
+        filtered: bool,
+        line: &[u8],
+        scratch: &mut Scratch,
+        slots: &mut Slots,
+    ) -> Result<bool, BudgetExceeded> {
+        let inner = &*self.inner;
+        let captures = inner.captures.len();
         if line.len() >= UNSET as usize {
-            slots.positions.resize(2 * captures, UNSET);
             return Err(BudgetExceeded { steps: 0 });
         }
         if let Some(plan) = &inner.plan {
-            match scratch.search(plan, inner, line) {
+            match scratch.search(plan, inner, line, straight, filtered) {
                 Outcome::Match => {
                     slots.fill(inner, &scratch.groups.positions()[..2 * captures], line);
                     return Ok(true);
                 }
-                Outcome::NoMatch => {
-                    slots.positions.resize(2 * captures, UNSET);
-                    return Ok(false);
-                }
+                Outcome::NoMatch => return Ok(false),
                 Outcome::GaveUp => {}
             }
-        }
-        if inner.plan.is_none() && !scratch.may_match(inner, line) {
-            slots.positions.resize(2 * captures, UNSET);
+        } else if !scratch.may_match(inner, line, filtered) {
             return Ok(false);
         }
         let (found, tags) = if inner.program.irregular.is_some() {
@@ -198,8 +275,6 @@ impl Matcher {
         };
         if found {
             slots.fill(inner, &tags[1..=2 * captures], line);
-        } else {
-            slots.positions.resize(2 * captures, UNSET);
         }
         Ok(found)
     }
@@ -209,6 +284,9 @@ impl Matcher {
 #[derive(Debug)]
 pub struct Scratch {
     identity: u64,
+    habit: Habit,
+    found: Found,
+    tokens: Option<Tokens>,
     groups: Automaton,
     start: Automaton,
     presence: Automaton,
@@ -217,16 +295,35 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Most lines match from their first byte on, or not at all: that is tried first. If it
-    /// fails, one pass finds out where a match begins, if there is one.
-    fn search(&mut self, plan: &Plan, inner: &Inner, line: &[u8]) -> Outcome {
+    /// Looks for a match from the start of the line on, and for one that begins later. Where it is likely
+    /// that there is none, two quick looks come first: for what every match has, and whether
+    /// the relaxed program matches.
+    fn search(
+        &mut self,
+        plan: &Plan,
+        inner: &Inner,
+        line: &[u8],
+        straight: Step,
+        filtered: bool,
+    ) -> Outcome {
         let program = &inner.program;
-        let first = self.groups.run(plan, program, line, 0);
-        if first != Outcome::NoMatch || program.anchored {
-            return first;
+        let mut may_match = false;
+        if straight == Step::Doubt {
+            if self.habit.expects_none {
+                may_match = self.may_match(inner, line, filtered);
+                if !may_match {
+                    return Outcome::NoMatch;
+                }
+            }
+            let first = self.groups.run(plan, program, line, 0);
+            self.habit.expects_none = first == Outcome::NoMatch;
+            if first != Outcome::NoMatch {
+                return first;
+            }
         }
         // PERF: an automaton that stays small is as quick to say no.
-        if self.start.bytes() > SMALL_AUTOMATON && !self.may_match(inner, line) {
+        let large = self.start.bytes() > SMALL_AUTOMATON;
+        if program.anchored || !may_match && large && !self.may_match(inner, line, filtered) {
             return Outcome::NoMatch;
         }
         match self.start.run(plan, program, line, 0) {
@@ -238,8 +335,15 @@ impl Scratch {
         }
     }
 
-    /// Whether the relaxed program matches; if not, the real one does not either.
-    fn may_match(&mut self, inner: &Inner, line: &[u8]) -> bool {
+    /// Whether the line has what every match has, and the relaxed program matches; if not, the
+    /// real one does not either.
+    fn may_match(&mut self, inner: &Inner, line: &[u8], filtered: bool) -> bool {
+        if !filtered && !inner.prefilter.is_empty() {
+            inner.prefilter.scan(line, &mut self.found);
+            if !inner.prefilter.may_match(0, &self.found) {
+                return false;
+            }
+        }
         // A match may begin inside of a character only where the line does.
         if line.first().is_some_and(|byte| byte & 0xC0 == 0x80) {
             return true;
@@ -251,6 +355,42 @@ impl Scratch {
     }
 }
 
+/// What the lines were like so far. It decides what is tried first, never what is found.
+#[derive(Debug, Default)]
+struct Habit {
+    /// Lines in a row on which the straight way was in doubt.
+    doubts: u32,
+    /// Lines on which it is not tried.
+    pause: u32,
+    /// The last line that was looked at from its start did not match there.
+    expects_none: bool,
+}
+
+impl Habit {
+    fn goes_straight(&mut self) -> bool {
+        let goes = self.pause == 0;
+        self.pause = self.pause.saturating_sub(1);
+        goes
+    }
+
+    fn went_straight(&mut self, step: Step) {
+        if step != Step::Doubt {
+            self.doubts = 0;
+        } else if self.doubts < MANY_DOUBTS {
+            self.doubts += 1;
+        } else {
+            self.pause = PAUSE;
+        }
+    }
+}
+
+/// After so many doubtful lines in a row the straight way is given a pause.
+const MANY_DOUBTS: u32 = 16;
+/// A pause lasts so many lines.
+const PAUSE: u32 = 64;
+
+/// Bytes over which an expression is followed to see whether it goes on.
+const CLOSELY: usize = 32;
 /// Beyond this many bytes, the automaton that finds where a match begins is only run on lines
 /// that the relaxed program matches.
 const SMALL_AUTOMATON: usize = 64 << 10;
@@ -267,8 +407,12 @@ impl Slots {
         Self::default()
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.positions.clear();
+    }
+
     fn fill(&mut self, inner: &Inner, positions: &[u32], line: &[u8]) {
-        self.positions.extend_from_slice(positions);
+        self.positions.copy_from_slice(positions);
         for group in 0..inner.captures.len() {
             if inner.program.to_end[group] && self.positions[2 * group] != UNSET {
                 self.positions[2 * group + 1] = line.len() as u32;
@@ -297,54 +441,4 @@ impl Slots {
     pub fn iter(&self) -> impl Iterator<Item = Option<(usize, usize)>> + '_ {
         (0..self.len()).map(|capture| self.get(capture))
     }
-}
-
-/// Several expressions, of which the first in the list that matches counts.
-#[derive(Debug, Clone)]
-pub struct MatcherList {
-    matchers: Vec<Matcher>,
-}
-
-impl MatcherList {
-    pub(crate) fn new(matchers: Vec<Matcher>) -> Self {
-        Self { matchers }
-    }
-
-    /// The single expressions, in order.
-    pub fn matchers(&self) -> &[Matcher] {
-        &self.matchers
-    }
-
-    /// Memory to match with, for one thread.
-    pub fn scratch(&self) -> ListScratch {
-        ListScratch {
-            scratches: self.matchers.iter().map(Matcher::scratch).collect(),
-        }
-    }
-
-    /// The index of the first expression that matches; `slots` then hold its captures.
-    pub fn find(
-        &self,
-        line: &[u8],
-        scratch: &mut ListScratch,
-        slots: &mut Slots,
-    ) -> Result<Option<usize>, BudgetExceeded> {
-        if scratch.scratches.len() != self.matchers.len() {
-            *scratch = self.scratch();
-        }
-        for (index, (matcher, scratch)) in
-            self.matchers.iter().zip(&mut scratch.scratches).enumerate()
-        {
-            if matcher.find(line, scratch, slots)? {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// What matching a [`MatcherList`] changes.
-#[derive(Debug)]
-pub struct ListScratch {
-    scratches: Vec<Scratch>,
 }

@@ -328,3 +328,74 @@ fn a_scratch_of_another_matcher_is_no_harm() {
     assert_eq!(second.find(b"xyz", &mut scratch, &mut slots), Ok(true));
     assert_eq!((slots.len(), slots.get(0)), (1, Some((0, 3))));
 }
+
+/// A list of expressions finds what they would find one after the other, however many there are.
+#[test]
+fn a_list_finds_what_its_expressions_find_one_by_one() {
+    const NAMES: &[&str] = &[
+        "HAPROXYHTTP",
+        "HAPROXYTCP",
+        "S3_ACCESS_LOG",
+        "ELB_ACCESS_LOG",
+        "CLOUDFRONT_ACCESS_LOG",
+        "SYSLOGLINE",
+        "CRONLOG",
+        "NAGIOSLOGLINE",
+        "POSTGRESQL",
+        "REDISLOG",
+        "MONGO3_LOG",
+        "RAILS3",
+        "RUBY_LOGGER",
+        "CATALINALOG",
+        "TOMCATLOG",
+        "BIND9",
+        "CISCOFW106001",
+        "SHOREWALL",
+        "SQUID3",
+        "COMBINEDAPACHELOG",
+    ];
+    let set = PatternSet::legacy();
+    let options = CompileOptions::default();
+    let mut expressions: Vec<String> = NAMES.iter().map(|name| format!("%{{{name}}}")).collect();
+    // More than one prefilter has room for.
+    expressions.extend((0..60).map(|number| format!("code {number} of %{{WORD:thing}}")));
+    expressions.push("%{WORD:a} %{WORD:b}".to_owned());
+    let list = set
+        .compile_list(&expressions, &options)
+        .expect("they are right");
+    let mut list_scratch = list.scratch();
+    let (mut slots, mut own_slots) = (Slots::new(), Slots::new());
+    let mut scratches: Vec<_> = list
+        .matchers()
+        .iter()
+        .map(skidder_grok::Matcher::scratch)
+        .collect();
+    let mut found_by = std::collections::BTreeSet::new();
+    let own = [
+        "code 59 of things",
+        "x code 7 of \u{e9}",
+        "two words",
+        "",
+        "-",
+    ];
+    for line in include_str!("lines.log").lines().chain(own) {
+        for end in [line.len(), line.len().saturating_sub(1), line.len() / 2] {
+            let Some(line) = line.get(..end) else {
+                continue;
+            };
+            let line = line.as_bytes();
+            let got = list.find(line, &mut list_scratch, &mut slots);
+            let mut wanted = Ok(None);
+            for (index, matcher) in list.matchers().iter().enumerate() {
+                if matcher.find(line, &mut scratches[index], &mut own_slots) == Ok(true) {
+                    wanted = Ok(Some(index));
+                    assert!(slots.iter().eq(own_slots.iter()), "{}", line.escape_ascii());
+                    break;
+                }
+            }
+            assert_eq!(got, wanted, "{}", line.escape_ascii());
+            found_by.extend(wanted.ok().flatten());
+        }
+    }
+    assert!(found_by.len() >= 8, "{found_by:?}");
+}

@@ -6,7 +6,10 @@
 //! for more of them.
 
 use super::{
+    UNSET,
     backtrack::Backtracker,
+    prefilter::{Found, Prefilter, requirements},
+    straight::{Step, Straight, Tokens},
     tagged::{Automaton, Follow, Outcome, Plan},
     threads::Threads,
 };
@@ -83,8 +86,10 @@ fn mutated(random: &mut Random, own: &[&str]) -> Vec<u8> {
 struct Engines {
     program: Program,
     plan: Option<Plan>,
+    straight: Option<(Straight, Tokens)>,
     relaxed: Program,
     relaxed_plan: Plan,
+    prefilter: Prefilter,
     groups: Option<Automaton>,
     start: Option<Automaton>,
     presence: Automaton,
@@ -102,6 +107,7 @@ impl Engines {
         let relaxed = build_relaxed(&parsed, &options).expect("the expression is small enough");
         Self {
             relaxed_plan: Plan::new(&relaxed).expect("little look-behind"),
+            prefilter: Prefilter::new(&[&requirements(&relaxed)]).0,
             presence: Automaton::new(&relaxed, Follow::Presence, max_bytes),
             relaxed,
             groups: plan
@@ -110,6 +116,10 @@ impl Engines {
             start: plan
                 .as_ref()
                 .map(|_| Automaton::new(&program, Follow::Start, max_bytes)),
+            straight: Straight::new(&parsed, &options).map(|straight| {
+                let tokens = straight.tokens(max_bytes);
+                (straight, tokens)
+            }),
             plan,
             program,
             threads: Threads::default(),
@@ -135,12 +145,35 @@ impl Engines {
                 );
             }
         }
+        if found {
+            let prefilter = &self.prefilter;
+            let mut hits = Found::default();
+            prefilter.scan(line, &mut hits);
+            assert!(prefilter.may_match(0, &hits), "prefilter: {}", context());
+            let closely = prefilter.may_match_closely(0, &hits, |address, position| {
+                let (plan, program) = (&self.relaxed_plan, &self.relaxed);
+                self.presence
+                    .goes_on(plan, program, line, (address, position), 32)
+            });
+            assert!(closely, "prefilter, closely: {}", context());
+        }
         let inside = line.first().is_some_and(|byte| byte & 0xC0 == 0x80);
         if found && !inside {
             let presence = self
                 .presence
                 .run(&self.relaxed_plan, &self.relaxed, line, 0);
             assert_eq!(presence, Outcome::Match, "relaxed: {}", context());
+        }
+        if let Some((straight, tokens)) = &mut self.straight {
+            let mut positions = vec![UNSET; 2 * self.program.groups];
+            match straight.run(tokens, line, &mut positions) {
+                Step::At(_) => {
+                    assert!(found && wanted[0] == 0, "straight: {}", context());
+                    assert_eq!(positions, wanted[1..], "straight: {}", context());
+                }
+                Step::Fails => assert!(!found || wanted[0] > 0, "straight: {}", context()),
+                Step::Doubt => {}
+            }
         }
         let (Some(plan), Some(groups), Some(start)) =
             (&self.plan, &mut self.groups, &mut self.start)

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod agreement;
 pub(crate) mod backtrack;
+pub(crate) mod prefilter;
+pub(crate) mod straight;
 pub(crate) mod tagged;
 pub(crate) mod threads;
 

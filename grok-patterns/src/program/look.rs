@@ -175,7 +175,7 @@ pub(super) fn captured_rest(node: &Node) -> Option<u32> {
 
 /// Whether a node can match in one way at most, so that an atomic group around it changes
 /// nothing.
-pub(super) fn is_rigid(node: &Node) -> bool {
+pub(crate) fn is_rigid(node: &Node) -> bool {
     match node {
         Node::Empty
         | Node::Class(_)

@@ -12,6 +12,7 @@ mod build;
 mod look;
 
 pub(crate) use build::{build, build_relaxed};
+pub(crate) use look::is_rigid;
 
 use crate::syntax::{ByteSet, EDGE};
 

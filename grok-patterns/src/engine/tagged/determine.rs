@@ -19,6 +19,9 @@ const NEW: u32 = u32::MAX - 1;
 /// A skipper is tried when a state has this many transitions to itself.
 const STAYING_ENOUGH: u8 = 3;
 
+/// First states that are kept for places other than the start of the program.
+const MAX_OTHER_STARTS: usize = 32;
+
 /// Sequence conditions that a place still has to meet: each a sequence and how far it is.
 type Obligation = Vec<(u32, u32)>;
 
@@ -100,16 +103,35 @@ impl Automaton {
         if self.starts[class] != NONE {
             return self.starts[class];
         }
-        let root = self.root(program);
+        let state = self.first_state(plan, self.root(program), class);
+        self.starts[class] = state;
+        state
+    }
+
+    /// The state of being at an address only, after a byte of this class.
+    pub(super) fn start_at(&mut self, plan: &Plan, address: Address, class: usize) -> u32 {
+        let known = self
+            .other_starts
+            .iter()
+            .find(|known| (known.0, known.1) == (address, class));
+        if let Some((_, _, state)) = known {
+            return *state;
+        }
+        let state = self.first_state(plan, address, class);
+        if self.other_starts.len() < MAX_OTHER_STARTS {
+            self.other_starts.push((address, class, state));
+        }
+        state
+    }
+
+    fn first_state(&mut self, plan: &Plan, address: Address, class: usize) -> u32 {
         let mut key = vec![
-            plan.context[class] & plan.behind_masks[root as usize],
-            root,
+            plan.context[class] & plan.behind_masks[address as usize],
+            address,
             0,
         ];
         key.resize(3 + self.width, NEVER);
-        let state = self.intern(plan, key.into());
-        self.starts[class] = state;
-        state
+        self.intern(plan, key.into())
     }
 
     /// The number of a state, which is the offset of its row.
@@ -437,8 +459,10 @@ impl Workspace {
             }
             Instruction::Tag { tag, next } => {
                 let slot = match (follow, tag) {
-                    (Follow::Start, 0) => Some(0),
-                    (Follow::Start | Follow::Presence, _) | (Follow::Groups, 0) => None,
+                    (Follow::Start, 0) | (Follow::End, 2) => Some(0),
+                    (Follow::Start | Follow::End | Follow::Presence, _) | (Follow::Groups, 0) => {
+                        None
+                    }
                     (Follow::Groups, tag) => Some(tag as usize - 1),
                 };
                 if let Some(slot) = slot {

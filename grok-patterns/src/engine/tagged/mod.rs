@@ -19,8 +19,8 @@ mod skip;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub(crate) use self::plan::Plan;
-use self::{determine::Workspace, skip::Skipper};
+use self::determine::Workspace;
+pub(crate) use self::{plan::Plan, skip::Skipper};
 use super::UNSET;
 use crate::program::{Address, Program};
 
@@ -44,6 +44,8 @@ pub(crate) enum Follow {
     /// that there are fewer states. A `\b` that it cannot decide is taken to hold, which
     /// only suits programs that may match too much.
     Presence,
+    /// Where the first group ends, of a match that begins at a given place.
+    End,
     /// Every group, of a match that begins at a given place.
     Groups,
 }
@@ -76,6 +78,8 @@ pub(crate) struct Automaton {
     skippers: Vec<Skipper>,
     /// The first state, by the class of the byte before.
     starts: Vec<u32>,
+    /// The same for a few other places to begin at, each with the class of the byte before.
+    other_starts: Vec<(Address, usize, u32)>,
     bytes: usize,
     registers: Vec<u32>,
     moved: Vec<u32>,
@@ -117,7 +121,7 @@ impl Automaton {
     pub(crate) fn new(program: &Program, follow: Follow, max_bytes: usize) -> Self {
         let width = match follow {
             Follow::Presence => 0,
-            Follow::Start => 1,
+            Follow::Start | Follow::End => 1,
             Follow::Groups => 2 * program.groups,
         };
         let mut automaton = Self {
@@ -132,6 +136,7 @@ impl Automaton {
             acceptances: Vec::new(),
             skippers: Vec::new(),
             starts: Vec::new(),
+            other_starts: Vec::new(),
             bytes: 0,
             registers: Vec::new(),
             moved: Vec::new(),
@@ -161,6 +166,7 @@ impl Automaton {
         self.acceptances.clear();
         self.skippers.clear();
         self.starts.clear();
+        self.other_starts.clear();
         self.bytes = 0;
         self.edges.clear();
         let end = Edge {
@@ -178,7 +184,7 @@ impl Automaton {
     fn root(&self, program: &Program) -> Address {
         match self.follow {
             Follow::Start | Follow::Presence => program.search,
-            Follow::Groups => program.start,
+            Follow::Groups | Follow::End => program.start,
         }
     }
 
@@ -249,6 +255,46 @@ impl Automaton {
         } else {
             Outcome::NoMatch
         }
+    }
+
+    /// Whether the program can go on from an address and a position: it comes to a match, or is
+    /// not dead after `limit` bytes.
+    pub(crate) fn goes_on(
+        &mut self,
+        plan: &Plan,
+        program: &Program,
+        line: &[u8],
+        (address, position): (Address, usize),
+        limit: usize,
+    ) -> bool {
+        let class = plan.class_before(line, position);
+        let mut state = self.start_at(plan, address, class) as usize;
+        for position in position..position + limit {
+            let (class, at_end) = match line.get(position) {
+                Some(byte) => (usize::from(plan.classes[usize::from(*byte)]), false),
+                None => (plan.stride() - 1, true),
+            };
+            let mut next = self.transitions[state + class];
+            if next == UNKNOWN {
+                match self.determine(plan, program, state, class) {
+                    Some(transition) => next = transition,
+                    None => return true,
+                }
+            }
+            if next & SPECIAL == 0 {
+                state = next as usize;
+                continue;
+            }
+            let edge = self.edges[(next & !SPECIAL) as usize];
+            if edge.acceptance != NONE {
+                return true;
+            }
+            if edge.target == NONE || at_end {
+                return false;
+            }
+            state = edge.target as usize;
+        }
+        true
     }
 
     #[inline]

@@ -5,7 +5,7 @@
 
 /// Finds the first byte that leaves a state.
 #[derive(Debug, Clone)]
-pub(super) enum Skipper {
+pub(crate) enum Skipper {
     /// No byte does.
     Nothing,
     /// One of up to three bytes does.
@@ -21,7 +21,7 @@ const CHUNK: usize = 16;
 
 impl Skipper {
     /// Makes a skipper for a state that the bytes marked in `leaving` leave.
-    pub(super) fn new(leaving: &[bool; 256]) -> Option<Self> {
+    pub(crate) fn new(leaving: &[bool; 256]) -> Option<Self> {
         let bytes: Vec<u8> = (0..=255)
             .filter(|byte| leaving[usize::from(*byte)])
             .collect();
@@ -55,7 +55,7 @@ impl Skipper {
 
     /// The first position from here on at which the state is left, or the end.
     #[inline]
-    pub(super) fn skip(&self, line: &[u8], position: usize) -> usize {
+    pub(crate) fn skip(&self, line: &[u8], position: usize) -> usize {
         let rest = &line[position..];
         let found = match self {
             Self::Nothing => None,

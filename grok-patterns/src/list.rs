@@ -1,0 +1,113 @@
+//! Several expressions, of which the first in the list that matches counts.
+
+use crate::{
+    BudgetExceeded, Matcher, Scratch, Slots,
+    engine::{
+        prefilter::{Found, Prefilter},
+        straight::Step,
+    },
+};
+
+/// Several expressions, of which the first in the list that matches counts.
+///
+/// A line is read once to find out which of them it can match at all; most are rejected so
+/// without being run.
+#[derive(Debug, Clone)]
+pub struct MatcherList {
+    matchers: Vec<Matcher>,
+    /// Each for as many expressions as the number says, the first for the first ones.
+    prefilters: Vec<(Prefilter, usize)>,
+}
+
+impl MatcherList {
+    pub(crate) fn new(matchers: Vec<Matcher>) -> Self {
+        let requirements: Vec<_> = matchers.iter().map(Matcher::requirements).collect();
+        let mut prefilters = Vec::new();
+        let mut rest = requirements.as_slice();
+        while !rest.is_empty() {
+            let (prefilter, count) = Prefilter::new(rest);
+            prefilters.push((prefilter, count));
+            rest = &rest[count..];
+        }
+        Self {
+            matchers,
+            prefilters,
+        }
+    }
+
+    /// The single expressions, in order.
+    pub fn matchers(&self) -> &[Matcher] {
+        &self.matchers
+    }
+
+    /// Memory to match with, for one thread.
+    pub fn scratch(&self) -> ListScratch {
+        ListScratch {
+            scratches: self.matchers.iter().map(Matcher::scratch).collect(),
+            found: Found::default(),
+        }
+    }
+
+    /// The index of the first expression that matches; `slots` then hold its captures.
+    pub fn find(
+        &self,
+        line: &[u8],
+        scratch: &mut ListScratch,
+        slots: &mut Slots,
+    ) -> Result<Option<usize>, BudgetExceeded> {
+        if scratch.scratches.len() != self.matchers.len() {
+            *scratch = self.scratch();
+        }
+        // The first expression is often the one that matches: it is worth a try before the line
+        // is read for the sake of the others.
+        let ListScratch { scratches, found } = scratch;
+        let (Some(first), Some(first_scratch)) = (self.matchers.first(), scratches.first_mut())
+        else {
+            return Ok(None);
+        };
+        let mut straight = first.find_straight(line, first_scratch, slots);
+        if let Step::At(_) = straight {
+            return Ok(Some(0));
+        }
+        let mut first = 0;
+        for (prefilter, count) in &self.prefilters {
+            let filtered = !prefilter.is_empty();
+            if filtered {
+                prefilter.scan(line, found);
+            }
+            for own in 0..*count {
+                if filtered && !prefilter.may_match(own, found) {
+                    continue;
+                }
+                let index = first + own;
+                let (matcher, scratch) = (&self.matchers[index], &mut scratches[index]);
+                if index > 0 {
+                    straight = matcher.find_straight(line, scratch, slots);
+                }
+                let matches = match straight {
+                    Step::At(_) => true,
+                    // A closer look costs more than the straight way, but less than all others.
+                    _ if filtered
+                        && !matcher.may_match_closely((prefilter, own), found, line, scratch) =>
+                    {
+                        false
+                    }
+                    step => matcher.find_otherwise(step, filtered, line, scratch, slots)?,
+                };
+                if matches {
+                    return Ok(Some(index));
+                }
+            }
+            first += count;
+        }
+        slots.clear();
+        Ok(None)
+    }
+}
+
+/// What matching a [`MatcherList`] changes.
+#[derive(Debug)]
+pub struct ListScratch {
+    scratches: Vec<Scratch>,
+    found: Found,
+}
