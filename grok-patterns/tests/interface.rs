@@ -368,7 +368,7 @@ fn a_list_finds_what_its_expressions_find_one_by_one() {
     let mut scratches: Vec<_> = list
         .matchers()
         .iter()
-        .map(skidder_grok::Matcher::scratch)
+        .map(Matcher::scratch)
         .collect();
     let mut found_by = std::collections::BTreeSet::new();
     let own = [
