@@ -24,6 +24,7 @@
 
 mod engine;
 mod error;
+mod examples;
 mod list;
 mod matcher;
 mod options;

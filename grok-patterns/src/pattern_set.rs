@@ -9,13 +9,22 @@ use std::collections::BTreeMap;
 
 use crate::{
     CompileError, CompileOptions, Matcher, MatcherList, PatternFileError, Within,
-    reference::Reference, standard,
+    examples::Examples,
+    reference::Reference,
+    standard::{self, StandardFile},
 };
 
 /// Named patterns that expressions may refer to.
 #[derive(Debug, Clone, Default)]
 pub struct PatternSet {
-    definitions: BTreeMap<String, String>,
+    definitions: BTreeMap<String, Definition>,
+}
+
+#[derive(Debug, Clone)]
+struct Definition {
+    expression: String,
+    /// The standard file it is from; none for what a user defined.
+    file: Option<&'static StandardFile>,
 }
 
 impl PatternSet {
@@ -34,10 +43,11 @@ impl PatternSet {
         Self::of_files(standard::ECS_V1)
     }
 
-    fn of_files(files: &[(&str, &str)]) -> Self {
+    fn of_files(files: &'static [StandardFile]) -> Self {
         let mut set = Self::empty();
-        for (name, text) in files {
-            if let Err(error) = set.add_file(text) {
+        for file in files {
+            if let Err(error) = set.add_lines(file.definitions, Some(file)) {
+                let name = file.name;
                 unreachable!("the standard pattern file {name} is tested to be valid: {error}");
             }
         }
@@ -46,11 +56,23 @@ impl PatternSet {
 
     /// Defines a pattern, in place of one of the same name if there is any.
     pub fn add(&mut self, name: impl Into<String>, expression: impl Into<String>) {
-        self.definitions.insert(name.into(), expression.into());
+        let definition = Definition {
+            expression: expression.into(),
+            file: None,
+        };
+        self.definitions.insert(name.into(), definition);
     }
 
     /// Defines all patterns of a file whose text this is.
     pub fn add_file(&mut self, text: &str) -> Result<(), PatternFileError> {
+        self.add_lines(text, None)
+    }
+
+    fn add_lines(
+        &mut self,
+        text: &str,
+        file: Option<&'static StandardFile>,
+    ) -> Result<(), PatternFileError> {
         for (index, line) in text.lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -66,7 +88,11 @@ impl PatternSet {
                     ),
                 });
             };
-            self.add(name, expression.trim());
+            let definition = Definition {
+                expression: expression.trim().to_owned(),
+                file,
+            };
+            self.definitions.insert(name.to_owned(), definition);
         }
         Ok(())
     }
@@ -100,7 +126,28 @@ impl PatternSet {
 
     /// The definition of a name, as it was written.
     pub fn definition(&self, name: &str) -> Option<&str> {
-        self.definitions.get(name).map(String::as_str)
+        let definition = self.definitions.get(name)?;
+        Some(&definition.expression)
+    }
+
+    /// The standard file that a name is from, such as `httpd`; none for what was added to the
+    /// set, be it in place of a standard pattern.
+    pub fn file_of(&self, name: &str) -> Option<&str> {
+        Some(self.definitions.get(name)?.file?.name)
+    }
+
+    /// Texts that a standard pattern matches from end to end, as the programs that it is for write
+    /// them; none for what was added to the set.
+    ///
+    /// ```
+    /// let set = skidder_grok::PatternSet::ecs_v1();
+    /// assert_eq!(set.file_of("SYSLOGTIMESTAMP"), Some("grok-patterns"));
+    /// assert_eq!(set.examples("SYSLOGTIMESTAMP").next(), Some("Mar  3 04:05:06"));
+    /// ```
+    pub fn examples(&self, name: &str) -> impl Iterator<Item = &'static str> {
+        let definition = self.definitions.get(name);
+        let file = definition.and_then(|definition| definition.file);
+        Examples::of(file.map_or("", |file| file.examples), name)
     }
 
     /// The definition of a name with all the patterns that it uses put in, as a plain regular
