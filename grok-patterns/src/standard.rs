@@ -1,7 +1,8 @@
 //! The standard pattern files, built into the crate.
 //!
 //! Same names and same captures as Logstash's; written anew, without look-around and atomic
-//! groups wherever an automaton would mind them.
+//! groups wherever an automaton would mind them. The second half of each list is files that
+//! Logstash does not have.
 
 /// A file of definitions, and the examples that go with it.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) static LEGACY: &[StandardFile] = files!(
     "legacy":
     "grok-patterns", "aws", "bacula", "bind", "bro", "exim", "firewalls", "haproxy", "httpd", "java", "junos",
     "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid",
+    "auditd", "aws-access", "docker", "go", "iis", "kubernetes", "linux-auth", "log4j", "mysql", "netfilter", "nginx",
+    "postgresql-log", "python", "rails-log", "ssh", "syslog", "systemd", "tomcat",
 );
 
 /// Files of the ECS v1 set.
@@ -35,4 +38,6 @@ pub(crate) static ECS_V1: &[StandardFile] = files!(
     "ecs-v1":
     "grok-patterns", "aws", "bacula", "bind", "bro", "exim", "firewalls", "haproxy", "httpd", "java", "junos",
     "linux-syslog", "maven", "mcollective", "mongodb", "nagios", "postgresql", "rails", "redis", "ruby", "squid", "zeek",
+    "auditd", "aws-access", "docker", "go", "iis", "kubernetes", "linux-auth", "log4j", "mysql", "netfilter", "nginx",
+    "postgresql-log", "python", "rails-log", "ssh", "syslog", "systemd", "tomcat",
 );

@@ -52,12 +52,13 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The lines, and those about one program that match: as many as all the others.
-fn lines_for(matcher: &Matcher) -> Vec<&'static str> {
+/// The lines, and those that match, examples among them: as many as all the others.
+fn lines_for(matcher: &Matcher, examples: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
     let mut lines = LINES.to_vec();
     let own: Vec<&str> = include_str!("lines.log")
         .lines()
+        .chain(examples)
         .filter(|line| matcher.find(line.as_bytes(), &mut scratch, &mut slots) == Ok(true))
         .collect();
     lines.extend(own.into_iter().cycle().take(LINES.len()));
@@ -195,7 +196,7 @@ fn every_standard_pattern_matches_as_elsewhere() {
                 refused.push(name);
                 continue;
             };
-            let lines = lines_for(&matcher);
+            let lines = lines_for(&matcher, set.examples(&name));
             let memory = RefCell::new((matcher.scratch(), Slots::new()));
             let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[17; 32]);
             let config = Config {
