@@ -206,6 +206,33 @@ fn every_field_of_a_line_is_captured_with_its_type() {
 }
 
 #[test]
+fn the_documentation_names_every_log() {
+    let text = include_str!("../../docs/grok.md");
+    let (_, text) = text
+        .split_once("## Patterns for other logs")
+        .expect("a section");
+    let (text, _) = text.split_once("\n## ").expect("it ends");
+    let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    let code: Vec<&str> = table
+        .iter()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
+    for wanted in FILES.iter().chain(LOGS) {
+        assert!(code.contains(wanted), "{wanted} is not in the table");
+    }
+    let set = PatternSet::legacy();
+    let is_name = |text: &&&str| {
+        text.contains('_')
+            && text
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    for name in code.iter().filter(is_name) {
+        assert!(set.definition(name).is_some(), "{name} is not defined");
+    }
+}
+
+#[test]
 fn a_line_of_another_log_is_refused() {
     for (name_of_set, set) in sets() {
         for log in LOGS {
