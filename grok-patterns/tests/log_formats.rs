@@ -31,6 +31,7 @@ const FILES: &[&str] = &[
 /// The patterns for whole lines, one for each kind of log.
 const LOGS: &[&str] = &[
     "ALB_ACCESS_LOG",
+    "ALB_CONNECTION_LOG",
     "AUDITD_LOG",
     "CLOUDFRONT_STANDARD_LOG",
     "COREDNS_LOG",
@@ -72,6 +73,7 @@ const LOGS: &[&str] = &[
     "SU_LOG",
     "SYSTEMD_LOG",
     "TOMCAT_ACCESS",
+    "USERADD_LOG",
     "UVICORN_ACCESS",
     "UWSGI_REQUEST",
     "VPC_FLOW_LOG",
@@ -98,6 +100,7 @@ const ALIKE: &[(&str, &[&str])] = &[
             "SUDO_LOG",
             "SU_LOG",
             "SYSTEMD_LOG",
+            "USERADD_LOG",
         ],
     ),
     ("KLOG", &["KUBE_APISERVER_HTTP"]),
