@@ -205,6 +205,21 @@ fn every_field_of_a_line_is_captured_with_its_type() {
     }
 }
 
+/// Capturing one of these would make an array of it, since inputs and shippers set them.
+#[test]
+fn flat_names_leave_alone_what_events_come_with() {
+    let set = PatternSet::legacy();
+    for name in names(&set) {
+        for capture in compile(&set, &format!("%{{{name}}}")).captures() {
+            let taken = [
+                "ecs", "event", "fields", "host", "input", "log", "offset", "path", "tags", "type",
+            ];
+            assert!(!taken.contains(&&*capture.name), "{name}: {}", capture.name);
+            assert!(!capture.name.starts_with('['), "{name}: {}", capture.name);
+        }
+    }
+}
+
 #[test]
 fn the_documentation_names_every_log() {
     let text = include_str!("../../docs/grok.md");
