@@ -5,6 +5,8 @@
 //! a line, so that figures of different benches can be compared. Times move forward slowly from
 //! a fixed moment, as in a real log: neighbouring lines mostly share their second.
 
+use crate::random::{Random, decimal};
+
 /// 2023-11-14 22:13:20 UTC.
 const FIRST_SECOND: u64 = 1_700_000_000;
 
@@ -61,7 +63,7 @@ const USERS: &[(&str, u64)] = &[("-", 94), ("alice", 2), ("bob", 2), ("svc-deplo
 /// A source of lines.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    state: u64,
+    random: Random,
     second: u64,
     stamp: String,
 }
@@ -70,7 +72,7 @@ impl AccessLog {
     /// A source whose lines depend on nothing but the seed.
     pub fn new(seed: u64) -> Self {
         Self {
-            state: seed,
+            random: Random::new(seed),
             second: FIRST_SECOND,
             stamp: timestamp(FIRST_SECOND),
         }
@@ -78,7 +80,7 @@ impl AccessLog {
 
     /// Appends one line with its newline.
     pub fn write_line(&mut self, output: &mut Vec<u8>) {
-        if self.below(100) < 30 {
+        if self.random.below(100) < 30 {
             self.second += 1;
             self.stamp = timestamp(self.second);
         }
@@ -86,45 +88,45 @@ impl AccessLog {
             if part > 0 {
                 output.push(b'.');
             }
-            let number = 1 + self.below(254);
+            let number = 1 + self.random.below(254);
             decimal(output, number);
         }
         output.extend_from_slice(b" - ");
-        let user = self.weighted(USERS);
+        let user = self.random.weighted(USERS);
         output.extend_from_slice(user.as_bytes());
         output.extend_from_slice(b" [");
         output.extend_from_slice(self.stamp.as_bytes());
         output.extend_from_slice(b" +0000] \"");
-        let method = self.weighted(METHODS);
+        let method = self.random.weighted(METHODS);
         output.extend_from_slice(method.as_bytes());
         output.push(b' ');
-        for _ in 0..=self.below(5) {
+        for _ in 0..=self.random.below(5) {
             output.push(b'/');
-            let segment = self.one_of(SEGMENTS);
+            let segment = self.random.one_of(SEGMENTS);
             output.extend_from_slice(segment.as_bytes());
         }
-        if self.below(100) < 40 {
-            let (id, page) = (1 + self.below(999_999), 1 + self.below(50));
+        if self.random.below(100) < 40 {
+            let (id, page) = (1 + self.random.below(999_999), 1 + self.random.below(50));
             output.extend_from_slice(b"?id=");
             decimal(output, id);
             output.extend_from_slice(b"&page=");
             decimal(output, page);
         }
         output.extend_from_slice(b" HTTP/1.1\" ");
-        let status = self.weighted(STATUS_CODES);
+        let status = self.random.weighted(STATUS_CODES);
         output.extend_from_slice(status.as_bytes());
         output.push(b' ');
         if status == "304" {
             output.push(b'-');
         } else {
-            let bytes = self.below(100_000);
+            let bytes = self.random.below(100_000);
             decimal(output, bytes);
         }
         output.extend_from_slice(b" \"");
-        let referrer = self.one_of(REFERRERS);
+        let referrer = self.random.one_of(REFERRERS);
         output.extend_from_slice(referrer.as_bytes());
         output.extend_from_slice(b"\" \"");
-        let agent = self.one_of(AGENTS);
+        let agent = self.random.one_of(AGENTS);
         output.extend_from_slice(agent.as_bytes());
         output.extend_from_slice(b"\"\n");
     }
@@ -151,49 +153,6 @@ impl AccessLog {
         .take(count)
         .collect()
     }
-
-    /// The next number of the `SplitMix64` sequence.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from 0 to one below the limit (the bias of the remainder is of no interest here).
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn one_of(&mut self, words: &[&'static str]) -> &'static str {
-        words[self.below(words.len() as u64) as usize]
-    }
-
-    fn weighted(&mut self, words: &[(&'static str, u64)]) -> &'static str {
-        let mut left = self.below(100);
-        for (word, weight) in words {
-            if left < *weight {
-                return word;
-            }
-            left -= weight;
-        }
-        unreachable!("the weights add up to 100")
-    }
-}
-
-fn decimal(output: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    output.extend_from_slice(&digits[start..]);
 }
 
 /// `14/Nov/2023:22:13:20`, in UTC.

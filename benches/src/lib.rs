@@ -4,3 +4,6 @@
 //! can be set beside a figure of another because both come from the same generated lines.
 
 pub mod access_log;
+pub mod app_log;
+pub mod grok_cases;
+pub mod random;
