@@ -1,0 +1,152 @@
+//! The original definitions of the standard patterns, expanded to plain regular expressions.
+//!
+//! The crate `grok` ships them; nothing of them is kept here.
+
+use std::collections::HashMap;
+
+/// An expression with the definitions of all its `%{NAME}` and `%{NAME:field}` put in.
+///
+/// Captures are called `c0`, `c1` and so on: some engines allow a name only once, or only letters
+/// in it.
+pub fn expand(expression: &str) -> String {
+    let definitions: HashMap<&str, &str> = grok::patterns().iter().copied().collect();
+    let mut text = String::new();
+    expand_into(expression, &definitions, &mut 0, &mut text);
+    text
+}
+
+fn expand_into(
+    expression: &str,
+    definitions: &HashMap<&str, &str>,
+    captures: &mut usize,
+    text: &mut String,
+) {
+    let mut rest = expression;
+    while let Some(at) = rest.find("%{") {
+        push_renamed(&rest[..at], captures, text);
+        let end = at + rest[at..].find('}').expect("a reference ends");
+        let mut parts = rest[at + 2..end].split(':');
+        let name = parts.next().expect("a name stands first");
+        if parts.next().is_some_and(|field| !field.is_empty()) {
+            push_renamed("(?<field>", captures, text);
+        } else {
+            text.push_str("(?:");
+        }
+        let definition = definitions
+            .get(name)
+            .unwrap_or_else(|| panic!("the crate grok has no pattern {name}"));
+        expand_into(definition, definitions, captures, text);
+        text.push(')');
+        rest = &rest[end + 1..];
+    }
+    push_renamed(rest, captures, text);
+}
+
+/// Appends a piece without references, in which groups get their new names.
+fn push_renamed(piece: &str, captures: &mut usize, text: &mut String) {
+    let mut rest = piece;
+    while let Some(at) = rest.find("(?<") {
+        let after = at + 3;
+        text.push_str(&rest[..after]);
+        rest = &rest[after..];
+        if !rest.starts_with(['=', '!']) {
+            text.extend(["c", &captures.to_string()]);
+            *captures += 1;
+            rest = &rest[rest.find('>').expect("a name ends")..];
+        }
+    }
+    text.push_str(rest);
+}
+
+/// The expression without look-around, and with atomic groups made plain: what the crate `regex`
+/// can run. It matches a little more than the original, and is a little less work.
+pub fn without_look_around(expression: &str) -> String {
+    let bytes = expression.as_bytes();
+    let mut left = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        if ["(?=", "(?!", "(?<=", "(?<!"]
+            .iter()
+            .any(|open| rest.starts_with(open.as_bytes()))
+        {
+            at += group_end(rest);
+        } else if rest.starts_with(b"(?>") {
+            left.extend_from_slice(b"(?:");
+            at += 3;
+        } else {
+            let length = token_end(rest);
+            left.extend_from_slice(&rest[..length]);
+            at += length;
+        }
+    }
+    String::from_utf8(left).expect("whole characters are taken out")
+}
+
+/// Length of the group that begins here.
+fn group_end(text: &[u8]) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < text.len() {
+        match text[at] {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        at += token_end(&text[at..]);
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// Length of the escape, the bracketed class or the single byte that stands here.
+fn token_end(text: &[u8]) -> usize {
+    match text[0] {
+        b'\\' => text.len().min(2),
+        b'[' => {
+            let (mut depth, mut at) = (0_usize, 0);
+            while at < text.len() {
+                match text[at] {
+                    b'\\' => at += 1,
+                    b'[' => depth += 1,
+                    // A bracket that stands first in its class is a member of it.
+                    b']' if at > 1 && !text[..at].ends_with(b"[^") => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+            at
+        }
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_replaced_to_the_last() {
+        assert_eq!(
+            expand(r"(?<!x)(?<a>%{WORD:[verb][b]:int})(?<=y)(?<a>z)!"),
+            r"(?<!x)(?<c0>(?<c1>\b\w+\b))(?<=y)(?<c2>z)!"
+        );
+        assert!(!expand("%{COMBINEDAPACHELOG}").contains("%{"));
+    }
+
+    #[test]
+    fn look_around_goes_and_all_else_stays() {
+        for (with, without) in [
+            (r"a(?<![0-9(])b(?!<\))c", "abc"),
+            (r"(?>[(?!]|\(?=)(?=x(y)z)", r"(?:[(?!]|\(?=)"),
+            (r"(?<name>[][(?=)]+)", r"(?<name>[][(?=)]+)"),
+            (r"[[[:alnum:]](?!]é(?!é)", r"[[[:alnum:]](?!]é"),
+        ] {
+            assert_eq!(without_look_around(with), without);
+        }
+    }
+}
