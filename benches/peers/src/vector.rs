@@ -37,6 +37,7 @@ pub(crate) fn parse_grok(case: &Case) -> Option<Ready<'_>> {
                 Value::Object(fields) => {
                     let lengths = fields.values().map(|value| match value {
                         Value::Bytes(text) => text.len(),
+                        Value::String(text) => text.len(),
                         _ => 0,
                     });
                     Some((*index, lengths.sum()))
