@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::grok_command::arguments::{self as grok, GrokAction};
 use crate::settings::{self, Kind, Settings, SettingsError};
 
 /// The process ended as it should.
@@ -29,6 +30,8 @@ pub enum Action {
     Filter(FilterArguments),
     /// Make a throw-away CA with certificates of both daemons.
     Certificates(CertificateArguments),
+    /// Try, look up, measure or propose grok patterns.
+    Grok(GrokAction),
 }
 
 /// Arguments of `filter`.
@@ -73,6 +76,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             lines: matches.get_flag("lines"),
             metadata: matches.get_flag("metadata"),
         })),
+        Some((name, matches)) if name == "grok" => Ok(Action::Grok(grok::read(matches))),
         Some((_, mut matches)) => Ok(Action::Certificates(CertificateArguments {
             directory: matches.remove_one("directory").unwrap_or_default(),
             hosts: matches
@@ -118,6 +122,7 @@ fn command() -> Command {
                         .help("Print @metadata too"),
                 ),
         )
+        .subcommand(grok::command())
         .subcommand(
             Command::new("certificates")
                 .about("Makes a throw-away CA and certificates for trying things out")

@@ -156,7 +156,7 @@ fn show(diagnostics: &Diagnostics, sources: &SourceMap) {
 }
 
 /// Files that filters name: pattern files, dictionaries.
-struct Disk;
+pub(crate) struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod dead_letter;
 pub mod filter_command;
+pub mod grok_command;
 pub mod input;
 pub mod log;
 pub mod output;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use skidder_aggregator::cli::{self, Action, CliError};
-use skidder_aggregator::{certificates, commands, log};
+use skidder_aggregator::{certificates, commands, grok_command, log};
 
 /// Batches are allocated by network threads and freed by workers; glibc's arenas keep such
 /// memory, mimalloc gives it back.
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let code = match action {
         Action::Run(settings) => commands::run(&settings),
         Action::Filter(arguments) => commands::filter(arguments),
+        Action::Grok(action) => grok_command::run(&action),
         Action::Certificates(arguments) => match certificates::make(&arguments) {
             Ok(paths) => {
                 let mut out = std::io::stdout().lock();
