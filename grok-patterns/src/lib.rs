@@ -25,9 +25,11 @@
 mod engine;
 mod error;
 mod examples;
+mod fallback;
 mod list;
 mod matcher;
 mod options;
+mod outline;
 mod pattern_set;
 mod program;
 mod reference;
@@ -35,7 +37,9 @@ mod standard;
 mod syntax;
 
 pub use error::{BudgetExceeded, CompileError, PatternFileError, Within};
+pub use fallback::FallbackPart;
 pub use list::{ListScratch, MatcherList};
 pub use matcher::{Capture, CaptureKind, EngineKind, Matcher, Scratch, Slots};
 pub use options::CompileOptions;
+pub use outline::{GroupKind, Part, PartKind, outline};
 pub use pattern_set::PatternSet;
