@@ -111,3 +111,21 @@ pub struct ListScratch {
     scratches: Vec<Scratch>,
     found: Found,
 }
+
+impl ListScratch {
+    /// The memory of the matcher at an index of [`MatcherList::matchers`], to match with that one
+    /// alone.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let list = PatternSet::legacy().compile_list(&["%{IP}", "%{WORD}"], &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (list.scratch(), Slots::new());
+    /// let second = scratch.of(1).unwrap();
+    /// assert_eq!(list.matchers()[1].find(b"10.0.0.1", second, &mut slots), Ok(true));
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
+    pub fn of(&mut self, index: usize) -> Option<&mut Scratch> {
+        self.scratches.get_mut(index)
+    }
+}

@@ -163,6 +163,7 @@ impl Matcher {
             presence: Automaton::new(relaxed, Follow::Presence, bytes / 4),
             threads: Threads::default(),
             backtracker: Backtracker::default(),
+            step_limit: None,
         }
     }
 
@@ -263,7 +264,7 @@ impl Matcher {
             return Ok(false);
         }
         let (found, tags) = if inner.program.irregular.is_some() {
-            let budget = inner.options.max_steps;
+            let budget = scratch.step_limit.unwrap_or(inner.options.max_steps);
             let found = scratch.backtracker.find(&inner.program, line, budget);
             let found = found.map_err(|_| BudgetExceeded { steps: budget })?;
             (found, scratch.backtracker.tags())
@@ -292,9 +293,53 @@ pub struct Scratch {
     presence: Automaton,
     threads: Threads,
     backtracker: Backtracker,
+    step_limit: Option<u64>,
 }
 
 impl Scratch {
+    /// Lets the fallback take so many steps on each of the next lines, in place of
+    /// [`CompileOptions::max_steps`]; to share one budget between several matchers.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::empty().compile(r"(?<a>.)-\k<a>", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// scratch.limit_steps(1000);
+    /// assert_eq!(matcher.find(b"x-x", &mut scratch, &mut slots), Ok(true));
+    /// let left = 1000 - scratch.steps_taken();
+    /// scratch.limit_steps(left.min(3));
+    /// assert!(matcher.find(b"abcdefgh-h", &mut scratch, &mut slots).is_err());
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
+    pub fn limit_steps(&mut self, steps: u64) {
+        self.step_limit = Some(steps);
+        self.backtracker.forget_steps();
+    }
+
+    /// Steps that the fallback took on the last line that it looked at since
+    /// [`Self::limit_steps`].
+    pub fn steps_taken(&self) -> u64 {
+        self.backtracker.steps_taken()
+    }
+
+    /// Bytes of automaton that were built so far. At most [`CompileOptions::max_cache_bytes`].
+    pub fn cache_bytes(&self) -> usize {
+        self.automata().map(Automaton::bytes).sum()
+    }
+
+    /// States of the automata that were built so far.
+    pub fn states(&self) -> usize {
+        self.automata().map(Automaton::states).sum()
+    }
+
+    fn automata(&self) -> impl Iterator<Item = &Automaton> {
+        let tokens = self.tokens.iter().flat_map(Tokens::automata);
+        [&self.groups, &self.start, &self.presence]
+            .into_iter()
+            .chain(tokens)
+    }
+
     /// Looks for a match from the start of the line on, and for one that begins later. Where it is likely
     /// that there is none, two quick looks come first: for what every match has, and whether
     /// the relaxed program matches.

@@ -365,11 +365,7 @@ fn a_list_finds_what_its_expressions_find_one_by_one() {
         .expect("they are right");
     let mut list_scratch = list.scratch();
     let (mut slots, mut own_slots) = (Slots::new(), Slots::new());
-    let mut scratches: Vec<_> = list
-        .matchers()
-        .iter()
-        .map(Matcher::scratch)
-        .collect();
+    let mut scratches: Vec<_> = list.matchers().iter().map(Matcher::scratch).collect();
     let mut found_by = std::collections::BTreeSet::new();
     let own = [
         "code 59 of things",

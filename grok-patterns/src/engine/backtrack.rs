@@ -17,7 +17,9 @@ pub(crate) struct Backtracker {
     tags: Vec<u32>,
     loops: Vec<u32>,
     stack: Vec<Pending>,
+    /// Steps that are left.
     steps: u64,
+    budget: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,7 @@ impl Backtracker {
         budget: u64,
     ) -> Result<bool, OutOfSteps> {
         self.steps = budget;
+        self.budget = budget;
         for start in 0..=line.len() {
             // A match never begins inside of a character.
             if start > 0 && line.get(start).is_some_and(|byte| byte & 0xC0 == 0x80) {
@@ -58,6 +61,16 @@ impl Backtracker {
             }
         }
         Ok(false)
+    }
+
+    /// Steps that the last line took.
+    pub(crate) fn steps_taken(&self) -> u64 {
+        self.budget - self.steps
+    }
+
+    /// Makes [`Self::steps_taken`] zero.
+    pub(crate) fn forget_steps(&mut self) {
+        self.budget = self.steps;
     }
 
     /// The positions that the last match left.

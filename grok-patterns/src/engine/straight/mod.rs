@@ -121,6 +121,12 @@ pub(crate) struct Tokens {
     automata: Vec<Automaton>,
 }
 
+impl Tokens {
+    pub(crate) fn automata(&self) -> impl Iterator<Item = &Automaton> {
+        self.automata.iter()
+    }
+}
+
 impl Straight {
     /// Memory to run with; all automata together may grow to so many bytes.
     pub(crate) fn tokens(&self, max_bytes: usize) -> Tokens {

@@ -157,6 +157,11 @@ impl Automaton {
         self.bytes
     }
 
+    /// Number of states.
+    pub(crate) fn states(&self) -> usize {
+        self.states.len()
+    }
+
     /// Forgets all states.
     fn clear(&mut self) {
         self.transitions.clear();
