@@ -147,7 +147,7 @@ fn check_says_ok_or_every_mistake_with_its_place() {
     for part in [
         "bad.conf:3:10",
         "did you mean `match`",
-        "bad.conf:4:28",
+        "bad.conf:4:29",
         "IPP",
     ] {
         assert!(message.contains(part), "{part}: {message}");

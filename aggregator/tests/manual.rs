@@ -310,7 +310,13 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
-        text: include_str!("../../pipeline/src/filter/grok.rs"),
+        text: include_str!("../../pipeline/src/filter/grok/mod.rs"),
+        document: FILTERS,
+        heading: "## grok",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/grok/patterns.rs"),
         document: FILTERS,
         heading: "## grok",
         others: &[],

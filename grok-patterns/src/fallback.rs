@@ -87,7 +87,7 @@ impl Search<'_> {
             {
                 let plain = part.range.start..part.range.end - 1;
                 self.add(text, part.range, base, within, "a possessive quantifier", format!(
-                    "write `{}`: an automaton never goes back, so nothing is lost by it; it can match where giving back is needed",
+                    "write `{}`: an automaton is as quick with it; it also matches where what was taken must be given back",
                     &text[plain]
                 ));
             }
@@ -196,8 +196,8 @@ fn advice(kind: GroupKind, inside: &str) -> Option<(&'static str, String)> {
         GroupKind::Atomic => (
             "an atomic group",
             format!(
-                "write `(?:{inside})`: an automaton never goes back, so nothing is lost by it; it \
-                 can match where giving back is needed"
+                "write `(?:{inside})`: an automaton is as quick with it; it also matches where what \
+                 was taken must be given back"
             ),
         ),
         _ => return None,

@@ -8,20 +8,21 @@
 //! unless the field is in `overwrite`, and one into a field of any other kind is left out; the
 //! same name captured twice makes an array, unless the first is a number; empty captures are
 //! left out unless `keep_empty_captures`; a pattern that needs the fallback engine and runs out
-//! of steps tags the event with `tag_on_timeout` only.
+//! of steps tags the event with `tag_on_timeout` only; a capture into an `overwrite` field sets
+//! it, the last one of a name counts.
 
-use std::collections::HashSet;
-use std::path::Path as FilePath;
+mod patterns;
 
 use bumpalo::Bump;
 use skidder_grok::{
-    CaptureKind, CompileOptions, EngineKind, ListScratch, Matcher, MatcherList, PatternSet, Slots,
+    Capture, CaptureKind, CompileOptions, EngineKind, ListScratch, Matcher, MatcherList, Slots,
 };
 
+use self::patterns::Patterns;
 use super::{Context, Filter, Outcome, ScratchSlot};
 use crate::compile::Build;
 use crate::event::{Array, Event, Path, Value};
-use crate::language::{Diagnostic, FieldReference, METADATA, Options, Span, Spanned};
+use crate::language::{FieldReference, METADATA, Options, Spanned};
 
 /// Steps of the fallback engine that are taken as a millisecond of `timeout_millis`: about what
 /// a core does.
@@ -34,6 +35,8 @@ pub struct Grok {
     keep_empty_captures: bool,
     tags_on_failure: Vec<String>,
     tag_on_timeout: String,
+    /// The steps that all expressions may take together on an event, if they share them.
+    steps_of_event: Option<u64>,
 }
 
 /// The expressions for one field.
@@ -47,10 +50,10 @@ struct FieldMatch {
 
 /// Where a capture goes.
 struct Target {
+    /// Its number among the captures of the matcher.
+    capture: usize,
     path: Path,
     kind: CaptureKind,
-    /// An earlier capture of this matcher goes to the same place.
-    repeated: bool,
     overwrite: bool,
 }
 
@@ -68,30 +71,15 @@ enum Found {
 impl Grok {
     /// Reads the options of the filter.
     pub fn from_options(options: &mut Options<'_>, build: &mut Build<'_>) -> Option<Self> {
-        let mut patterns = if build.ecs(options) {
-            PatternSet::ecs_v1()
-        } else {
-            PatternSet::legacy()
-        };
-        let directories = options.strings("patterns_dir").unwrap_or_default();
-        let glob = options
-            .string("patterns_files_glob")
-            .unwrap_or_else(|| "*".into());
-        for directory in directories {
-            read_directory(&directory, &glob, &mut patterns, build, options);
-        }
-        for (name, definition) in options
-            .string_hash("pattern_definitions")
-            .unwrap_or_default()
-        {
-            patterns.add(name.value, definition.value);
-        }
+        let mut patterns = Patterns::from_options(options, build);
         let compile = compile_options(options);
         let overwrite = options.fields("overwrite").unwrap_or_default();
         let target = options.field("target");
         let texts = |list: Option<Vec<Spanned<String>>>| -> Option<Vec<String>> {
             Some(list?.into_iter().map(|text| text.value).collect())
         };
+        let scopes = [("pattern", false), ("event", true)];
+        let shares_steps = options.enumeration("timeout_scope", &scopes) == Some(true);
         let mut filter = Self {
             matches: Vec::new(),
             break_on_match: options.boolean("break_on_match").unwrap_or(true),
@@ -101,36 +89,19 @@ impl Grok {
             tag_on_timeout: options
                 .string("tag_on_timeout")
                 .unwrap_or_else(|| "_groktimeout".into()),
+            steps_of_event: None,
         };
+        let mut any_fallback = false;
         for entry in options.hash("match").unwrap_or_default() {
             let source = options.field_of(&entry.key)?;
             let expressions = options.texts_of("match", entry.value)?;
-            let mut wrong = false;
-            for expression in &expressions {
-                match patterns.compile(&expression.value, &compile) {
-                    Ok(matcher) => warn_of_fallback(&matcher, expression.span, options),
-                    Err(error) => {
-                        wrong = true;
-                        let message = error.to_string();
-                        options
-                            .diagnostics()
-                            .push(Diagnostic::error(expression.span, message));
-                    }
-                }
-            }
-            if wrong {
+            let Some(matchers) = patterns.compile(&expressions, &compile, options) else {
                 continue;
-            }
-            let list: Vec<&str> = expressions.iter().map(|each| each.value.as_str()).collect();
-            let matchers = match patterns.compile_list(&list, &compile) {
-                Ok(matchers) => matchers,
-                Err(error) => {
-                    options
-                        .diagnostics()
-                        .error(entry.key.span, error.to_string());
-                    continue;
-                }
             };
+            any_fallback |= matchers
+                .matchers()
+                .iter()
+                .any(|matcher| matcher.engine() != EngineKind::Automaton);
             let captures = matchers.matchers().iter();
             let captures = captures
                 .map(|matcher| targets(matcher, target.as_ref(), &overwrite, build))
@@ -142,6 +113,8 @@ impl Grok {
                 scratch: build.slots.take(),
             });
         }
+        patterns.check_unused(&compile, options);
+        filter.steps_of_event = (shares_steps && any_fallback).then_some(compile.max_steps);
         Some(filter)
     }
 
@@ -151,12 +124,13 @@ impl Grok {
         field: &'b FieldMatch,
         event: &mut Event<'b>,
         context: &mut Context<'_, 'b>,
+        steps: &mut Option<u64>,
     ) -> Found {
         match event.get(&field.source) {
-            None | Some(Value::Null) => self.try_text(field, b"", event, context),
+            None | Some(Value::Null) => self.try_text(field, b"", event, context, steps),
             Some(Value::Text(text)) => {
                 let text = *text;
-                self.try_text(field, text, event, context)
+                self.try_text(field, text, event, context, steps)
             }
             Some(Value::Array(array)) => {
                 let mut texts = bumpalo::collections::Vec::new_in(context.arena);
@@ -164,7 +138,7 @@ impl Grok {
                 let mut found = Found::Nothing;
                 // COMPAT: every element is tried, whatever `break_on_match` says.
                 for text in texts {
-                    match self.try_text(field, text, event, context) {
+                    match self.try_text(field, text, event, context, steps) {
                         Found::Match => found = Found::Match,
                         Found::GaveUp => return Found::GaveUp,
                         Found::Nothing => {}
@@ -174,7 +148,7 @@ impl Grok {
             }
             Some(other) => {
                 let text = text_of(other, context.arena);
-                self.try_text(field, text, event, context)
+                self.try_text(field, text, event, context, steps)
             }
         }
     }
@@ -186,13 +160,14 @@ impl Grok {
         text: &'b [u8],
         event: &mut Event<'b>,
         context: &mut Context<'_, 'b>,
+        steps: &mut Option<u64>,
     ) -> Found {
         let arena = context.arena;
         let memory = context.scratch.slot(field.scratch, || Memory {
             lists: field.matchers.scratch(),
             slots: Slots::new(),
         });
-        if self.break_on_match {
+        if self.break_on_match && steps.is_none() {
             return match field
                 .matchers
                 .find(text, &mut memory.lists, &mut memory.slots)
@@ -206,12 +181,27 @@ impl Grok {
             };
         }
         let mut found = Found::Nothing;
-        for (matcher, targets) in field.matchers.matchers().iter().zip(&field.captures) {
-            let mut scratch = matcher.scratch();
-            match matcher.find(text, &mut scratch, &mut memory.slots) {
+        for (index, matcher) in field.matchers.matchers().iter().enumerate() {
+            let Some(scratch) = memory.lists.of(index) else {
+                break;
+            };
+            if let Some(left) = steps {
+                scratch.limit_steps(*left);
+            }
+            let answer = matcher.find(text, scratch, &mut memory.slots);
+            if let Some(left) = steps {
+                *left = left.saturating_sub(scratch.steps_taken());
+            }
+            match answer {
                 Ok(true) => {
+                    let targets = &field.captures[index];
                     self.store(targets, text, &memory.slots, event, arena);
+                    // COMPAT: one that matches is enough; in Logstash the last one of the list
+                    // decides (logstash-filter-grok#49, which its authors call a bug).
                     found = Found::Match;
+                    if self.break_on_match {
+                        break;
+                    }
                 }
                 Ok(false) => {}
                 Err(_) => return Found::GaveUp,
@@ -230,7 +220,8 @@ impl Grok {
         event: &mut Event<'b>,
         arena: &'b Bump,
     ) {
-        for (target, span) in targets.iter().zip(slots.iter()) {
+        for target in targets {
+            let span = slots.get(target.capture);
             let captured = span.map_or(&text[..0], |(start, end)| &text[start..end]);
             if captured.is_empty() && !self.keep_empty_captures {
                 continue;
@@ -249,7 +240,7 @@ impl Grok {
 }
 
 fn put<'b>(target: &'b Target, value: Value<'b>, event: &mut Event<'b>, arena: &'b Bump) {
-    if target.overwrite && !target.repeated {
+    if target.overwrite {
         event.set(&target.path, value, arena);
         return;
     }
@@ -270,8 +261,9 @@ fn put<'b>(target: &'b Target, value: Value<'b>, event: &mut Event<'b>, arena: &
 impl Filter for Grok {
     fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome {
         let mut matched = false;
+        let mut steps = self.steps_of_event;
         for field in &self.matches {
-            match self.try_field(field, event, context) {
+            match self.try_field(field, event, context, &mut steps) {
                 Found::Match => {
                     matched = true;
                     if self.break_on_match {
@@ -315,9 +307,9 @@ fn targets(
     overwrite: &[Spanned<FieldReference>],
     build: &Build<'_>,
 ) -> Vec<Target> {
-    let mut seen = HashSet::new();
     let mut targets = Vec::new();
-    for capture in matcher.captures() {
+    for (index, repeated) in order(matcher.captures()) {
+        let capture = &matcher.captures()[index];
         // COMPAT: a name without brackets is one key, even with dots in it.
         let reference = FieldReference::parse_with(&capture.name, build.escape_style).ok();
         let keys: Vec<&str> = match &reference {
@@ -338,13 +330,42 @@ fn targets(
         let prefix = prefix.iter().map(String::as_str);
         let path = Path::new(root.into_iter().chain(prefix).chain(keys));
         targets.push(Target {
-            repeated: !seen.insert(path.to_string()),
+            capture: index,
             path,
-            kind: capture.kind,
+            // COMPAT: of several captures that are written the same, only the first is coerced.
+            kind: if repeated {
+                CaptureKind::Text
+            } else {
+                capture.kind
+            },
             overwrite,
         });
     }
     targets
+}
+
+/// The captures in the order in which they are stored, and whether one before is written the
+/// same.
+///
+/// COMPAT: captures that are written the same, pattern and type included, are stored together,
+/// where the first of them stands.
+fn order(captures: &[Capture]) -> Vec<(usize, bool)> {
+    let same = |left: &Capture, right: &Capture| {
+        (&left.name, &left.pattern, left.kind) == (&right.name, &right.pattern, right.kind)
+    };
+    let first = |index: usize| {
+        let before = captures[..index].iter();
+        let mut before = before.enumerate();
+        before
+            .find(|(_, capture)| same(capture, &captures[index]))
+            .map_or(index, |(first, _)| first)
+    };
+    let mut order: Vec<(usize, usize)> = (0..captures.len()).map(|at| (first(at), at)).collect();
+    order.sort_unstable();
+    order
+        .into_iter()
+        .map(|(first, index)| (index, first != index))
+        .collect()
 }
 
 /// The limits and switches of compiling the expressions.
@@ -359,67 +380,5 @@ fn compile_options(options: &mut Options<'_>) -> CompileOptions {
     if milliseconds > 0 {
         compile.max_steps = (milliseconds as u64).saturating_mul(STEPS_PER_MILLISECOND);
     }
-    options.enumeration("timeout_scope", &[("pattern", ()), ("event", ())]);
     compile
-}
-
-fn warn_of_fallback(matcher: &Matcher, span: Span, options: &mut Options<'_>) {
-    if let EngineKind::Backtracking { because } = matcher.engine() {
-        options.diagnostics().push(
-            Diagnostic::warning(
-                span,
-                format!("this pattern runs in the bounded fallback: {because}"),
-            )
-            .hint("a line that costs it too many steps gets the tag of `tag_on_timeout`"),
-        );
-    }
-}
-
-/// Adds the pattern files of a directory (or one file) whose names match the glob.
-fn read_directory(
-    directory: &Spanned<String>,
-    glob: &str,
-    patterns: &mut PatternSet,
-    build: &Build<'_>,
-    options: &mut Options<'_>,
-) {
-    let path = FilePath::new(&directory.value);
-    // COMPAT: an entry may also be a file.
-    let files = build
-        .files
-        .list(path)
-        .unwrap_or_else(|_| vec![path.to_owned()]);
-    for file in files {
-        let name = file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if file != path && !glob_matches(glob.as_bytes(), name.as_bytes()) {
-            continue;
-        }
-        let added = match build.files.read(&file) {
-            Ok(bytes) => patterns
-                .add_file(&String::from_utf8_lossy(&bytes))
-                .map_err(|error| format!("{}: {error}", file.display())),
-            Err(error) => Err(format!(
-                "cannot read the pattern file {}: {error}",
-                file.display()
-            )),
-        };
-        if let Err(message) = added {
-            options.diagnostics().error(directory.span, message);
-        }
-    }
-}
-
-/// Whether a file name matches a glob of `*` and `?`.
-fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
-    match (glob, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| glob_matches(rest, &name[skip..])),
-        ([b'?', glob @ ..], [_, name @ ..]) => glob_matches(glob, name),
-        ([first, glob @ ..], [byte, name @ ..]) => first == byte && glob_matches(glob, name),
-        _ => false,
-    }
 }
