@@ -5,7 +5,9 @@
 //! to stdout, everything else to stderr.
 
 pub mod arguments;
+mod cost;
 mod filter;
+mod library;
 mod match_lines;
 
 use std::io::Write;
@@ -54,7 +56,10 @@ pub fn run(action: &GrokAction) -> u8 {
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
     let done = match action {
         GrokAction::Match(arguments) => match_lines::run(arguments, input, &mut output),
-        _ => Ok(0),
+        GrokAction::List(arguments) => library::list(arguments, &mut output),
+        GrokAction::Show(arguments) => library::show(arguments, &mut output),
+        GrokAction::Cost(arguments) => cost::run(arguments, input, &mut output),
+        GrokAction::Discover(_) => Ok(0),
     };
     let done = done.and_then(|code| {
         output.flush()?;
