@@ -281,3 +281,125 @@ fn cost() {
     assert_eq!(grok(&["cost", "x"], b"").status.code(), Some(1));
     assert_eq!(grok(&["cost", "(x"], b"a").status.code(), Some(78));
 }
+
+#[test]
+fn discover() {
+    let mut lines = Vec::new();
+    for number in 0..60 {
+        lines.push(format!(
+            "Nov {:2} 07:09:01 web-{} sshd[{}]: Accepted publickey for {} from 10.0.0.{number} port {} ssh2",
+            number % 28 + 1,
+            number % 3,
+            800 + number,
+            ["ann", "bob"][number % 2],
+            40_000 + number,
+        ));
+        lines.push(format!(
+            r#"10.1.1.{number} - {} [10/Oct/2000:13:55:{:02} -0700] "GET /a/{number}?b HTTP/1.1" 200 {} "-" "curl/8.{number}""#,
+            ["-", "ann"][number % 2],
+            number % 60,
+            ["-", "17"][number % 2],
+        ));
+        // Free text behind a head.
+        let text = [
+            "disk is full",
+            "user logged in at last",
+            "bye",
+            "cache miss on a key",
+            "no",
+            "retrying it now",
+        ];
+        lines.push(format!(
+            "2024-01-02T03:04:05.{number:03}Z {} [main] - {}",
+            ["INFO", "WARN", "ERROR"][number % 3],
+            text[number % text.len()],
+        ));
+    }
+    let sample = lines.join("\n");
+    let found = json_of(&["discover", "--json"], &sample);
+    assert_eq!(
+        (&found["lines"], &found["left_out"]),
+        (&json!(180), &json!(0))
+    );
+    let clusters = found["clusters"].as_array().unwrap();
+    let patterns: Vec<_> = clusters
+        .iter()
+        .map(|cluster| cluster["pattern"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        patterns,
+        [
+            r"^%{SYSLOGTIMESTAMP:timestamp} (?<host>[\w.-]+) sshd\[%{INT:pid:int}\]: Accepted publickey for %{WORD:word} from %{IP:ip} port %{INT:port:int} (?<name>[\w.-]+)$",
+            r#"^%{IP:ip} - (?:%{WORD:user}|-) \[%{HTTPDATE:timestamp}\] "%{WORD:method} %{NOTSPACE:request} HTTP/(?<http_version>[0-9.]+)" %{INT:status:int} (?:%{INT:bytes:int}|-) "(?<referrer>[^"]*)" "(?<agent>[^"]*)"$"#,
+            r"^%{TIMESTAMP_ISO8601:timestamp} %{LOGLEVEL:level} \[main\] - %{GREEDYDATA:message}$",
+        ]
+    );
+    // Each matches its lines, as the filter sees them.
+    for (cluster, pattern) in clusters.iter().zip(&patterns) {
+        let (matching, code) = objects(&[pattern, "--matching"], &sample);
+        assert_eq!((matching.len(), code), (60, Some(0)), "{pattern}");
+        assert_eq!(cluster["lines"], 60);
+        let example = cluster["example"].as_str().unwrap();
+        assert!(lines.iter().any(|line| line == example), "{example}");
+    }
+    // The same lines give the same text.
+    let text = |arguments: &[&str]| stdout(&grok(arguments, sample.as_bytes())).to_owned();
+    assert_eq!(text(&["discover"]), text(&["discover"]));
+    assert!(text(&["discover"]).starts_with("33.3 %  60 of 180 lines\n  ^%{SYSLOG"));
+    // The limits.
+    assert!(text(&["discover", "--max-clusters", "1"]).contains("lines are of further kinds"));
+    let short = json_of(&["discover", "--json", "--max-line-bytes", "16"], &lines[0]);
+    let pattern = short["clusters"][0]["pattern"].as_str().unwrap();
+    assert_eq!(
+        pattern,
+        "^%{SYSLOGTIMESTAMP:timestamp} %{GREEDYDATA:message}$"
+    );
+    let few = json_of(
+        &["discover", "--json", "--max-sample-bytes", "150"],
+        &sample,
+    );
+    assert_eq!(few["lines"], 1);
+    assert_eq!(grok(&["discover"], b"\n \n").status.code(), Some(1));
+}
+
+/// The flags that clap prints for a command.
+fn flags(command: &[&str]) -> Vec<String> {
+    let help = grok(&[command, &["--help"]].concat(), b"");
+    let flags = stdout(&help).lines().filter_map(|line| {
+        let (_, flag) = line.split_once("--")?;
+        let name: String = flag
+            .chars()
+            .take_while(|c| c.is_ascii_lowercase() || *c == '-')
+            .collect();
+        line.trim_start().starts_with('-').then_some(name)
+    });
+    flags.filter(|name| name != "help").collect()
+}
+
+#[test]
+fn every_flag_is_documented() {
+    let manual = include_str!("../../docs/aggregator.md");
+    let start = manual.find("### `grok`").unwrap();
+    let section = &manual[start..start + manual[start..].find("### `certificates`").unwrap()];
+    let mut count = 0;
+    for command in [&[][..], &["list"], &["show"], &["cost"], &["discover"]] {
+        for flag in flags(command) {
+            count += 1;
+            assert!(
+                section.contains(&format!("`--{flag}`")),
+                "{command:?} --{flag}"
+            );
+        }
+    }
+    assert!(count > 20, "the flags are found: {count}");
+    for (flag, default) in [
+        ("passes", "20"),
+        ("slowest", "5"),
+        ("max-sample-bytes", "67108864"),
+        ("max-clusters", "1000"),
+        ("max-line-bytes", "4096"),
+    ] {
+        let row = format!("| `--{flag}` | {default} |");
+        assert!(section.contains(&row), "{row}");
+    }
+}

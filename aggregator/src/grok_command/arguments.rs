@@ -111,10 +111,10 @@ pub struct CostArguments {
 pub struct DiscoverArguments {
     /// Most kinds of lines that are told apart.
     pub max_clusters: usize,
-    /// Most lines of a kind that are kept to check its pattern with.
-    pub max_lines: usize,
-    /// Lines are cut here before they are looked at.
+    /// What is behind so many bytes of a line is taken as it comes.
     pub max_line_bytes: usize,
+    /// Most bytes of the sample that are kept.
+    pub max_sample_bytes: usize,
     /// As JSON.
     pub json: bool,
 }
@@ -170,12 +170,7 @@ pub fn command() -> Command {
             0..=1000,
             "How many of the slowest lines are shown",
         ))
-        .arg(number(
-            "max-sample-bytes",
-            "67108864",
-            1..=1 << 32,
-            "Bytes of the sample that are kept; the rest is not read",
-        ))
+        .arg(max_sample_bytes())
         .arg(json());
     let discover = Command::new("discover")
         .about("Proposes patterns for the lines of stdin")
@@ -186,17 +181,12 @@ pub fn command() -> Command {
             "Kinds of lines that are told apart",
         ))
         .arg(number(
-            "max-lines",
-            "1000",
-            1..=1_000_000,
-            "Lines of a kind that are kept to check its pattern with",
-        ))
-        .arg(number(
             "max-line-bytes",
             "4096",
             16..=1 << 20,
-            "Lines are cut here",
+            "What is behind so many bytes of a line is taken as it comes",
         ))
+        .arg(max_sample_bytes())
         .arg(json());
     matching.subcommands([list, show, cost, discover])
 }
@@ -225,8 +215,8 @@ pub fn read(mut matches: ArgMatches) -> GrokAction {
             }),
             _ => GrokAction::Discover(DiscoverArguments {
                 max_clusters: read_number(&matches, "max-clusters"),
-                max_lines: read_number(&matches, "max-lines"),
                 max_line_bytes: read_number(&matches, "max-line-bytes"),
+                max_sample_bytes: read_number(&matches, "max-sample-bytes"),
                 json: matches.get_flag("json"),
             }),
         },
@@ -312,6 +302,15 @@ fn number(
         .value_parser(clap::value_parser!(u64).range(bounds))
         .default_value(default)
         .help(help)
+}
+
+fn max_sample_bytes() -> Arg {
+    number(
+        "max-sample-bytes",
+        "67108864",
+        1..=1 << 32,
+        "Bytes of the sample that are kept; the rest is not read",
+    )
 }
 
 fn read_number(matches: &ArgMatches, name: &str) -> usize {

@@ -8,7 +8,7 @@ use skidder_pipeline::event::{self, Event, Name, Value};
 use skidder_pipeline::filter::Scratch;
 use skidder_pipeline::language::{
     Attribute, Config, Diagnostics, EscapeStyle, HashEntry, Plugin, SourceMap, Span, Spanned,
-    Statement, Value as Option_,
+    Statement, Value as OptionValue,
 };
 use skidder_pipeline::{CompileOptions, Pipeline};
 
@@ -161,16 +161,16 @@ fn plugin(
     sources: &mut SourceMap,
 ) -> Plugin {
     let nowhere = Span::default();
-    let word = |text: &str| Spanned::new(Option_::String(text.to_owned()), nowhere);
+    let word = |text: &str| Spanned::new(OptionValue::String(text.to_owned()), nowhere);
     let list = expressions
         .iter()
-        .map(|each| each.as_ref().map(|text| Option_::String(text.clone())))
+        .map(|each| each.as_ref().map(|text| OptionValue::String(text.clone())))
         .collect();
-    let matching = Option_::Hash(vec![HashEntry {
+    let matching = OptionValue::Hash(vec![HashEntry {
         key: word(LINE_FIELD),
-        value: Spanned::new(Option_::Array(list), nowhere),
+        value: Spanned::new(OptionValue::Array(list), nowhere),
     }]);
-    let flag = |on: bool| Option_::Bareword(on.to_string());
+    let flag = |on: bool| OptionValue::Bareword(on.to_string());
     let mut options = vec![
         ("match", matching),
         ("keep_empty_captures", flag(keep_empty)),
@@ -190,19 +190,19 @@ fn plugin(
             entries.retain(|entry| entry.key_text() != *name);
             entries.push(HashEntry {
                 key: word(name),
-                value: Spanned::new(Option_::String(text.clone()), span),
+                value: Spanned::new(OptionValue::String(text.clone()), span),
             });
         }
-        options.push(("pattern_definitions", Option_::Hash(entries)));
+        options.push(("pattern_definitions", OptionValue::Hash(entries)));
     }
     if !directories.is_empty() {
         let mut all = Vec::new();
         for directory in directories {
             let source = sources.add("--patterns-dir", directory.as_str());
             let span = Span::new(source, 0, directory.len());
-            all.push(Spanned::new(Option_::String(directory.clone()), span));
+            all.push(Spanned::new(OptionValue::String(directory.clone()), span));
         }
-        options.push(("patterns_dir", Option_::Array(all)));
+        options.push(("patterns_dir", OptionValue::Array(all)));
     }
     let attributes = options
         .into_iter()

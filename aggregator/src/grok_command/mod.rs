@@ -6,6 +6,7 @@
 
 pub mod arguments;
 mod cost;
+mod discover;
 mod filter;
 mod library;
 mod match_lines;
@@ -59,7 +60,7 @@ pub fn run(action: &GrokAction) -> u8 {
         GrokAction::List(arguments) => library::list(arguments, &mut output),
         GrokAction::Show(arguments) => library::show(arguments, &mut output),
         GrokAction::Cost(arguments) => cost::run(arguments, input, &mut output),
-        GrokAction::Discover(_) => Ok(0),
+        GrokAction::Discover(arguments) => discover::run(arguments, input, &mut output),
     };
     let done = done.and_then(|code| {
         output.flush()?;

@@ -149,7 +149,7 @@ pub(super) fn run(
 }
 
 /// The sample, as far as it may be kept; whole lines.
-fn read(input: impl Read, most: usize) -> std::io::Result<Vec<u8>> {
+pub(super) fn read(input: impl Read, most: usize) -> std::io::Result<Vec<u8>> {
     let mut sample = Vec::new();
     let mut chunks = Chunks::new(input, b"\n");
     while let Some(chunk) = chunks.next_chunk()? {
