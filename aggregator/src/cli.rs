@@ -28,6 +28,8 @@ pub enum Action {
     Run(Box<Settings>),
     /// Apply the filters of a configuration to standard input.
     Filter(FilterArguments),
+    /// Show what the filters of a configuration do with a line, step by step.
+    Explain(ExplainArguments),
     /// Make a throw-away CA with certificates of both daemons.
     Certificates(CertificateArguments),
     /// Try, look up, measure or propose grok patterns.
@@ -43,6 +45,17 @@ pub struct FilterArguments {
     pub lines: bool,
     /// Print `@metadata` too.
     pub metadata: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug)]
+pub struct ExplainArguments {
+    /// The settings; the configuration is in them.
+    pub settings: Box<Settings>,
+    /// Each line of the input is the message of an event, even if it is a JSON object.
+    pub lines: bool,
+    /// Print JSON.
+    pub json: bool,
 }
 
 /// Arguments of `certificates`.
@@ -75,6 +88,11 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             settings: Box::new(read_settings(&matches)?),
             lines: matches.get_flag("lines"),
             metadata: matches.get_flag("metadata"),
+        })),
+        Some((name, matches)) if name == "explain" => Ok(Action::Explain(ExplainArguments {
+            settings: Box::new(read_settings(&matches)?),
+            lines: matches.get_flag("lines"),
+            json: matches.get_flag("json"),
         })),
         Some((name, matches)) if name == "grok" => Ok(Action::Grok(grok::read(matches))),
         Some((_, mut matches)) => Ok(Action::Certificates(CertificateArguments {
@@ -120,6 +138,26 @@ fn command() -> Command {
                         .long("metadata")
                         .action(ArgAction::SetTrue)
                         .help("Print @metadata too"),
+                ),
+        )
+        .subcommand(
+            Command::new("explain")
+                .about(
+                    "Shows what the filters of a configuration do with each line of stdin: the \
+                     event after each step, what each condition answered, how far a grok came",
+                )
+                .args(settings::TABLE.iter().map(flag))
+                .arg(
+                    Arg::new("lines")
+                        .long("lines")
+                        .action(ArgAction::SetTrue)
+                        .help("Each line of stdin is the message of an event, even if it is JSON"),
+                )
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print JSON, one object for each line of stdin"),
                 ),
         )
         .subcommand(grok::command())

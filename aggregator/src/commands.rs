@@ -6,10 +6,10 @@ use std::path::Path;
 use skidder_pipeline::language::{self, Config, Diagnostics, ParseOptions, SourceMap, Variables};
 use skidder_pipeline::{CompileOptions, Files, Pipeline};
 
-use crate::cli::{self, FilterArguments};
+use crate::cli::{self, ExplainArguments, FilterArguments};
 use crate::filter_command::{self, Format};
 use crate::settings::Settings;
-use crate::{log, runtime, sources};
+use crate::{explain, log, runtime, sources};
 
 /// Runs a pipeline, or with `-t` only checks it.
 pub fn run(settings: &Settings) -> u8 {
@@ -63,6 +63,35 @@ pub fn filter(arguments: FilterArguments) -> u8 {
         &mut output,
     );
     match done {
+        Ok(()) => cli::EXIT_OK,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => cli::EXIT_OK,
+        Err(error) => {
+            log::complain(&error);
+            cli::EXIT_FAILED
+        }
+    }
+}
+
+/// Shows what the filters of a configuration do with the lines of standard input.
+pub fn explain(arguments: &ExplainArguments) -> u8 {
+    let settings = &arguments.settings;
+    log::start(settings.log_level);
+    let Some((config, _, diagnostics, sources)) = load(settings, false) else {
+        return cli::EXIT_CONFIG;
+    };
+    show(&diagnostics, &sources);
+    let format = explain::Format {
+        lines: arguments.lines,
+        json: arguments.json,
+    };
+    let options = CompileOptions {
+        ecs: settings.ecs_compatibility.is_enabled(),
+        escape_style: settings.escape_style,
+        files: &Disk,
+    };
+    let input = std::io::stdin().lock();
+    let mut output = std::io::stdout().lock();
+    match explain::run(&config, &sources, &options, format, input, &mut output) {
         Ok(()) => cli::EXIT_OK,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => cli::EXIT_OK,
         Err(error) => {

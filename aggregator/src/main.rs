@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let code = match action {
         Action::Run(settings) => commands::run(&settings),
         Action::Filter(arguments) => commands::filter(arguments),
+        Action::Explain(arguments) => commands::explain(&arguments),
         Action::Grok(action) => grok_command::run(&action),
         Action::Certificates(arguments) => match certificates::make(&arguments) {
             Ok(paths) => {

@@ -12,6 +12,7 @@
 //! it, the last one of a name counts.
 
 mod patterns;
+pub mod probe;
 
 use bumpalo::Bump;
 use skidder_grok::{

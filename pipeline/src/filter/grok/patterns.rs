@@ -73,6 +73,11 @@ impl Patterns {
         patterns
     }
 
+    /// The patterns alone.
+    pub(super) fn into_set(self) -> PatternSet {
+        self.set
+    }
+
     /// Compiles the expressions of a field and warns of those that need the fallback; gives
     /// nothing if one is refused.
     pub(super) fn compile(

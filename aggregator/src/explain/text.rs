@@ -1,0 +1,182 @@
+//! What was explained, for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value as Json;
+
+/// Longer texts are cut here.
+const SHOWN_CHARACTERS: usize = 120;
+
+/// The text for one line of the input.
+pub(super) fn render(explained: &Json) -> Result<String, std::fmt::Error> {
+    let mut text = format!("event\n  {}\n", explained["event"]);
+    let mut number = 1;
+    for step in array(&explained["steps"]) {
+        let event = step["event_number"].as_u64().unwrap_or(1);
+        if event != number {
+            number = event;
+            writeln!(text, "\nevent {number}, made by a filter")?;
+        }
+        if step["filter"].is_string() {
+            filter(step, &mut text)?;
+        } else {
+            condition(step, &mut text)?;
+        }
+    }
+    let results = array(&explained["results"]);
+    text.push_str(match results.len() {
+        0 => "\nresult: none, it was dropped\n",
+        1 => "\nresult\n",
+        _ => "\nresults\n",
+    });
+    for result in results {
+        writeln!(text, "  {result}")?;
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+fn condition(step: &Json, text: &mut String) -> std::fmt::Result {
+    let (condition, place) = (string(&step["condition"]), string(&step["place"]));
+    writeln!(text, "\nif {condition}   ({place})")?;
+    let parts = array(&step["parts"]);
+    for part in parts {
+        let fields = part["fields"].as_object();
+        let values: Vec<String> = fields
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| match value {
+                Json::Null => format!("{name} is missing"),
+                value => format!("{name} is {}", cut(&value.to_string())),
+            })
+            .collect();
+        let values = if values.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", values.join(", "))
+        };
+        if parts.len() > 1 {
+            let (part_text, answer) = (string(&part["text"]), &part["answer"]);
+            writeln!(text, "    {answer}  {part_text}{values}")?;
+        } else {
+            writeln!(text, "  {}{values}", step["answer"])?;
+        }
+    }
+    if parts.len() != 1 {
+        writeln!(text, "  {}", step["answer"])?;
+    }
+    Ok(())
+}
+
+fn filter(step: &Json, text: &mut String) -> std::fmt::Result {
+    let (name, place) = (string(&step["filter"]), string(&step["place"]));
+    writeln!(text, "\n{name}   ({place})")?;
+    for attempt in array(&step["attempts"]) {
+        let (field, pattern) = (string(&attempt["field"]), string(&attempt["pattern"]));
+        let answer = &attempt["answer"];
+        if answer["matched"] == true {
+            writeln!(text, "  {field} matches {pattern}")?;
+            continue;
+        }
+        writeln!(text, "  {field} does not match {pattern}")?;
+        if answer["out_of_steps"] == true {
+            text.push_str("    it ran out of steps (see `timeout_millis`)\n");
+            continue;
+        }
+        let prefix = string(&answer["prefix"]);
+        if !prefix.is_empty() {
+            let matched = Json::from(cut_front(string(&answer["prefix_text"])));
+            writeln!(text, "    as far as  `{}`", cut_front(prefix))?;
+            writeln!(text, "    which took {matched}")?;
+        }
+        let within: Vec<&str> = array(&answer["within"]).iter().map(string).collect();
+        let within = match within.last() {
+            Some(_) => format!("   (in {})", within.join(", in ")),
+            None => String::new(),
+        };
+        match string(&answer["failed"]) {
+            "" => text.push_str("    its parts match, but not with what stands around them\n"),
+            part => writeln!(text, "    then not   `{part}`{within}")?,
+        }
+        match string(&answer["found"]) {
+            "" => text.push_str("    where the text ends\n"),
+            found => writeln!(text, "    where it is {}", Json::from(cut(found)))?,
+        }
+    }
+    if step["event"].is_null() {
+        text.push_str("  dropped\n");
+        return Ok(());
+    }
+    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    flatten("", &step["before"], &mut before);
+    flatten("", &step["event"], &mut after);
+    let mut changed = false;
+    for (field, value) in &after {
+        match before.get(field) {
+            None => writeln!(text, "  + {field} {}", cut(value))?,
+            Some(old) if old != value => {
+                writeln!(text, "  ~ {field} {} → {}", cut(old), cut(value))?;
+            }
+            Some(_) => continue,
+        }
+        changed = true;
+    }
+    for (field, value) in before
+        .iter()
+        .filter(|(field, _)| !after.contains_key(*field))
+    {
+        writeln!(text, "  - {field} {}", cut(value))?;
+        changed = true;
+    }
+    if !changed {
+        text.push_str("  changes nothing\n");
+    }
+    if let Some(emitted) = step["emitted"].as_u64().filter(|count| *count > 0) {
+        writeln!(text, "  makes {emitted} more")?;
+    }
+    Ok(())
+}
+
+/// The fields of an event, nested ones by their reference.
+fn flatten(name: &str, value: &Json, fields: &mut BTreeMap<String, String>) {
+    match value {
+        Json::Object(object) if !object.is_empty() || name.is_empty() => {
+            for (key, value) in object {
+                flatten(&format!("{name}[{key}]"), value, fields);
+            }
+        }
+        value => {
+            // A field at the top is written without brackets.
+            let plain = name
+                .strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']'));
+            let plain = plain.filter(|name| !name.contains(['[', ']']));
+            fields.insert(plain.unwrap_or(name).to_owned(), value.to_string());
+        }
+    }
+}
+
+fn array(value: &Json) -> &[Json] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn string(value: &Json) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The start of a text.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The end of a text.
+fn cut_front(text: &str) -> String {
+    match text.char_indices().rev().nth(SHOWN_CHARACTERS) {
+        Some((start, first)) => format!("…{}", &text[start + first.len_utf8()..]),
+        None => text.to_owned(),
+    }
+}
