@@ -19,10 +19,10 @@ use crate::{
     syntax::parse,
 };
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -31,11 +31,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
-    fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
 }
@@ -205,7 +205,7 @@ impl Engines {
     }
 }
 
-fn rounds(default: usize) -> usize {
+pub(super) fn rounds(default: usize) -> usize {
     std::env::var("SKIDDER_AGREEMENT_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok())

@@ -8,6 +8,8 @@
 mod agreement;
 pub(crate) mod backtrack;
 pub(crate) mod prefilter;
+#[cfg(test)]
+mod rewrites;
 pub(crate) mod straight;
 pub(crate) mod tagged;
 pub(crate) mod threads;

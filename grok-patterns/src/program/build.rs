@@ -11,7 +11,11 @@ use regex_syntax::utf8::Utf8Sequences;
 
 use super::{
     Address, Instruction, Look, Program, Reference, Sequence,
-    look::{Behind, byte_behind, captured_rest, first_bytes, is_rigid, sequences_ahead},
+    commit::committed,
+    look::{
+        Behind, byte_behind, captured_rest, first_bytes, is_nullable, lengths, sequences_ahead,
+    },
+    simplify::simplified,
 };
 use crate::{
     CompileError, CompileOptions,
@@ -21,7 +25,17 @@ use crate::{
 /// Compiles a tree.
 pub(crate) fn build(parsed: &Parsed, options: &CompileOptions) -> Result<Program, CompileError> {
     let groups = parsed.captures.len() + parsed.hidden_groups as usize;
-    compile(parsed, options, groups, false)
+    compile(parsed, options, groups, Form::Rewritten)
+}
+
+/// Compiles a tree with every look-around and atomic group as it was written, to compare with.
+#[cfg(test)]
+pub(crate) fn build_literally(
+    parsed: &Parsed,
+    options: &CompileOptions,
+) -> Result<Program, CompileError> {
+    let groups = parsed.captures.len() + parsed.hidden_groups as usize;
+    compile(parsed, options, groups, Form::Literal)
 }
 
 /// Compiles a tree to a program that matches wherever the real one does, and maybe elsewhere.
@@ -32,14 +46,25 @@ pub(crate) fn build_relaxed(
     parsed: &Parsed,
     options: &CompileOptions,
 ) -> Result<Program, CompileError> {
-    compile(parsed, options, 0, true)
+    compile(parsed, options, 0, Form::Relaxed)
+}
+
+/// What a tree is compiled to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// For the automaton, if there is any way to get there.
+    Rewritten,
+    /// See [`build_relaxed`].
+    Relaxed,
+    #[cfg(test)]
+    Literal,
 }
 
 fn compile(
     parsed: &Parsed,
     options: &CompileOptions,
     groups: usize,
-    relaxed: bool,
+    form: Form,
 ) -> Result<Program, CompileError> {
     let mut builder = Builder {
         program: Program {
@@ -54,14 +79,23 @@ fn compile(
             to_end: vec![false; groups],
             loops: 0,
             irregular: None,
-            anchored: is_anchored(&parsed.node),
+            anchored: false,
         },
         known_sets: HashMap::new(),
         options,
-        relaxed,
+        relaxed: form == Form::Relaxed,
+        #[cfg(test)]
+        literal: form == Form::Literal,
     };
+    let simpler = match form {
+        #[cfg(test)]
+        Form::Literal => None,
+        _ => simplified(&parsed.node),
+    };
+    let node = simpler.as_ref().unwrap_or(&parsed.node);
+    builder.program.anchored = is_anchored(node);
     let end = builder.push(Instruction::Match)?;
-    let start = builder.emit(&parsed.node, end)?;
+    let start = builder.emit(node, end)?;
     builder.program.start = start;
     // A search tries here first, then skips a byte; it never begins inside of a character.
     let begin = builder.push(Instruction::Tag {
@@ -103,6 +137,8 @@ struct Builder<'a> {
     known_sets: HashMap<ByteSet, u32>,
     options: &'a CompileOptions,
     relaxed: bool,
+    #[cfg(test)]
+    literal: bool,
 }
 
 impl Builder<'_> {
@@ -149,6 +185,12 @@ impl Builder<'_> {
     }
 
     fn emit(&mut self, node: &Node, next: Address) -> Result<Address, CompileError> {
+        #[cfg(test)]
+        if self.literal
+            && let Some(address) = self.emit_literally(node, next)?
+        {
+            return Ok(address);
+        }
         match node {
             Node::Empty => Ok(next),
             Node::Class(class) => self.class(class, next),
@@ -222,6 +264,46 @@ impl Builder<'_> {
                 self.push(Instruction::BackReference { reference, next })
             }
         }
+    }
+
+    /// Look-around and atomic groups as the backtracking engine runs them.
+    #[cfg(test)]
+    fn emit_literally(
+        &mut self,
+        node: &Node,
+        next: Address,
+    ) -> Result<Option<Address>, CompileError> {
+        let atomic = match node {
+            Node::Look {
+                ahead,
+                negative,
+                node,
+            } => {
+                self.irregular("look-around");
+                let look = Look {
+                    negative: *negative,
+                    behind: if *ahead { None } else { lengths(node) },
+                };
+                return self.look(node, look, next).map(Some);
+            }
+            Node::Repeat {
+                node,
+                min,
+                max,
+                kind: RepeatKind::Possessive,
+            } => Node::Repeat {
+                node: node.clone(),
+                min: *min,
+                max: *max,
+                kind: RepeatKind::Greedy,
+            },
+            Node::Atomic(node) => (**node).clone(),
+            _ => return Ok(None),
+        };
+        self.irregular("an atomic group");
+        let end = self.push(Instruction::Match)?;
+        let body = self.emit(&atomic, end)?;
+        self.push(Instruction::Atomic { body, next }).map(Some)
     }
 
     fn assertion(&mut self, assertion: Assertion, next: Address) -> Result<Address, CompileError> {
@@ -601,19 +683,8 @@ impl Builder<'_> {
     }
 
     fn atomic(&mut self, node: &Node, next: Address) -> Result<Address, CompileError> {
-        if is_rigid(node) {
-            return self.emit(node, next);
-        }
-        if let Node::Repeat {
-            node: inner,
-            min,
-            max,
-            kind: RepeatKind::Greedy,
-        } = node
-            && let Node::Class(class) = &**inner
-            && class.as_bytes().is_some()
-        {
-            return self.repeat(inner, *min, *max, RepeatKind::Possessive, next);
+        if let Some(plain) = committed(node) {
+            return self.emit(&plain, next);
         }
         self.irregular("an atomic group or possessive quantifier");
         let end = self.push(Instruction::Match)?;
@@ -667,54 +738,4 @@ fn branches_over_bytes(node: &Node) -> Option<&[Node]> {
         }
     }
     any_wide.then_some(branches)
-}
-
-/// Whether a node can match the empty text.
-fn is_nullable(node: &Node) -> bool {
-    match node {
-        Node::Class(_) => false,
-        Node::Empty | Node::Assertion(_) | Node::Look { .. } | Node::BackReference { .. } => true,
-        Node::Concat(nodes) => nodes.iter().all(is_nullable),
-        Node::Alternate(nodes) => nodes.iter().any(is_nullable),
-        Node::Repeat { node, min, .. } => *min == 0 || is_nullable(node),
-        Node::Group { node, .. } | Node::Atomic(node) => is_nullable(node),
-    }
-}
-
-/// The least and the most bytes that a node can match, if there is a most.
-fn lengths(node: &Node) -> Option<(usize, usize)> {
-    match node {
-        Node::Empty | Node::Assertion(_) | Node::Look { .. } => Some((0, 0)),
-        Node::Class(class) => {
-            let wide = class.above_ascii();
-            let most = wide.last().map_or(1, |(_, last)| last.len_utf8());
-            let least = if class.ascii().is_empty() {
-                wide.first().map_or(1, |w| w.0.len_utf8())
-            } else {
-                1
-            };
-            Some((least, most))
-        }
-        Node::Concat(nodes) => nodes.iter().map(lengths).try_fold((0, 0), |sum, length| {
-            let length = length?;
-            Some((sum.0 + length.0, sum.1 + length.1))
-        }),
-        Node::Alternate(nodes) => {
-            let mut bounds: Option<(usize, usize)> = None;
-            for node in nodes {
-                let (least, most) = lengths(node)?;
-                bounds = Some(match bounds {
-                    Some((min, max)) => (min.min(least), max.max(most)),
-                    None => (least, most),
-                });
-            }
-            bounds
-        }
-        Node::Repeat { node, min, max, .. } => {
-            let (least, most) = lengths(node)?;
-            Some((least * *min as usize, most * (*max)? as usize))
-        }
-        Node::Group { node, .. } | Node::Atomic(node) => lengths(node),
-        Node::BackReference { .. } => None,
-    }
 }

@@ -16,6 +16,11 @@ pub(super) fn sequences_ahead(node: &Node) -> Option<Vec<Vec<ByteSet>>> {
     expand(node, true, true)
 }
 
+/// The sequences of bytes of which one must have come before for a look-behind to match.
+pub(super) fn fixed_sequences(node: &Node) -> Option<Vec<Vec<ByteSet>>> {
+    expand(node, false, false)
+}
+
 /// What must stand before a position for a look-behind to match.
 pub(super) enum Behind {
     /// Anything will do.
@@ -92,7 +97,11 @@ fn expand(node: &Node, ahead: bool, last: bool) -> Option<Vec<Vec<ByteSet>>> {
             if *min > MAX_SEQUENCE_LENGTH as u32 {
                 return None;
             }
-            let rest_matters = !(ahead && last) || *kind == RepeatKind::Possessive;
+            let rest_matters = !(ahead && last);
+            if rest_matters && *kind == RepeatKind::Possessive && *max != Some(*min) {
+                // How many there are depends on what follows.
+                return None;
+            }
             let once = expand(node, ahead, last && *min == 1 && !rest_matters)?;
             for _ in 0..*min {
                 found = join(&found, &once)?;
@@ -173,6 +182,18 @@ pub(super) fn captured_rest(node: &Node) -> Option<u32> {
     }
 }
 
+/// Whether a node can match the empty text.
+pub(super) fn is_nullable(node: &Node) -> bool {
+    match node {
+        Node::Class(_) => false,
+        Node::Empty | Node::Assertion(_) | Node::Look { .. } | Node::BackReference { .. } => true,
+        Node::Concat(nodes) => nodes.iter().all(is_nullable),
+        Node::Alternate(nodes) => nodes.iter().any(is_nullable),
+        Node::Repeat { node, min, .. } => *min == 0 || is_nullable(node),
+        Node::Group { node, .. } | Node::Atomic(node) => is_nullable(node),
+    }
+}
+
 /// Whether a node can match in one way at most, so that an atomic group around it changes
 /// nothing.
 pub(crate) fn is_rigid(node: &Node) -> bool {
@@ -219,5 +240,43 @@ pub(super) fn first_bytes(node: &Node) -> Option<ByteSet> {
         Node::Repeat { node, min, .. } if *min > 0 => first_bytes(node),
         Node::Group { node, .. } | Node::Atomic(node) => first_bytes(node),
         _ => None,
+    }
+}
+
+/// The least and the most bytes that a node can match, if there is a most.
+pub(super) fn lengths(node: &Node) -> Option<(usize, usize)> {
+    match node {
+        Node::Empty | Node::Assertion(_) | Node::Look { .. } => Some((0, 0)),
+        Node::Class(class) => {
+            let wide = class.above_ascii();
+            let most = wide.last().map_or(1, |(_, last)| last.len_utf8());
+            let least = if class.ascii().is_empty() {
+                wide.first().map_or(1, |w| w.0.len_utf8())
+            } else {
+                1
+            };
+            Some((least, most))
+        }
+        Node::Concat(nodes) => nodes.iter().map(lengths).try_fold((0, 0), |sum, length| {
+            let length = length?;
+            Some((sum.0 + length.0, sum.1 + length.1))
+        }),
+        Node::Alternate(nodes) => {
+            let mut bounds: Option<(usize, usize)> = None;
+            for node in nodes {
+                let (least, most) = lengths(node)?;
+                bounds = Some(match bounds {
+                    Some((min, max)) => (min.min(least), max.max(most)),
+                    None => (least, most),
+                });
+            }
+            bounds
+        }
+        Node::Repeat { node, min, max, .. } => {
+            let (least, most) = lengths(node)?;
+            Some((least * *min as usize, most * (*max)? as usize))
+        }
+        Node::Group { node, .. } | Node::Atomic(node) => lengths(node),
+        Node::BackReference { .. } => None,
     }
 }

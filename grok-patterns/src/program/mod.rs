@@ -9,8 +9,12 @@
 //! first; every engine keeps them, so that all find the same leftmost-first match.
 
 mod build;
+mod commit;
 mod look;
+mod simplify;
 
+#[cfg(test)]
+pub(crate) use build::build_literally;
 pub(crate) use build::{build, build_relaxed};
 pub(crate) use look::is_rigid;
 

@@ -258,6 +258,20 @@ impl ByteSet {
         self
     }
 
+    pub(crate) fn intersects(self, other: Self) -> bool {
+        self.0
+            .iter()
+            .zip(other.0)
+            .any(|(mine, theirs)| mine & theirs != 0)
+    }
+
+    pub(crate) fn is_subset(self, other: Self) -> bool {
+        self.0
+            .iter()
+            .zip(other.0)
+            .all(|(mine, theirs)| mine & !theirs == 0)
+    }
+
     /// Everything that is not in the set; [`EDGE`] is treated as any other member.
     pub(crate) fn complement(mut self) -> Self {
         for word in &mut self.0[..4] {
