@@ -34,6 +34,7 @@ mod pattern_file;
 mod pattern_set;
 mod program;
 mod reference;
+mod samples;
 mod standard;
 mod syntax;
 
@@ -45,3 +46,4 @@ pub use options::CompileOptions;
 pub use outline::{GroupKind, Part, PartKind, outline};
 pub use pattern_file::{Definition, definitions};
 pub use pattern_set::PatternSet;
+pub use samples::Samples;
