@@ -183,5 +183,12 @@ fn decoded_is_word(bytes: &[u8], whole: bool) -> bool {
     let Some(character) = text.chars().next() else {
         return false;
     };
-    regex_syntax::try_is_word_character(character).unwrap_or(false)
+    match character {
+        // COMPAT: Oniguruma looks characters below 256 up in a table of ISO 8859-1, in which
+        // these digits and fractions are word characters.
+        '\u{b2}' | '\u{b3}' | '\u{b9}' | '\u{bc}'..='\u{be}' => true,
+        // Joiners of letters count elsewhere, not there.
+        '\u{200c}' | '\u{200d}' => false,
+        _ => regex_syntax::try_is_word_character(character).unwrap_or(false),
+    }
 }

@@ -56,8 +56,8 @@ impl CharacterClass {
     /// A POSIX bracket such as `alpha`. These know Unicode, unlike `\w` and its like.
     pub(crate) fn posix(name: &str) -> Option<Self> {
         let definition = match name {
-            "alnum" => r"[\p{Alphabetic}\p{M}\p{Nd}]",
-            "alpha" => r"[\p{Alphabetic}\p{M}]",
+            "alnum" => r"[\p{Alphabetic}\p{Nd}]",
+            "alpha" => r"\p{Alphabetic}",
             "ascii" => r"[\x00-\x7F]",
             "blank" => r"[\t\p{Zs}]",
             "cntrl" => r"\p{Cc}",
