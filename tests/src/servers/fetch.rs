@@ -1,4 +1,4 @@
-//! Server distributions from Maven Central: downloaded once, checked, unpacked once.
+//! Server distributions, and a jar, from Maven Central: downloaded once, checked, unpacked once.
 //!
 //! Layout of the cache, `servers/` in the cargo target folder:
 //!
@@ -30,14 +30,57 @@ const DOWNLOAD_DEADLINE: Duration = Duration::from_mins(15);
 const UNPACK_DEADLINE: Duration = Duration::from_mins(5);
 const GET: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:get";
 
+/// A file of Maven Central that is a zip.
+#[derive(Debug)]
+pub(super) struct Artifact {
+    pub(super) group: &'static str,
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    /// `zip` or `jar`.
+    pub(super) kind: &'static str,
+    /// The SHA-256, in lower-case hexadecimal.
+    pub(super) sha256: &'static str,
+    /// The top folder that is wanted, when there are others.
+    pub(super) folder: Option<&'static str>,
+}
+
+impl Artifact {
+    fn full_name(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+
+    pub(super) fn coordinates(&self) -> String {
+        format!(
+            "{}:{}:{}:{}",
+            self.group, self.name, self.version, self.kind
+        )
+    }
+
+    pub(super) fn path_in_repository(&self) -> PathBuf {
+        let mut path: PathBuf = self.group.split('.').collect();
+        path.push(self.name);
+        path.push(self.version);
+        path.push(format!("{}.{}", self.full_name(), self.kind));
+        path
+    }
+}
+
 /// The unpacked tree of a release; downloads and unpacks it if need be.
 pub(super) fn unpacked(release: &Release) -> Result<PathBuf, StartError> {
+    let tree = unpacked_artifact(&release.artifact())?;
+    // The start script wants this folder, and the zips leave empty folders out.
+    std::fs::create_dir_all(tree.join("plugins")).context("creating the plugins folder")?;
+    Ok(tree)
+}
+
+/// The unpacked top folder of an artifact; downloads and unpacks it if need be.
+pub(super) fn unpacked_artifact(artifact: &Artifact) -> Result<PathBuf, StartError> {
     let cache = cache()?;
-    let tree = cache.join(release.name());
+    let tree = cache.join(artifact.full_name());
     let lock = lock(&cache)?;
     if !tree.is_dir() {
-        let zip = download(release, &cache)?;
-        unpack(&zip, &tree, &cache)?;
+        let zip = download(artifact, &cache)?;
+        unpack(&zip, artifact.folder, &tree, &cache)?;
     }
     drop(lock);
     Ok(tree)
@@ -71,22 +114,22 @@ fn lock(cache: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn download(release: &Release, cache: &Path) -> Result<PathBuf, StartError> {
+fn download(artifact: &Artifact, cache: &Path) -> Result<PathBuf, StartError> {
     let own = cache.join("repository");
     let users = std::env::var_os("HOME").map(|home| Path::new(&home).join(".m2/repository"));
     let present = [Some(own.clone()), users]
         .into_iter()
         .flatten()
-        .map(|repository| repository.join(release.path_in_repository()))
+        .map(|repository| repository.join(artifact.path_in_repository()))
         .find(|zip| zip.is_file());
     if let Some(zip) = present {
-        verify(&zip, release)?;
+        verify(&zip, artifact)?;
         return Ok(zip);
     }
     if Command::new("mvn").arg("--version").output().is_err() {
         return Err(StartError::Unavailable(format!(
             "Maven (mvn) is needed to download {} and is not installed",
-            release.name()
+            artifact.full_name()
         )));
     }
     let mut maven = Command::new("mvn");
@@ -95,37 +138,37 @@ fn download(release: &Release, cache: &Path) -> Result<PathBuf, StartError> {
         .arg("-B")
         .arg(format!("-Dmaven.repo.local={}", own.display()))
         .arg(GET)
-        .arg(format!("-Dartifact={}", release.coordinates()))
+        .arg(format!("-Dartifact={}", artifact.coordinates()))
         .arg("-Dtransitive=false")
         .stdin(std::process::Stdio::null());
     // Not reachable is not the fault of the code under test: the same as a missing Maven.
     process::run("maven", maven, cache, DOWNLOAD_DEADLINE).map_err(|error| {
-        StartError::Unavailable(format!("downloading {}: {error:#}", release.coordinates()))
+        StartError::Unavailable(format!("downloading {}: {error:#}", artifact.coordinates()))
     })?;
-    let zip = own.join(release.path_in_repository());
-    verify(&zip, release)?;
+    let zip = own.join(artifact.path_in_repository());
+    verify(&zip, artifact)?;
     Ok(zip)
 }
 
-fn verify(zip: &Path, release: &Release) -> Result<()> {
+fn verify(zip: &Path, artifact: &Artifact) -> Result<()> {
     let bytes = std::fs::read(zip).with_context(|| format!("reading {}", zip.display()))?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
     let mut hex = String::new();
     for byte in digest.as_ref() {
         write!(hex, "{byte:02x}").context("formatting a digest")?;
     }
-    if hex != release.sha256 {
+    if hex != artifact.sha256 {
         bail!(
             "{} has SHA-256 {hex}, expected {}: refusing to run it",
             zip.display(),
-            release.sha256
+            artifact.sha256
         );
     }
     Ok(())
 }
 
 /// Unpacks the zip's single top folder as `tree`.
-fn unpack(zip: &Path, tree: &Path, cache: &Path) -> Result<(), StartError> {
+fn unpack(zip: &Path, folder: Option<&str>, tree: &Path, cache: &Path) -> Result<(), StartError> {
     if Command::new("unzip").arg("-v").output().is_err() {
         return Err(StartError::Unavailable(
             "unzip is needed and is not installed".to_owned(),
@@ -139,6 +182,7 @@ fn unpack(zip: &Path, tree: &Path, cache: &Path) -> Result<(), StartError> {
     unzip
         .arg("-q")
         .arg(zip)
+        .args(folder.map(|folder| format!("{folder}/*")))
         .arg("-d")
         .arg(unpacking.path())
         .stdin(std::process::Stdio::null());
@@ -147,8 +191,6 @@ fn unpack(zip: &Path, tree: &Path, cache: &Path) -> Result<(), StartError> {
     let (Some(Ok(top)), None) = (entries.next(), entries.next()) else {
         return Err(anyhow::anyhow!("{} has not exactly one top folder", zip.display()).into());
     };
-    // The start script wants this folder, and the zips leave empty folders out.
-    std::fs::create_dir_all(top.path().join("plugins")).context("creating the plugins folder")?;
     std::fs::rename(top.path(), tree).with_context(|| format!("creating {}", tree.display()))?;
     Ok(())
 }
@@ -162,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let zip = folder.path().join("server.zip");
         std::fs::write(&zip, "not the real one").unwrap();
-        let error = verify(&zip, &super::super::OPENSEARCH_2)
+        let error = verify(&zip, &super::super::OPENSEARCH_2.artifact())
             .unwrap_err()
             .to_string();
         assert!(error.contains("refusing"), "{error}");
@@ -173,10 +215,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let zip = folder.path().join("server.zip");
         std::fs::write(&zip, "abc").unwrap();
-        let release = Release {
+        let artifact = Artifact {
             sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-            ..super::super::OPENSEARCH_2
+            ..super::super::OPENSEARCH_2.artifact()
         };
-        verify(&zip, &release).unwrap();
+        verify(&zip, &artifact).unwrap();
     }
 }

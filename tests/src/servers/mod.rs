@@ -8,9 +8,11 @@
 
 mod fetch;
 mod java;
+mod patterns;
 mod search;
 
 pub use self::java::Need;
+pub use self::patterns::{PatternFiles, pattern_files_or_skip};
 pub use self::search::Search;
 
 use std::fs::File;
@@ -109,16 +111,15 @@ impl Release {
         format!("{}-{}", self.program(), self.version)
     }
 
-    fn coordinates(&self) -> String {
-        format!("{}:{}:{}:zip", self.group(), self.program(), self.version)
-    }
-
-    fn path_in_repository(&self) -> PathBuf {
-        let mut path: PathBuf = self.group().split('.').collect();
-        path.push(self.program());
-        path.push(self.version);
-        path.push(format!("{}.zip", self.name()));
-        path
+    fn artifact(&self) -> fetch::Artifact {
+        fetch::Artifact {
+            group: self.group(),
+            name: self.program(),
+            version: self.version,
+            kind: "zip",
+            sha256: self.sha256,
+            folder: None,
+        }
     }
 }
 
@@ -424,13 +425,13 @@ mod tests {
     #[test]
     fn knows_where_maven_puts_a_release() {
         assert_eq!(
-            OPENSEARCH_2.path_in_repository(),
+            OPENSEARCH_2.artifact().path_in_repository(),
             Path::new(
                 "org/opensearch/distribution/integ-test-zip/opensearch/2.19.6/opensearch-2.19.6.zip"
             )
         );
         assert_eq!(
-            ELASTICSEARCH_8.coordinates(),
+            ELASTICSEARCH_8.artifact().coordinates(),
             "org.elasticsearch.distribution.integ-test-zip:elasticsearch:8.19.21:zip"
         );
     }
