@@ -5,7 +5,7 @@
 //! can do are lowered here to conditions on neighbouring bytes; the others mark the program as
 //! irregular, with the reason.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use regex_syntax::utf8::Utf8Sequences;
 
@@ -81,7 +81,7 @@ fn compile(
             irregular: None,
             anchored: false,
         },
-        known_sets: HashMap::new(),
+        known_sets: BTreeMap::new(),
         options,
         relaxed: form == Form::Relaxed,
         #[cfg(test)]
@@ -134,7 +134,7 @@ type Tail<'s> = &'s [(u8, u8)];
 
 struct Builder<'a> {
     program: Program,
-    known_sets: HashMap<ByteSet, u32>,
+    known_sets: BTreeMap<ByteSet, u32>,
     options: &'a CompileOptions,
     relaxed: bool,
     #[cfg(test)]
@@ -369,7 +369,7 @@ impl Builder<'_> {
                 })
                 .collect();
             let tails: Vec<&[(u8, u8)]> = sequences.iter().map(Vec::as_slice).collect();
-            self.sequences(&tails, next, &mut HashMap::new())?
+            self.sequences(&tails, next, &mut BTreeMap::new())?
         };
         if ascii.is_empty() {
             return Ok(wide);
@@ -386,7 +386,7 @@ impl Builder<'_> {
         &mut self,
         tails: &[Tail<'s>],
         next: Address,
-        known: &mut HashMap<Vec<Tail<'s>>, Address>,
+        known: &mut BTreeMap<Vec<Tail<'s>>, Address>,
     ) -> Result<Address, CompileError> {
         if tails.iter().all(|tail| tail.is_empty()) {
             return Ok(next);
@@ -394,28 +394,23 @@ impl Builder<'_> {
         if let Some(address) = known.get(tails) {
             return Ok(*address);
         }
-        // Bytes that lead to the same tails share one instruction.
-        let mut by_tails: Vec<(Vec<Tail<'s>>, ByteSet)> = Vec::new();
-        for byte in 0x80..=0xFF_u8 {
-            let after: Vec<_> = tails
-                .iter()
-                .filter(|tail| {
-                    tail.first()
-                        .is_some_and(|range| (range.0..=range.1).contains(&byte))
-                })
-                .map(|tail| &tail[1..])
-                .collect();
-            if after.is_empty() {
+        // INVARIANT: sequences are sorted and stand for ranges of characters that do not overlap,
+        // so that the first bytes of two are the same or have none in common, and equal ones
+        // follow each other. Bytes that lead to the same rest share one instruction.
+        let mut by_rest: Vec<(Address, ByteSet)> = Vec::new();
+        for group in tails.chunk_by(|one, other| one.first() == other.first()) {
+            let Some((first, last)) = group[0].first() else {
                 continue;
-            }
-            match by_tails.iter_mut().find(|(known, _)| *known == after) {
-                Some((_, set)) => set.insert(usize::from(byte)),
-                None => by_tails.push((after, ByteSet::from_range(byte, byte))),
+            };
+            let after: Vec<Tail<'s>> = group.iter().map(|tail| &tail[1..]).collect();
+            let rest = self.sequences(&after, next, known)?;
+            match by_rest.iter_mut().find(|(known, _)| *known == rest) {
+                Some((_, set)) => set.insert_range(*first, *last),
+                None => by_rest.push((rest, ByteSet::from_range(*first, *last))),
             }
         }
         let mut all: Option<Address> = None;
-        for (after, set) in by_tails {
-            let rest = self.sequences(&after, next, known)?;
+        for (rest, set) in by_rest {
             let first = self.byte(set, rest)?;
             all = Some(match all {
                 Some(second) => self.push(Instruction::Split { first, second })?,

@@ -4,6 +4,11 @@
 //! sets also hold [`EDGE`], the place before the first and after the last byte, so that "not a
 //! digit before this" is one set test at the start of the text as anywhere else.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use regex_syntax::{
     ParserBuilder,
     hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind},
@@ -72,7 +77,15 @@ impl CharacterClass {
             "xdigit" => return Some(Self::hexadecimal()),
             _ => return None,
         };
-        Self::from_definition(definition)
+        // PERF: Unicode's tables are long, and every path of every pattern names some.
+        static KNOWN: Mutex<BTreeMap<&str, CharacterClass>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(class) = known.get(definition) {
+            return Some(class.clone());
+        }
+        let class = Self::from_definition(definition)?;
+        known.insert(definition, class.clone());
+        Some(class)
     }
 
     /// A Unicode property such as `Greek` or `Lu`, or a POSIX name (Oniguruma takes both).
@@ -223,7 +236,7 @@ impl CharacterClass {
 }
 
 /// A set of bytes and of [`EDGE`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct ByteSet([u64; 5]);
 
 impl ByteSet {
@@ -234,8 +247,12 @@ impl ByteSet {
     }
 
     pub(crate) fn insert_range(&mut self, first: u8, last: u8) {
-        for byte in first..=last {
-            self.insert(usize::from(byte));
+        let (first, last) = (usize::from(first), usize::from(last));
+        for (index, word) in self.0[..4].iter_mut().enumerate() {
+            let (from, to) = (first.max(64 * index), last.min(64 * index + 63));
+            if from <= to {
+                *word |= (u64::MAX >> (63 - (to - from))) << (from % 64);
+            }
         }
     }
 
@@ -296,6 +313,18 @@ mod tests {
                 .is_some_and(|set| set.contains(0xFF) && !set.contains(0x22))
         );
         assert!(CharacterClass::single('é').as_bytes().is_none());
+    }
+
+    #[test]
+    fn ranges_hold_their_bytes_and_no_others() {
+        for (first, last) in [(0, 0), (0, 255), (63, 64), (65, 127), (200, 255), (9, 13)] {
+            let set = ByteSet::from_range(first, last);
+            for byte in 0..=255 {
+                let inside = (first..=last).contains(&byte);
+                assert_eq!(set.contains(usize::from(byte)), inside, "{byte}");
+            }
+            assert!(!set.contains(EDGE));
+        }
     }
 
     #[test]
