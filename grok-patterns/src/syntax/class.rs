@@ -17,6 +17,9 @@ use regex_syntax::{
 /// Stands for the start or the end of the text in a [`ByteSet`].
 pub(crate) const EDGE: usize = 256;
 
+/// PERF: Unicode's tables are long, and every path of every pattern names some of these.
+static KNOWN_BRACKETS: Mutex<BTreeMap<&str, CharacterClass>> = Mutex::new(BTreeMap::new());
+
 /// A set of characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CharacterClass(ClassUnicode);
@@ -77,9 +80,9 @@ impl CharacterClass {
             "xdigit" => return Some(Self::hexadecimal()),
             _ => return None,
         };
-        // PERF: Unicode's tables are long, and every path of every pattern names some.
-        static KNOWN: Mutex<BTreeMap<&str, CharacterClass>> = Mutex::new(BTreeMap::new());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = KNOWN_BRACKETS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(class) = known.get(definition) {
             return Some(class.clone());
         }

@@ -57,7 +57,6 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
     ("", "BACULA_LOG_DUPLICATE", &[More]),
     ("", "BACULA_LOG_ENDPRUNE", &[More]),
     ("", "BACULA_LOG_FATAL_CONN", &[More]),
-    ("", "BACULA_LOG_JOBEND", &[More]),
     ("", "BACULA_LOG_MARKCANCEL", &[More]),
     ("", "BACULA_LOG_MAXSTART", &[More]),
     ("", "BACULA_LOG_NEW_LABEL", &[More]),
@@ -86,7 +85,7 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
     ("legacy", "CATALINALOG", &[More]),
     ("legacy", "TOMCAT_DATESTAMP", &[More]),
     ("legacy", "TOMCATLOG", &[More]),
-    // Columns without a value, edge locations with dashes, several forwarding hosts.
+    // Columns without a value, edge locations with dashes.
     ("", "CLOUDFRONT_ACCESS_LOG", &[More]),
     ("legacy", "ELB_ACCESS_LOG", &[More]),
     ("ecs-v1", "ELB_V1_HTTP_LOG", &[More]),
@@ -131,8 +130,7 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
         &[Fields(&["interface"])],
     ),
     ("legacy", "CISCOFW305011", &[Fields(&["src_xlated_port"])]),
-    // No port; the ids of Exim 4.97; a host without a name.
-    ("", "EXIM_INTERFACE", &[More]),
+    // The ids of Exim 4.97; a host without a name.
     ("", "EXIM_MSGID", &[More]),
     ("", "EXIM_REMOTE_HOST", &[GivenName, More]),
     // Protocols without ports; hosts and zones with dashes.
