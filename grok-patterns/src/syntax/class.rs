@@ -61,6 +61,11 @@ impl CharacterClass {
         Self::from_ranges(&[('\t', '\r'), (' ', ' ')])
     }
 
+    /// What belongs to the character before it, for `\X`.
+    pub(crate) fn mark() -> Self {
+        Self::from_definition(r"[\p{M}\u{200C}\u{200D}]").unwrap_or_else(Self::empty)
+    }
+
     /// A POSIX bracket such as `alpha`. These know Unicode, unlike `\w` and its like.
     pub(crate) fn posix(name: &str) -> Option<Self> {
         let definition = match name {
@@ -70,9 +75,9 @@ impl CharacterClass {
             "blank" => r"[\t\p{Zs}]",
             "cntrl" => r"\p{Cc}",
             "digit" => r"\p{Nd}",
-            "graph" => r"[^\p{White_Space}\p{Cc}\p{Cn}\p{Cs}]",
+            "graph" => r"[^\p{White_Space}\p{Cc}\p{Cn}]",
             "lower" => r"\p{Lowercase}",
-            "print" => r"[[^\p{White_Space}\p{Cc}\p{Cn}\p{Cs}]\p{Zs}]",
+            "print" => r"[[^\p{White_Space}\p{Cc}\p{Cn}]\p{Zs}]",
             "punct" => r"[\p{P}$+<=>^`|~]",
             "space" => r"\p{White_Space}",
             "upper" => r"\p{Uppercase}",
@@ -316,6 +321,17 @@ mod tests {
                 .is_some_and(|set| set.contains(0xFF) && !set.contains(0x22))
         );
         assert!(CharacterClass::single('é').as_bytes().is_none());
+    }
+
+    #[test]
+    fn every_bracket_is_known() {
+        for name in [
+            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
+            "punct", "space", "upper", "word", "xdigit",
+        ] {
+            assert!(CharacterClass::posix(name).is_some(), "{name}");
+        }
+        assert!(!CharacterClass::mark().is_empty());
     }
 
     #[test]

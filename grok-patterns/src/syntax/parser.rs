@@ -54,7 +54,15 @@ pub(crate) fn parse(
                 .to_owned(),
         });
     }
-    let keep_unnamed = by_number.is_some();
+    if shared.references.iter().any(|reference| reference.is_call) {
+        let whole = node.clone();
+        let mut left = options.max_instructions;
+        shared.expand_calls(&mut node, &whole, &mut Vec::new(), &mut left)?;
+    }
+    let keep_unnamed = by_number.is_some_and(|_| {
+        let mut others = shared.references.iter();
+        others.any(|reference| reference.name.is_none() && !reference.is_call)
+    });
     shared.resolve(&mut node, named, keep_unnamed)?;
     Ok(Parsed {
         node,
@@ -73,6 +81,8 @@ struct PendingReference {
     number: u32,
     within: Within,
     position: usize,
+    /// `\g<…>` and not `\k<…>`.
+    is_call: bool,
 }
 
 struct Shared<'a> {
@@ -156,6 +166,75 @@ impl Shared<'_> {
         self.captures.len() as u32 - 1
     }
 
+    /// Puts what a group holds in the place of every `\g<…>` that calls it.
+    fn expand_calls(
+        &self,
+        node: &mut Node,
+        whole: &Node,
+        open: &mut Vec<u32>,
+        left: &mut usize,
+    ) -> Result<(), CompileError> {
+        *left = left.checked_sub(1).ok_or_else(|| CompileError::TooLarge {
+            what: "the expression with all its \\g<…>".to_owned(),
+            option: "max_instructions",
+            limit: self.options.max_instructions,
+        })?;
+        match node {
+            Node::Empty | Node::Class(_) | Node::Assertion(_) => {}
+            Node::Concat(nodes) | Node::Alternate(nodes) => {
+                for node in nodes {
+                    self.expand_calls(node, whole, open, left)?;
+                }
+            }
+            Node::Repeat { node, .. } | Node::Look { node, .. } | Node::Atomic(node) => {
+                self.expand_calls(node, whole, open, left)?;
+            }
+            Node::Group { group, node } => {
+                open.push(*group);
+                self.expand_calls(node, whole, open, left)?;
+                open.pop();
+            }
+            Node::BackReference { groups, .. } => {
+                let reference = &self.references[(groups[0] & !UNRESOLVED) as usize];
+                if !reference.is_call {
+                    return Ok(());
+                }
+                let wrong = |message: &str| CompileError::Syntax {
+                    within: reference.within.clone(),
+                    position: reference.position,
+                    message: message.to_owned(),
+                };
+                let group = match &reference.name {
+                    None => {
+                        (reference.number <= self.unnamed).then(|| (reference.number - 1) | UNNAMED)
+                    }
+                    Some(name) => {
+                        let of_name = |(_, capture): &(usize, &Capture)| capture.name == *name;
+                        let mut groups = self.captures.iter().enumerate().filter(of_name);
+                        let group = groups.next().map(|(group, _)| group as u32);
+                        if groups.next().is_some() {
+                            return Err(wrong("several groups have this name; \\g calls one"));
+                        }
+                        group
+                    }
+                };
+                let found = group.and_then(|group| Some((group, find_group(whole, group)?)));
+                let Some((group, called)) = found else {
+                    return Err(wrong("this calls a group that does not exist"));
+                };
+                if open.contains(&group) {
+                    return Err(wrong(
+                        "this group calls itself; grok has no recursion, write out as many \
+                         levels as there are",
+                    ));
+                }
+                *node = called.clone();
+                self.expand_calls(node, whole, open, left)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Drops groups that nobody refers to, and turns references into group numbers.
     fn resolve(&self, node: &mut Node, named: u32, keep: bool) -> Result<(), CompileError> {
         match node {
@@ -200,6 +279,21 @@ impl Shared<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The group of a number, with its opening and closing.
+fn find_group(node: &Node, wanted: u32) -> Option<&Node> {
+    match node {
+        Node::Group { group, .. } if *group == wanted => Some(node),
+        Node::Empty | Node::Class(_) | Node::Assertion(_) | Node::BackReference { .. } => None,
+        Node::Concat(nodes) | Node::Alternate(nodes) => {
+            nodes.iter().find_map(|node| find_group(node, wanted))
+        }
+        Node::Repeat { node, .. }
+        | Node::Look { node, .. }
+        | Node::Atomic(node)
+        | Node::Group { node, .. } => find_group(node, wanted),
     }
 }
 
@@ -512,6 +606,31 @@ impl<'p> Parser<'p, '_> {
             self.at += end + 1;
             return Ok(Atom::Nothing);
         }
+        for (opening, instead) in [
+            (
+                "~",
+                "the absent operator (?~…) is not supported; write (?:(?!…).)*",
+            ),
+            (
+                "(",
+                "conditions (?(…)…|…) are not supported; write both cases as alternatives",
+            ),
+            ("&", "(?&name) is not supported; write \\g<name>"),
+            ("P>", "(?P>name) is not supported; write \\g<name>"),
+            ("P=", "(?P=name) is not supported; write \\k<name>"),
+            (
+                "R",
+                "recursion is not supported; write out as many levels as there are",
+            ),
+            (
+                "|",
+                "(?|…) is not supported; give the groups of all branches the same name",
+            ),
+        ] {
+            if self.rest().starts_with(opening) {
+                return Err(self.error(instead));
+            }
+        }
         if self.take(":") {
             return self.group_body().map(Atom::Node);
         }
@@ -598,7 +717,25 @@ impl<'p> Parser<'p, '_> {
             'A' | 'G' => Node::Assertion(Assertion::TextStart),
             'z' => Node::Assertion(Assertion::TextEnd),
             'Z' => Node::Assertion(Assertion::TextEndOrLastNewline),
-            'R' => Node::Alternate(vec![
+            // One character as people see it: no more than Unicode's marks and joiners are known.
+            'X' => Node::Atomic(Box::new(Node::Alternate(vec![
+                Node::Concat(vec![
+                    Node::Class(CharacterClass::single('\r')),
+                    Node::Class(CharacterClass::single('\n')),
+                ]),
+                Node::Concat(vec![
+                    Node::Class(CharacterClass::any()),
+                    Node::Repeat {
+                        node: Box::new(Node::Class(CharacterClass::mark())),
+                        min: 0,
+                        max: None,
+                        kind: RepeatKind::Greedy,
+                    },
+                ]),
+            ]))),
+            // It moves where the match begins, and nobody is told that.
+            'K' => Node::Empty,
+            'R' => Node::Atomic(Box::new(Node::Alternate(vec![
                 Node::Concat(vec![
                     Node::Class(CharacterClass::single('\r')),
                     Node::Class(CharacterClass::single('\n')),
@@ -608,22 +745,21 @@ impl<'p> Parser<'p, '_> {
                     ('\u{85}', '\u{85}'),
                     ('\u{2028}', '\u{2029}'),
                 ])),
-            ]),
+            ]))),
+            'g' => return self.call(start),
             'k' => return self.reference_by_name(start),
             '1'..='9' => {
                 let digits = self.rest().bytes().take_while(u8::is_ascii_digit).count();
                 let text = &self.text[start..self.at + digits];
-                // COMPAT: more digits than there could be groups are an octal character.
-                if text.len() > 1 && text.bytes().all(|byte| byte < b'8') && text.starts_with('0') {
-                    return Err(self.error("octal characters are written \\x.."));
+                let number = text.parse().unwrap_or(u32::MAX);
+                // COMPAT: a number that no group before it has is an octal character.
+                if number > 9 && number > self.shared.unnamed && character < '8' {
+                    self.at = start;
+                    let class = self.class_escape()?;
+                    return Ok(Node::Class(self.folded(class)));
                 }
                 self.at += digits;
-                let number = text.parse().unwrap_or(u32::MAX);
                 return Ok(self.pending_reference(None, number, start));
-            }
-            'K' | 'X' | 'g' => {
-                self.at = start;
-                return Err(self.error(format!("\\{character} is not supported")));
             }
             _ => {
                 self.at = start;
@@ -646,10 +782,41 @@ impl<'p> Parser<'p, '_> {
             _ => return Err(self.error("\\k is followed by the name of a group: \\k<name>")),
         };
         let name = self.group_name(closing)?;
-        Ok(match name.parse() {
-            Ok(number) => self.pending_reference(None, number, start),
-            Err(_) => self.pending_reference(Some(name.to_owned()), 0, start),
-        })
+        self.reference_to(name, start)
+    }
+
+    /// `\g<name>`: what a group holds, once more.
+    fn call(&mut self, start: usize) -> Result<Node, CompileError> {
+        let closing = match self.next() {
+            Some('<') => '>',
+            Some('\'') => '\'',
+            _ => return Err(self.error("\\g is followed by the name of a group: \\g<name>")),
+        };
+        let name = self.group_name(closing)?;
+        let node = self.reference_to(name, start)?;
+        if let Some(reference) = self.shared.references.last_mut() {
+            reference.is_call = true;
+        }
+        Ok(node)
+    }
+
+    /// A name, a number, or `-1` for the group that was opened last.
+    fn reference_to(&mut self, name: &str, start: usize) -> Result<Node, CompileError> {
+        let Ok(number) = name.parse::<i64>() else {
+            return Ok(self.pending_reference(Some(name.to_owned()), 0, start));
+        };
+        let number = if number < 0 {
+            i64::from(self.shared.unnamed) + 1 + number
+        } else {
+            number
+        };
+        match u32::try_from(number) {
+            Ok(number) if number > 0 => Ok(self.pending_reference(None, number, start)),
+            _ => {
+                self.at = start;
+                Err(self.error("there is no group of this number"))
+            }
+        }
     }
 
     fn pending_reference(&mut self, name: Option<String>, number: u32, position: usize) -> Node {
@@ -660,6 +827,7 @@ impl<'p> Parser<'p, '_> {
             number,
             within,
             position,
+            is_call: false,
         });
         Node::BackReference {
             groups: vec![index | UNRESOLVED],
@@ -708,7 +876,8 @@ impl<'p> Parser<'p, '_> {
             'v' => CharacterClass::single('\x0B'),
             'a' => CharacterClass::single('\x07'),
             'e' => CharacterClass::single('\x1B'),
-            '0' => {
+            '0'..='7' => {
+                // Three digits at most; a number too large loses its upper bits.
                 let digits = self
                     .rest()
                     .bytes()
@@ -717,7 +886,7 @@ impl<'p> Parser<'p, '_> {
                     .count();
                 let text = &self.text[start..self.at + digits];
                 self.at += digits;
-                let value = u32::from_str_radix(text, 8).unwrap_or(0);
+                let value = u32::from_str_radix(text, 8).unwrap_or(0) & 0xFF;
                 CharacterClass::single(char::from_u32(value).unwrap_or('\0'))
             }
             'x' | 'u' => CharacterClass::single(self.character_by_number(character)?),

@@ -13,6 +13,7 @@
 //! `SKIDDER_GROK_ORIGINALS` may name a folder with Logstash's pattern files, see
 //! [`skidder_tests::servers::PatternFiles`].
 
+mod dialect;
 mod improvements;
 mod lines;
 mod oniguruma;
