@@ -7,8 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use regex_syntax::utf8::Utf8Sequences;
-
 use super::{
     Address, Instruction, Look, Program, Reference, Sequence,
     commit::committed,
@@ -110,7 +108,7 @@ fn compile(
     Ok(builder.program)
 }
 
-fn not_continuation() -> ByteSet {
+pub(super) fn not_continuation() -> ByteSet {
     ByteSet::from_range(0x80, 0xBF).complement()
 }
 
@@ -129,11 +127,8 @@ fn is_anchored(node: &Node) -> bool {
 /// A relaxed program counts no further than this.
 const RELAXED_COUNT: u32 = 4;
 
-/// What is left of a byte sequence.
-type Tail<'s> = &'s [(u8, u8)];
-
-struct Builder<'a> {
-    program: Program,
+pub(super) struct Builder<'a> {
+    pub(super) program: Program,
     known_sets: BTreeMap<ByteSet, u32>,
     options: &'a CompileOptions,
     relaxed: bool,
@@ -142,7 +137,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn push(&mut self, instruction: Instruction) -> Result<Address, CompileError> {
+    pub(super) fn push(&mut self, instruction: Instruction) -> Result<Address, CompileError> {
         if self.program.instructions.len() >= self.options.max_instructions {
             return Err(CompileError::TooLarge {
                 what: "the compiled expression, in instructions,".to_owned(),
@@ -163,12 +158,12 @@ impl Builder<'_> {
         index
     }
 
-    fn byte(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
+    pub(super) fn byte(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
         let set = self.set(set);
         self.push(Instruction::Byte { set, next })
     }
 
-    fn ahead(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
+    pub(super) fn ahead(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
         let set = self.set(set);
         self.push(Instruction::Ahead { set, next })
     }
@@ -338,91 +333,6 @@ impl Builder<'_> {
                 next,
             }),
         }
-    }
-
-    fn class(&mut self, class: &CharacterClass, next: Address) -> Result<Address, CompileError> {
-        let ascii = class.ascii();
-        if class.is_empty() {
-            return self.push(Instruction::Fail);
-        }
-        let above = class.above_ascii();
-        if above.is_empty() {
-            return self.byte(ascii, next);
-        }
-        let wide = if class.has_all_above_ascii() {
-            // Any byte from 128 up, and then all the continuation bytes there are.
-            let rest = self.push(Instruction::Fail)?;
-            let first = self.byte(ByteSet::from_range(0x80, 0xBF), rest)?;
-            let second = self.ahead(not_continuation(), next)?;
-            self.program.instructions[rest as usize] = Instruction::Split { first, second };
-            self.byte(ByteSet::from_range(0x80, 0xFF), rest)?
-        } else {
-            let sequences: Vec<Vec<(u8, u8)>> = above
-                .iter()
-                .flat_map(|(first, last)| Utf8Sequences::new(*first, *last))
-                .map(|sequence| {
-                    sequence
-                        .as_slice()
-                        .iter()
-                        .map(|range| (range.start, range.end))
-                        .collect()
-                })
-                .collect();
-            let tails: Vec<&[(u8, u8)]> = sequences.iter().map(Vec::as_slice).collect();
-            self.sequences(&tails, next, &mut BTreeMap::new())?
-        };
-        if ascii.is_empty() {
-            return Ok(wide);
-        }
-        let first = self.byte(ascii, next)?;
-        self.push(Instruction::Split {
-            first,
-            second: wide,
-        })
-    }
-
-    /// Byte sequences as a tree in which equal tails are shared.
-    fn sequences<'s>(
-        &mut self,
-        tails: &[Tail<'s>],
-        next: Address,
-        known: &mut BTreeMap<Vec<Tail<'s>>, Address>,
-    ) -> Result<Address, CompileError> {
-        if tails.iter().all(|tail| tail.is_empty()) {
-            return Ok(next);
-        }
-        if let Some(address) = known.get(tails) {
-            return Ok(*address);
-        }
-        // INVARIANT: sequences are sorted and stand for ranges of characters that do not overlap,
-        // so that the first bytes of two are the same or have none in common, and equal ones
-        // follow each other. Bytes that lead to the same rest share one instruction.
-        let mut by_rest: Vec<(Address, ByteSet)> = Vec::new();
-        for group in tails.chunk_by(|one, other| one.first() == other.first()) {
-            let Some((first, last)) = group[0].first() else {
-                continue;
-            };
-            let after: Vec<Tail<'s>> = group.iter().map(|tail| &tail[1..]).collect();
-            let rest = self.sequences(&after, next, known)?;
-            match by_rest.iter_mut().find(|(known, _)| *known == rest) {
-                Some((_, set)) => set.insert_range(*first, *last),
-                None => by_rest.push((rest, ByteSet::from_range(*first, *last))),
-            }
-        }
-        let mut all: Option<Address> = None;
-        for (rest, set) in by_rest {
-            let first = self.byte(set, rest)?;
-            all = Some(match all {
-                Some(second) => self.push(Instruction::Split { first, second })?,
-                None => first,
-            });
-        }
-        let address = match all {
-            Some(address) => address,
-            None => self.push(Instruction::Fail)?,
-        };
-        known.insert(tails.to_vec(), address);
-        Ok(address)
     }
 
     fn split(&mut self, lazy: bool, again: Address, out: Address) -> Result<Address, CompileError> {

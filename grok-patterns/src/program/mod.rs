@@ -9,6 +9,7 @@
 //! first; every engine keeps them, so that all find the same leftmost-first match.
 
 mod build;
+mod characters;
 mod commit;
 mod look;
 mod simplify;

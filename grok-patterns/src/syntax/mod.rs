@@ -7,7 +7,9 @@
 //! a newline too (Logstash compiles so), `\h` is a hexadecimal digit, classes nest, `{,n}` is a
 //! quantifier and `{n}?` means "n times or not at all".
 
+mod brackets;
 mod class;
+mod groups;
 mod parser;
 
 pub(crate) use class::{ByteSet, CharacterClass, EDGE};

@@ -72,28 +72,28 @@ pub(crate) fn parse(
 }
 
 /// Groups without a name carry this bit until it is known whether anybody refers to them.
-const UNNAMED: u32 = 1 << 31;
+pub(super) const UNNAMED: u32 = 1 << 31;
 /// A back-reference holds an index into `Shared::references` until the end, marked by this bit.
-const UNRESOLVED: u32 = 1 << 31;
+pub(super) const UNRESOLVED: u32 = 1 << 31;
 
-struct PendingReference {
-    name: Option<String>,
-    number: u32,
-    within: Within,
-    position: usize,
+pub(super) struct PendingReference {
+    pub(super) name: Option<String>,
+    pub(super) number: u32,
+    pub(super) within: Within,
+    pub(super) position: usize,
     /// `\g<…>` and not `\k<…>`.
-    is_call: bool,
+    pub(super) is_call: bool,
 }
 
-struct Shared<'a> {
-    set: &'a PatternSet,
-    options: &'a CompileOptions,
-    inline: HashMap<String, String>,
-    names: Vec<String>,
-    expanded: usize,
-    captures: Vec<Capture>,
-    unnamed: u32,
-    references: Vec<PendingReference>,
+pub(super) struct Shared<'a> {
+    pub(super) set: &'a PatternSet,
+    pub(super) options: &'a CompileOptions,
+    pub(super) inline: HashMap<String, String>,
+    pub(super) names: Vec<String>,
+    pub(super) expanded: usize,
+    pub(super) captures: Vec<Capture>,
+    pub(super) unnamed: u32,
+    pub(super) references: Vec<PendingReference>,
 }
 
 impl Shared<'_> {
@@ -165,170 +165,40 @@ impl Shared<'_> {
         });
         self.captures.len() as u32 - 1
     }
-
-    /// Puts what a group holds in the place of every `\g<…>` that calls it.
-    fn expand_calls(
-        &self,
-        node: &mut Node,
-        whole: &Node,
-        open: &mut Vec<u32>,
-        left: &mut usize,
-    ) -> Result<(), CompileError> {
-        *left = left.checked_sub(1).ok_or_else(|| CompileError::TooLarge {
-            what: "the expression with all its \\g<…>".to_owned(),
-            option: "max_instructions",
-            limit: self.options.max_instructions,
-        })?;
-        match node {
-            Node::Empty | Node::Class(_) | Node::Assertion(_) => {}
-            Node::Concat(nodes) | Node::Alternate(nodes) => {
-                for node in nodes {
-                    self.expand_calls(node, whole, open, left)?;
-                }
-            }
-            Node::Repeat { node, .. } | Node::Look { node, .. } | Node::Atomic(node) => {
-                self.expand_calls(node, whole, open, left)?;
-            }
-            Node::Group { group, node } => {
-                open.push(*group);
-                self.expand_calls(node, whole, open, left)?;
-                open.pop();
-            }
-            Node::BackReference { groups, .. } => {
-                let reference = &self.references[(groups[0] & !UNRESOLVED) as usize];
-                if !reference.is_call {
-                    return Ok(());
-                }
-                let wrong = |message: &str| CompileError::Syntax {
-                    within: reference.within.clone(),
-                    position: reference.position,
-                    message: message.to_owned(),
-                };
-                let group = match &reference.name {
-                    None => {
-                        (reference.number <= self.unnamed).then(|| (reference.number - 1) | UNNAMED)
-                    }
-                    Some(name) => {
-                        let of_name = |(_, capture): &(usize, &Capture)| capture.name == *name;
-                        let mut groups = self.captures.iter().enumerate().filter(of_name);
-                        let group = groups.next().map(|(group, _)| group as u32);
-                        if groups.next().is_some() {
-                            return Err(wrong("several groups have this name; \\g calls one"));
-                        }
-                        group
-                    }
-                };
-                let found = group.and_then(|group| Some((group, find_group(whole, group)?)));
-                let Some((group, called)) = found else {
-                    return Err(wrong("this calls a group that does not exist"));
-                };
-                if open.contains(&group) {
-                    return Err(wrong(
-                        "this group calls itself; grok has no recursion, write out as many \
-                         levels as there are",
-                    ));
-                }
-                *node = called.clone();
-                self.expand_calls(node, whole, open, left)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops groups that nobody refers to, and turns references into group numbers.
-    fn resolve(&self, node: &mut Node, named: u32, keep: bool) -> Result<(), CompileError> {
-        match node {
-            Node::Empty | Node::Class(_) | Node::Assertion(_) => {}
-            Node::Concat(nodes) | Node::Alternate(nodes) => {
-                for node in nodes {
-                    self.resolve(node, named, keep)?;
-                }
-            }
-            Node::Repeat { node, .. } | Node::Look { node, .. } | Node::Atomic(node) => {
-                self.resolve(node, named, keep)?;
-            }
-            Node::Group { group, node: inner } => {
-                self.resolve(inner, named, keep)?;
-                if *group & UNNAMED != 0 {
-                    if keep {
-                        *group = named + (*group & !UNNAMED);
-                    } else {
-                        *node = std::mem::replace(&mut **inner, Node::Empty);
-                    }
-                }
-            }
-            Node::BackReference { groups, .. } => {
-                let index = (groups[0] & !UNRESOLVED) as usize;
-                let reference = &self.references[index];
-                *groups = match &reference.name {
-                    Some(name) => (0..named)
-                        .filter(|group| self.captures[*group as usize].name == *name)
-                        .collect(),
-                    None => (reference.number..=self.unnamed)
-                        .take(1)
-                        .map(|number| named + number - 1)
-                        .collect(),
-                };
-                if groups.is_empty() {
-                    return Err(CompileError::Syntax {
-                        within: reference.within.clone(),
-                        position: reference.position,
-                        message: "this refers to a group that does not exist".to_owned(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The group of a number, with its opening and closing.
-fn find_group(node: &Node, wanted: u32) -> Option<&Node> {
-    match node {
-        Node::Group { group, .. } if *group == wanted => Some(node),
-        Node::Empty | Node::Class(_) | Node::Assertion(_) | Node::BackReference { .. } => None,
-        Node::Concat(nodes) | Node::Alternate(nodes) => {
-            nodes.iter().find_map(|node| find_group(node, wanted))
-        }
-        Node::Repeat { node, .. }
-        | Node::Look { node, .. }
-        | Node::Atomic(node)
-        | Node::Group { node, .. } => find_group(node, wanted),
-    }
 }
 
 #[derive(Clone, Copy)]
-struct Flags {
-    ignore_case: bool,
-    dot_all: bool,
-    extended: bool,
+pub(super) struct Flags {
+    pub(super) ignore_case: bool,
+    pub(super) dot_all: bool,
+    pub(super) extended: bool,
 }
 
-struct Parser<'p, 'a> {
-    shared: &'p mut Shared<'a>,
-    text: &'p str,
-    at: usize,
-    within: &'p Within,
-    nesting: usize,
-    flags: Flags,
+pub(super) struct Parser<'p, 'a> {
+    pub(super) shared: &'p mut Shared<'a>,
+    pub(super) text: &'p str,
+    pub(super) at: usize,
+    pub(super) within: &'p Within,
+    pub(super) nesting: usize,
+    pub(super) flags: Flags,
 }
 
 impl<'p> Parser<'p, '_> {
-    fn rest(&self) -> &'p str {
+    pub(super) fn rest(&self) -> &'p str {
         &self.text[self.at..]
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
 
-    fn next(&mut self) -> Option<char> {
+    pub(super) fn next(&mut self) -> Option<char> {
         let character = self.peek()?;
         self.at += character.len_utf8();
         Some(character)
     }
 
-    fn take(&mut self, text: &str) -> bool {
+    pub(super) fn take(&mut self, text: &str) -> bool {
         let found = self.rest().starts_with(text);
         if found {
             self.at += text.len();
@@ -336,7 +206,7 @@ impl<'p> Parser<'p, '_> {
         found
     }
 
-    fn error(&self, message: impl Into<String>) -> CompileError {
+    pub(super) fn error(&self, message: impl Into<String>) -> CompileError {
         CompileError::Syntax {
             within: self.within.clone(),
             position: self.at,
@@ -344,7 +214,7 @@ impl<'p> Parser<'p, '_> {
         }
     }
 
-    fn deeper(&mut self) -> Result<(), CompileError> {
+    pub(super) fn deeper(&mut self) -> Result<(), CompileError> {
         self.nesting += 1;
         if self.nesting > self.shared.options.max_nesting {
             return Err(CompileError::TooLarge {
@@ -534,7 +404,7 @@ impl<'p> Parser<'p, '_> {
         Node::Class(self.folded(CharacterClass::single(character)))
     }
 
-    fn folded(&self, mut class: CharacterClass) -> CharacterClass {
+    pub(super) fn folded(&self, mut class: CharacterClass) -> CharacterClass {
         if self.flags.ignore_case {
             class.fold_case();
         }
@@ -834,224 +704,10 @@ impl<'p> Parser<'p, '_> {
             ignore_case: self.flags.ignore_case,
         }
     }
-
-    /// What may stand after a backslash both inside and outside of brackets.
-    fn class_escape(&mut self) -> Result<CharacterClass, CompileError> {
-        let start = self.at;
-        let Some(character) = self.next() else {
-            return Err(self.error("the expression ends in a backslash"));
-        };
-        Ok(match character {
-            'd' => CharacterClass::digit(),
-            'D' => CharacterClass::digit().negated(),
-            'w' => CharacterClass::word(),
-            'W' => CharacterClass::word().negated(),
-            's' => CharacterClass::space(),
-            'S' => CharacterClass::space().negated(),
-            'h' => CharacterClass::hexadecimal(),
-            'H' => CharacterClass::hexadecimal().negated(),
-            'p' | 'P' => {
-                let name = match (self.take("{"), self.rest().find('}')) {
-                    (true, Some(end)) => &self.rest()[..end],
-                    _ => return Err(self.error("\\p is followed by a property: \\p{Alpha}")),
-                };
-                let (bare, caret) = match name.strip_prefix('^') {
-                    Some(bare) => (bare, true),
-                    None => (name, false),
-                };
-                let Some(class) = CharacterClass::property(bare) else {
-                    return Err(self.error(format!("there is no character property {bare}")));
-                };
-                self.at += name.len() + 1;
-                if (character == 'P') == caret {
-                    class
-                } else {
-                    class.negated()
-                }
-            }
-            't' => CharacterClass::single('\t'),
-            'n' => CharacterClass::single('\n'),
-            'r' => CharacterClass::single('\r'),
-            'f' => CharacterClass::single('\x0C'),
-            'v' => CharacterClass::single('\x0B'),
-            'a' => CharacterClass::single('\x07'),
-            'e' => CharacterClass::single('\x1B'),
-            '0'..='7' => {
-                // Three digits at most; a number too large loses its upper bits.
-                let digits = self
-                    .rest()
-                    .bytes()
-                    .take(2)
-                    .take_while(|b| (b'0'..b'8').contains(b))
-                    .count();
-                let text = &self.text[start..self.at + digits];
-                self.at += digits;
-                let value = u32::from_str_radix(text, 8).unwrap_or(0) & 0xFF;
-                CharacterClass::single(char::from_u32(value).unwrap_or('\0'))
-            }
-            'x' | 'u' => CharacterClass::single(self.character_by_number(character)?),
-            'c' => match self.next() {
-                Some(control) if control.is_ascii() => {
-                    CharacterClass::single((control as u8 & 0x1F) as char)
-                }
-                _ => return Err(self.error("\\c is followed by a letter")),
-            },
-            _ => CharacterClass::single(character),
-        })
-    }
-
-    fn character_by_number(&mut self, letter: char) -> Result<char, CompileError> {
-        let digits = if letter == 'x' && self.take("{") {
-            let Some(end) = self.rest().find('}') else {
-                return Err(self.error("this character number is not closed"));
-            };
-            let digits = &self.rest()[..end];
-            self.at += end + 1;
-            digits.trim()
-        } else {
-            let most = if letter == 'x' { 2 } else { 4 };
-            let count = self
-                .rest()
-                .bytes()
-                .take(most)
-                .take_while(u8::is_ascii_hexdigit)
-                .count();
-            let digits = &self.rest()[..count];
-            self.at += count;
-            digits
-        };
-        match u32::from_str_radix(digits, 16)
-            .ok()
-            .and_then(char::from_u32)
-        {
-            Some(character) => Ok(character),
-            None => Err(self.error(format!("there is no character number {digits}"))),
-        }
-    }
-
-    /// The inside of brackets, after the opening one.
-    fn class(&mut self) -> Result<CharacterClass, CompileError> {
-        self.deeper()?;
-        let opened = self.at;
-        let negative = self.take("^");
-        let mut intersection: Option<CharacterClass> = None;
-        let mut class = CharacterClass::empty();
-        let mut first = true;
-        loop {
-            if self.take("&&") {
-                match &mut intersection {
-                    Some(intersection) => intersection.intersect(&class),
-                    None => intersection = Some(class),
-                }
-                class = CharacterClass::empty();
-                continue;
-            }
-            let Some(character) = self.peek() else {
-                self.at = opened;
-                return Err(self.error("these brackets are not closed"));
-            };
-            if character == ']' && !(first && self.closes_later()) {
-                self.at += 1;
-                break;
-            }
-            first = false;
-            self.class_item(&mut class)?;
-        }
-        if let Some(mut intersection) = intersection {
-            intersection.intersect(&class);
-            class = intersection;
-        }
-        if negative {
-            class.negate();
-        }
-        self.nesting -= 1;
-        Ok(class)
-    }
-
-    /// A bracket right at the start stands for itself when another one closes the class.
-    fn closes_later(&self) -> bool {
-        self.rest()[1..].contains(']')
-    }
-
-    fn class_item(&mut self, class: &mut CharacterClass) -> Result<(), CompileError> {
-        if self.rest().starts_with("[:")
-            && let Some(end) = self.rest().find(":]")
-        {
-            let name = &self.rest()[2..end];
-            let (name, caret) = match name.strip_prefix('^') {
-                Some(name) => (name, true),
-                None => (name, false),
-            };
-            if let Some(bracket) = CharacterClass::posix(name) {
-                self.at += end + 2;
-                let bracket = self.folded(bracket);
-                class.union(&if caret { bracket.negated() } else { bracket });
-                return Ok(());
-            }
-            if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-                return Err(self.error(format!("there is no character class [:{name}:]")));
-            }
-        }
-        if self.take("[") {
-            class.union(&self.class()?);
-            return Ok(());
-        }
-        let start = self.at;
-        let first = match self.class_character()? {
-            ClassItem::Class(item) => {
-                class.union(&item);
-                return Ok(());
-            }
-            ClassItem::Character(character) => character,
-        };
-        // A range, unless the hyphen is the last thing in the brackets.
-        let rest = self.rest();
-        if rest.starts_with('-') && !rest.starts_with("-]") && !rest.starts_with("-[") {
-            self.at += 1;
-            match self.class_character()? {
-                ClassItem::Character(last) if last >= first => {
-                    class.union(&self.folded(CharacterClass::from_ranges(&[(first, last)])));
-                    return Ok(());
-                }
-                ClassItem::Character(_) => {
-                    self.at = start;
-                    return Err(self.error("this range is the wrong way round"));
-                }
-                ClassItem::Class(item) => {
-                    class.push('-', '-');
-                    class.union(&item);
-                }
-            }
-        }
-        class.union(&self.folded(CharacterClass::single(first)));
-        Ok(())
-    }
-
-    fn class_character(&mut self) -> Result<ClassItem, CompileError> {
-        match self.next() {
-            None => Err(self.error("these brackets are not closed")),
-            Some('\\') => {
-                if self.take("b") {
-                    return Ok(ClassItem::Character('\x08'));
-                }
-                let class = self.class_escape()?;
-                Ok(match class.single_member() {
-                    Some(character) => ClassItem::Character(character),
-                    None => ClassItem::Class(class),
-                })
-            }
-            Some(character) => Ok(ClassItem::Character(character)),
-        }
-    }
 }
 
 enum Atom {
     Node(Node),
     Nothing,
     RestOfGroup(Flags),
-}
-
-enum ClassItem {
-    Character(char),
-    Class(CharacterClass),
 }
