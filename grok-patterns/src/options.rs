@@ -23,8 +23,8 @@ pub struct CompileOptions {
     /// up the automaton is dropped and built anew for the lines that follow. Default: 4 MiB.
     pub max_cache_bytes: usize,
     /// How many steps the backtracking fallback may take on one line before it gives up.
-    /// Expressions that run as an automaton have no need of it. Default: 2,000,000, which is
-    /// about 20 ms.
+    /// Expressions that run as an automaton have no need of it. Each step may take 24 bytes until
+    /// the line is done. Default: 2,000,000, which is about 20 ms.
     pub max_steps: u64,
 }
 

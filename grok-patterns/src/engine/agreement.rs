@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     CompileOptions, PatternSet,
-    program::{Program, build, build_relaxed},
-    syntax::parse,
+    program::{Instruction, Program, build, build_relaxed},
+    syntax::{ByteSet, parse},
 };
 
 pub(super) struct Random(pub(super) u64);
@@ -350,4 +350,78 @@ fn on_expressions_that_nobody_would_write() {
         }
     }
     assert!(matches > rounds(40) * 60, "{matches} lines match");
+}
+
+/// `CompileOptions::max_cache_bytes` is shared out as a `Scratch` does it, and a state or two may
+/// be made before it is seen that there are too many.
+#[test]
+fn memory_stays_below_its_limit_on_long_lines() {
+    const LIMIT: usize = 4 << 20;
+    let set = PatternSet::legacy();
+    let mut random = Random(14);
+    for expression in [
+        "%{COMBINEDAPACHELOG}",
+        "^%{SYSLOGBASE2:a} %{GREEDYDATA:b}$",
+        "%{URI:a}.*%{IPV6:b}",
+        "(?<a>(?:.*?,){11}P)",
+        "(?<a>[ab]*a[ab]{12})(?<b>c)",
+        "%{BACULA_LOGLINE:a}",
+    ] {
+        let mut engines = Engines::new(&set, expression, LIMIT / 4);
+        let mut line = Vec::new();
+        while line.len() < 1 << 20 {
+            line.extend(mutated(&mut random, &[]));
+            line.extend_from_slice(
+                random
+                    .pick(&["a,b", "ab", "ba", "1:2", "\u{e9} "])
+                    .as_bytes(),
+            );
+        }
+        engines.compare(expression, &line);
+        for automaton in [
+            engines.groups.as_ref(),
+            engines.start.as_ref(),
+            Some(&engines.presence),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let bytes = automaton.bytes();
+            assert!(
+                bytes < LIMIT / 4 + (256 << 10),
+                "{expression}: {bytes} bytes"
+            );
+        }
+        let bytes = engines.threads.bytes();
+        assert!(bytes < LIMIT, "{expression}: {bytes} bytes of threads");
+        let bytes = engines.backtracker.bytes();
+        assert!(bytes < 128 << 10, "{expression}: {bytes} bytes of a stack");
+    }
+}
+
+/// What a compiled pattern takes, and how long all of them take.
+#[test]
+fn standard_patterns_are_small_and_compiled_soon() {
+    const LIMIT: usize = 4 << 20;
+    for set in [PatternSet::legacy(), PatternSet::ecs_v1()] {
+        let started = std::time::Instant::now();
+        for name in set.names() {
+            let options = CompileOptions::default();
+            let parsed = parse(&format!("%{{{name}:it}}"), &set, &options).expect("it is right");
+            let bytes: usize = [build(&parsed, &options), build_relaxed(&parsed, &options)]
+                .into_iter()
+                .map(|program| {
+                    let program = program.expect("it is small enough");
+                    assert!(Plan::new(&program).is_some());
+                    // An instruction, and what the plan notes of it.
+                    program.instructions.len() * (size_of::<Instruction>() + 5)
+                        + program.sets.len() * size_of::<ByteSet>()
+                })
+                .sum();
+            assert!(bytes < LIMIT, "{name} takes {bytes} bytes");
+        }
+        // Less than 300 ms when optimised and alone; this is neither.
+        let taken = started.elapsed();
+        assert!(taken.as_secs() < 20, "the whole set takes {taken:?}");
+    }
 }

@@ -2,10 +2,13 @@
 //!
 //! It explores the ways in the order of their priority and takes the first that matches. Time
 //! can be exponential in the line, hence the budget. Memory is bounded by the budget too: every
-//! entry on the stack has cost a step.
+//! entry on the stack has cost a step. What a hard line took is given back after it.
 
 use super::UNSET;
 use crate::program::{Address, Instruction, Program, is_word_boundary};
+
+/// Entries of the stack that are kept from line to line; 64 KiB or so.
+const KEPT_ENTRIES: usize = 2_700;
 
 /// The budget was used up.
 #[derive(Debug)]
@@ -37,6 +40,21 @@ impl Backtracker {
         line: &[u8],
         budget: u64,
     ) -> Result<bool, OutOfSteps> {
+        let found = self.search(program, line, budget);
+        if self.stack.capacity() > KEPT_ENTRIES {
+            self.stack = Vec::new();
+        }
+        found
+    }
+
+    /// Bytes that are kept from line to line.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.stack.capacity() * size_of::<Pending>()
+            + (self.tags.capacity() + self.loops.capacity()) * size_of::<u32>()
+    }
+
+    fn search(&mut self, program: &Program, line: &[u8], budget: u64) -> Result<bool, OutOfSteps> {
         self.steps = budget;
         self.budget = budget;
         for start in 0..=line.len() {

@@ -92,6 +92,18 @@ impl Threads {
         found
     }
 
+    /// Bytes that are kept from line to line.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        let list =
+            |list: &List| list.addresses.capacity() + list.tags.capacity() + list.seen.capacity();
+        let numbers = list(&self.current)
+            + list(&self.following)
+            + self.tags.capacity()
+            + self.best.capacity();
+        numbers * size_of::<u32>() + self.stack.capacity() * size_of::<Pending>()
+    }
+
     /// The positions that the last match left.
     pub(crate) fn best(&self) -> &[u32] {
         &self.best
