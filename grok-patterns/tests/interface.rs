@@ -126,6 +126,9 @@ fn the_dialect_is_rubys() {
         ("(?<a>(?>\\d+))2", "122", None),
         ("\\d+(?=(?<a>.*))\\.", "12.5 x", Some(".5 x")),
         ("(?<a>(?>a|ab)c)", "abc", None),
+        // No line begins at the very end.
+        ("(?<a>x*)^\\z", "a\n", None),
+        ("(?<a>x*)^\\z", "", Some("")),
         ("(?<a>(?:ab|a)++b)", "ab", None),
         ("(?<=id: )(?<a>\\d+)", "1 id: 2", Some("2")),
         ("(?<a>\\w+)(?=.*end)", "a b end", Some("a")),

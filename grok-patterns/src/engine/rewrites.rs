@@ -159,7 +159,8 @@ fn of_expressions_that_nobody_would_write() {
                 continue;
             };
             matched += usize::from(found.is_some());
-            if has_lazy {
+            // Elsewhere a line begins at the end of the text too.
+            if has_lazy || text.contains('^') && line.ends_with('\n') {
                 continue;
             }
             let Ok(Ok(wanted)) = other.as_ref().map(|other| other.captures(&line)) else {

@@ -307,7 +307,16 @@ impl Builder<'_> {
         let mut line_edge = edge;
         line_edge.insert(usize::from(b'\n'));
         match assertion {
-            Assertion::LineStart => self.behind(line_edge, next),
+            // COMPAT: no line begins at the very end of the text, after its last newline.
+            Assertion::LineStart if self.relaxed || self.takes_a_byte(next, 8) => {
+                self.behind(line_edge, next)
+            }
+            Assertion::LineStart => {
+                let first = self.ahead(edge.complement(), next)?;
+                let second = self.behind(edge, next)?;
+                let inside = self.push(Instruction::Split { first, second })?;
+                self.behind(line_edge, inside)
+            }
             Assertion::LineEnd => self.ahead(line_edge, next),
             Assertion::TextStart => self.behind(edge, next),
             Assertion::TextEnd => self.ahead(edge, next),
@@ -332,6 +341,21 @@ impl Builder<'_> {
                 negative: true,
                 next,
             }),
+        }
+    }
+
+    /// Whether every way from here begins with a byte, as far as a few instructions tell.
+    fn takes_a_byte(&self, address: Address, depth: usize) -> bool {
+        match self.program.instructions[address as usize] {
+            Instruction::Byte { .. } => true,
+            _ if depth == 0 => false,
+            Instruction::Tag { next, .. }
+            | Instruction::Behind { next, .. }
+            | Instruction::Word { next, .. } => self.takes_a_byte(next, depth - 1),
+            Instruction::Split { first, second } => {
+                self.takes_a_byte(first, depth - 1) && self.takes_a_byte(second, depth - 1)
+            }
+            _ => false,
         }
     }
 

@@ -16,6 +16,7 @@
 mod dialect;
 mod improvements;
 mod lines;
+mod made_up;
 mod oniguruma;
 
 use std::time::{Duration, Instant};
