@@ -173,6 +173,8 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
             "nagios.log.event_handler_name",
         ])],
     ),
+    // The duration is followed by `ms`, where no word ends, so that Logstash's never matches.
+    ("legacy", "MONGO_SLOWQUERY", &[More]),
     // Nagios calls services SVC in this command.
     ("", "NAGIOS_EC_SCHEDULE_SERVICE_DOWNTIME", &[More]),
 ];
