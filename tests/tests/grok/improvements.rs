@@ -41,12 +41,15 @@ pub(crate) enum Improvement {
     Instead(&'static str),
     /// A field that Logstash's pattern calls something else by mistake.
     Renamed(&'static str, &'static str),
+    /// Anything, in a line that has one of these texts twice: with a part that may be missing,
+    /// another one of the two is taken.
+    Twice(&'static [&'static str]),
     /// In `H=(name) [address]` the name is the one that the host gave; Logstash's pattern takes
     /// the parentheses for a part of the host's own name.
     GivenName,
 }
 
-use Improvement::{Fields, GivenName, Instead, Longer, More, Renamed, Unless};
+use Improvement::{Fields, GivenName, Instead, Longer, More, Renamed, Twice, Unless};
 
 /// The definitions that are meant to be different, in both sets or in one.
 const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
@@ -134,8 +137,8 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
     ("", "EXIM_MSGID", &[More]),
     ("", "EXIM_REMOTE_HOST", &[GivenName, More]),
     // Protocols without ports; hosts and zones with dashes.
-    ("ecs-v1", "IPTABLES", &[More]),
-    ("", "SHOREWALL", &[More]),
+    ("ecs-v1", "IPTABLES", &[More, Twice(&["PROTO="])]),
+    ("", "SHOREWALL", &[More, Twice(&["PROTO=", "Shorewall:"])]),
     // The last column.
     (
         "",
@@ -207,6 +210,7 @@ pub(crate) fn explain(
             let has = |captures: &Captures| captures.iter().any(|(name, _, _)| name == field);
             has(found) && !has(wanted) && without(found, others) == without(wanted, others)
         }
+        (Twice(texts), _, _) => texts.iter().any(|text| line.matches(text).count() > 1),
         (Instead(text), _, Some(wanted)) => wanted
             .iter()
             .any(|(_, start, end)| line.get(*start..*end) == Some(text)),
