@@ -126,6 +126,7 @@ fn the_dialect_is_rubys() {
         ("(?<a>(?>\\d+))2", "122", None),
         ("\\d+(?=(?<a>.*))\\.", "12.5 x", Some(".5 x")),
         ("(?<a>(?>a|ab)c)", "abc", None),
+        ("(?<a>[[:]]+)", "a:]", Some(":")),
         // No line begins at the very end.
         ("(?<a>x*)^\\z", "a\n", None),
         ("(?<a>x*)^\\z", "", Some("")),

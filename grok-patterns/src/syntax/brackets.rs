@@ -143,10 +143,11 @@ impl Parser<'_, '_> {
     }
 
     fn class_item(&mut self, class: &mut CharacterClass) -> Result<(), CompileError> {
-        if self.rest().starts_with("[:")
-            && let Some(end) = self.rest().find(":]")
+        if let Some(inside) = self.rest().strip_prefix("[:")
+            && let Some(length) = inside.find(":]")
         {
-            let name = &self.rest()[2..end];
+            let end = 2 + length;
+            let name = &inside[..length];
             let (name, caret) = match name.strip_prefix('^') {
                 Some(name) => (name, true),
                 None => (name, false),
