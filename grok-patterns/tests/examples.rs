@@ -11,8 +11,8 @@ const LAZY: &[&str] = &[
     "NAGIOS_EC_LINE_SCHEDULE_HOST_DOWNTIME",
 ];
 
-/// Patterns that need something after their text, which the example has.
-const NEED_MORE: &[&str] = &["MONGO_QUERY"];
+/// Patterns that need something before or after their text.
+const NEED_MORE: &[&str] = &["IPTABLES4_FRAG", "MONGO_QUERY"];
 
 fn sets() -> [(&'static str, PatternSet); 2] {
     [

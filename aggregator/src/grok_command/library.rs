@@ -80,19 +80,10 @@ impl Shelf {
     fn file_of(&self, name: &str) -> String {
         match self.files.get(name) {
             Some(file) => file.clone(),
-            None => standard_file(&self.set, name),
+            // Every name is of a standard file, or of one that was read here.
+            None => self.set.file_of(name).unwrap_or_default().to_owned(),
         }
     }
-}
-
-/// The standard file that a pattern is from.
-fn standard_file(_set: &PatternSet, _name: &str) -> String {
-    "standard".to_owned()
-}
-
-/// Lines that a standard pattern matches.
-fn standard_examples(_set: &PatternSet, _name: &str) -> Vec<String> {
-    Vec::new()
 }
 
 /// Prints the names, by file.
@@ -296,7 +287,8 @@ fn examples(
     arguments: &ShowArguments,
     shelf: &Shelf,
 ) -> Result<Vec<(String, serde_json::Value)>, Refused> {
-    let texts = standard_examples(&shelf.set, &arguments.name);
+    let texts = shelf.set.examples(&arguments.name).map(str::to_owned);
+    let texts: Vec<String> = texts.collect();
     if texts.is_empty() {
         return Ok(Vec::new());
     }

@@ -114,8 +114,7 @@ const KINDS: [u8; 256] = {
             b'_' => kinds[byte] |= WORD | USER | MAIL,
             b'-' => kinds[byte] |= USER | MAIL | HOST,
             b'.' => kinds[byte] |= USER | MAIL,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'/' | b'=' | b'?' | b'^'
-            | b'`' | b'{' | b'|' | b'}' | b'~' => kinds[byte] |= MAIL,
+            b'+'..=b'=' => kinds[byte] |= MAIL,
             _ => {}
         }
         byte += 1;
@@ -235,12 +234,14 @@ fn ip_v4(line: &[u8], position: usize) -> Option<usize> {
 }
 
 fn user(line: &[u8], position: usize) -> Option<usize> {
-    // An address has no other bytes than these before its `@`.
-    let mail = run_end(line, position, MAIL);
-    if byte_at(line, mail) == Some(b'@') {
-        return None;
+    // An address begins with a letter and has no other bytes than these before its `@`.
+    if byte_at(line, position)?.is_ascii_alphabetic() {
+        let mail = run_end(line, position + 1, MAIL);
+        if byte_at(line, mail) == Some(b'@') {
+            return None;
+        }
     }
-    let end = run_end(&line[..mail], position, USER);
+    let end = run_end(line, position, USER);
     (end > position).then_some(end)
 }
 
