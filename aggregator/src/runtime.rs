@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::input::{self, Input};
 use crate::output::{self, Output};
+use crate::reload;
 use crate::settings::Settings;
 use crate::worker::{Batch, Counters, Worker};
 
@@ -161,6 +162,7 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
         .map_err(failed("the queue's thread"))?;
     let counters = Arc::new(Counters::default());
     let pipeline = Arc::new(plan.pipeline);
+    let _watcher = reload::watch(&pipeline).map_err(failed("the thread that reloads files"))?;
     let mut threads = vec![bridge];
     for number in 0..plan.workers {
         let worker = Worker {

@@ -221,6 +221,7 @@ mod tests {
                 filters: Program::default(),
                 outputs: Program::default(),
                 output_plugins: Vec::new(),
+                watched_files: Vec::new(),
             }),
             queue: receiver,
             writers: vec![Box::new(Flushes(flushed))],

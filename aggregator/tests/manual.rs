@@ -16,7 +16,7 @@ use skidder_aggregator::settings::TABLE;
 const MANUAL: &str = include_str!("../../docs/aggregator.md");
 const FILTERS: &str = include_str!("../../docs/filters.md");
 
-/// What the examples name by variables: certificates and a pattern file.
+/// What the examples name by variables: certificates, patterns, and files of filters.
 struct Surroundings(tempfile::TempDir);
 
 impl Surroundings {
@@ -25,6 +25,9 @@ impl Surroundings {
         std::fs::write(directory.path().join("shop.grok"), "TICKET #\\d+\n").unwrap();
         // Not among the files of the example's glob, and no pattern file.
         std::fs::write(directory.path().join("readme.txt"), "oneword\n").unwrap();
+        for (name, contents) in [("hosts.yml", b"a1: {site: north}".to_vec())] {
+            std::fs::write(directory.path().join(name), contents).unwrap();
+        }
         let surroundings = Self(directory);
         let path = surroundings.path().to_str().unwrap().to_owned();
         let made = surroundings.run(&["certificates", &path], b"");
@@ -41,6 +44,7 @@ impl Surroundings {
             .args(arguments)
             .env("CERTIFICATES", self.path())
             .env("PATTERNS", self.path())
+            .env("FILES", self.path())
             // The defaults of the examples apply.
             .env_remove("SYSLOG_TIMEZONE")
             .env_remove("BEATS_PORT")
@@ -110,11 +114,17 @@ fn blocks<'a>(document: &'a str, kind: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The names in the first column of the tables of options.
+/// The names in the first column of the tables of options. Tables with another head are about other
+/// things.
 fn options(section: &str) -> Vec<&str> {
+    let mut is_of_options = false;
     section
         .lines()
-        .skip_while(|line| !line.starts_with("| option |"))
+        .filter(|line| {
+            is_of_options =
+                line.starts_with("| option |") || (is_of_options && line.starts_with('|'));
+            is_of_options
+        })
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
         .map(|(name, _)| name)
         .collect()
@@ -339,6 +349,18 @@ const SOURCES: &[Source] = &[
         heading: "## drop",
         others: &[],
     },
+    Source {
+        text: include_str!("../../pipeline/src/filter/translate/mod.rs"),
+        document: FILTERS,
+        heading: "## translate",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/translate/dictionary.rs"),
+        document: FILTERS,
+        heading: "## translate",
+        others: &["yml", "yaml", "json", "csv"],
+    },
 ];
 
 #[test]
@@ -381,13 +403,16 @@ fn every_option_in_the_source_is_documented() {
 fn examples_of_the_filters_do_what_they_say() {
     let surroundings = Surroundings::new();
     let every = options(section(FILTERS, "## Options of every filter"));
-    for heading in [
-        "## Options of every filter",
-        "## grok",
-        "## date",
-        "## mutate",
-        "## drop",
-    ] {
+    let headings: Vec<_> = FILTERS
+        .lines()
+        .filter(|line| line.starts_with("## "))
+        .collect();
+    assert!(headings.len() > skidder_pipeline::filter::NAMES.len());
+    for name in skidder_pipeline::filter::NAMES {
+        let heading = format!("## {name}");
+        assert!(headings.contains(&heading.as_str()), "{name} is documented");
+    }
+    for heading in headings {
         let section = section(FILTERS, heading);
         let examples = blocks(section, "logstash example");
         let all = examples.concat();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::condition::Condition;
 use crate::event::Event;
+use crate::filter::reload::WatchedFile;
 use crate::filter::{self, CommonOptions, Context, Filter, Outcome, ScratchSlots};
 use crate::language::{Config, Diagnostics, EscapeStyle, If, Options, Plugin, Statement};
 use crate::program::{Operation, Program, Step};
@@ -53,6 +54,8 @@ pub struct Pipeline {
     pub outputs: Program<usize, Condition>,
     /// The outputs in the order of the configuration.
     pub output_plugins: Vec<Plugin>,
+    /// Files that filters depend on; see [`filter::reload`].
+    pub watched_files: Vec<WatchedFile>,
 }
 
 /// A filter of a pipeline.
@@ -84,6 +87,8 @@ pub struct Build<'a> {
     pub files: &'a dyn Files,
     /// Memory for each worker.
     pub slots: &'a mut ScratchSlots,
+    /// Files that are to be read again when they change.
+    pub watched: &'a mut Vec<WatchedFile>,
 }
 
 impl Build<'_> {
@@ -104,6 +109,7 @@ pub fn compile(
     diagnostics: &mut Diagnostics,
 ) -> Option<Pipeline> {
     let mut slots = ScratchSlots::default();
+    let mut watched_files = Vec::new();
     let mut filters = Program::default();
     compile_block(
         &config.filters,
@@ -115,6 +121,7 @@ pub fn compile(
                 escape_style: options.escape_style,
                 files: options.files,
                 slots: &mut slots,
+                watched: &mut watched_files,
             };
             let (filter, common) = filter::build(plugin, &mut build, diagnostics)?;
             let common = (!common.is_empty()).then(|| Box::new(common));
@@ -136,6 +143,7 @@ pub fn compile(
         filters,
         outputs,
         output_plugins,
+        watched_files,
     })
 }
 

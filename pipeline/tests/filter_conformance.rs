@@ -6,7 +6,15 @@ use support::{Case, run_cases};
 
 /// Whether the case is for a filter that there is, and asks for nothing that there is not.
 fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
-    const MET: &[&str] = &["files", "clock"];
+    const MET: &[&str] = &[
+        "files",
+        "clock",
+        "plugin:anonymize",
+        "plugin:bytes",
+        "plugin:throttle",
+        "state",
+        "ua-regexes",
+    ];
     let config = case.text("config").unwrap_or_default();
     let plugin = case.text("plugin");
     let other_filter = ["clone", "split"]
@@ -16,6 +24,9 @@ fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
         && !other_filter
         && case.texts("needs").iter().all(|need| MET.contains(need))
 }
+
+/// Filters that look something up, mark, shorten or leave out.
+const ENRICHMENT: &[&str] = &["translate"];
 
 #[test]
 fn grok() {
@@ -58,6 +69,15 @@ fn several_filters() {
     run_cases(
         "filters",
         |case| is_for(case, &[""]),
+        support::pipeline::run_filters,
+    );
+}
+
+#[test]
+fn enrichment() {
+    run_cases(
+        "filters",
+        |case| is_for(case, ENRICHMENT),
         support::pipeline::run_filters,
     );
 }

@@ -11,10 +11,10 @@
 
 use bumpalo::Bump;
 
-use crate::event::{Array, Event, Name, Object, TAGS, Timestamp, Value};
+use crate::event::{Array, Event, Name, Object, Path, TAGS, Timestamp, Value};
 use crate::filter::Context;
-use crate::language::Options;
-use crate::template::{FieldName, Template};
+use crate::language::{FieldReference, Options};
+use crate::template::{FieldName, Template, refuses};
 
 /// The common options of one filter.
 #[derive(Debug, Default)]
@@ -170,6 +170,25 @@ pub(crate) fn field_name(
     FieldName::parse(text, options.escape_style())
         .map_err(|error| options.error(option, format!("`{option}`: {error}")))
         .ok()
+}
+
+/// The reference of a field whose name stands in the source.
+pub(crate) fn field_of(name: &str) -> FieldReference {
+    FieldReference::parse(name).expect("a name in the source is a reference")
+}
+
+/// Sets a field, unless it must not hold such a value (see [`refuses`]); answers whether it did.
+pub(crate) fn put<'b>(
+    path: &'b Path,
+    value: Value<'b>,
+    event: &mut Event<'b>,
+    arena: &'b Bump,
+) -> bool {
+    let allowed = !refuses(path, &value);
+    if allowed {
+        path.set(event, value, arena);
+    }
+    allowed
 }
 
 /// Appends to a value, which becomes an array if it is none.

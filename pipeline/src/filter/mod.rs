@@ -10,6 +10,10 @@ pub mod date;
 pub mod drop;
 pub mod grok;
 pub mod mutate;
+mod owned;
+pub mod reload;
+mod text;
+pub mod translate;
 
 use std::any::Any;
 
@@ -20,6 +24,7 @@ use crate::event::{Event, Timestamp};
 use crate::language::{Diagnostic, Diagnostics, Options, Plugin, did_you_mean};
 
 pub use common::{AddedFields, CommonOptions};
+pub use owned::OwnedValue;
 
 /// One filter of a compiled pipeline.
 pub trait Filter: Send + Sync {
@@ -29,7 +34,7 @@ pub trait Filter: Send + Sync {
 }
 
 /// The filters there are.
-pub const NAMES: &[&str] = &["date", "drop", "grok", "mutate"];
+pub const NAMES: &[&str] = &["date", "drop", "grok", "mutate", "translate"];
 
 /// Makes a filter and its common options of its configuration; what is wrong goes into
 /// `diagnostics`.
@@ -49,6 +54,7 @@ pub fn build(
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
+        "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());
             diagnostics.push(
@@ -71,6 +77,17 @@ pub enum Outcome {
     Applied,
     /// It did not (no match, a failure it tagged, nothing to do): the common options do not apply.
     Unapplied,
+}
+
+impl Outcome {
+    /// [`Outcome::Applied`] if the filter did its work.
+    pub fn of(applied: bool) -> Self {
+        if applied {
+            Self::Applied
+        } else {
+            Self::Unapplied
+        }
+    }
 }
 
 /// What a filter works with besides the event.

@@ -1,0 +1,297 @@
+//! The filters that look something up, mark, shorten or leave out: what one event becomes, and what
+//! bounds them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bumpalo::Bump;
+use skidder_pipeline::event::{Event, JsonLimits, Timestamp, read_json_object, write_json};
+use skidder_pipeline::filter::Scratch;
+use skidder_pipeline::language::{Diagnostics, EscapeStyle, ParseOptions, SourceMap, parse};
+use skidder_pipeline::{CompileOptions, Files, Pipeline, compile};
+
+/// 2024-06-15T12:00:00Z.
+const NOW: Timestamp = Timestamp::new(1_718_452_800, 0);
+
+/// Files in memory.
+#[derive(Default)]
+struct Memory(HashMap<PathBuf, Vec<u8>>);
+
+impl Files for Memory {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let contents = self.0.get(path).cloned();
+        contents.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, _directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+fn files(contents: &[(&str, &str)]) -> Memory {
+    let contents = contents.iter();
+    Memory(
+        contents
+            .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()))
+            .collect(),
+    )
+}
+
+/// The pipeline, or what is wrong with it; and the warnings.
+fn compiled_with(filters: &str, files: &Memory, ecs: bool) -> (Result<Pipeline, String>, String) {
+    let sources = SourceMap::single("test", format!("filter {{ {filters} }}"));
+    let mut diagnostics = Diagnostics::new();
+    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
+    let options = CompileOptions {
+        ecs,
+        escape_style: EscapeStyle::None,
+        files,
+    };
+    let pipeline = compile(&config, &options, &mut diagnostics);
+    let said = diagnostics.render(&sources, false);
+    (pipeline.ok_or_else(|| said.clone()), said)
+}
+
+fn compiled(filters: &str) -> Pipeline {
+    let (pipeline, _) = compiled_with(filters, &Memory::default(), false);
+    pipeline.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What some events, one after the other, become, as JSON.
+fn run_through(pipeline: &Pipeline, events: &[&str]) -> Vec<String> {
+    let mut scratch = Scratch::default();
+    run_with(pipeline, events, &mut scratch)
+}
+
+fn run_with(pipeline: &Pipeline, events: &[&str], scratch: &mut Scratch) -> Vec<String> {
+    let mut done = Vec::new();
+    for event in events {
+        let arena = Bump::new();
+        let fields = read_json_object(event.as_bytes(), JsonLimits::default(), &arena);
+        let input = Event::from_object(fields.expect("the event is JSON"), NOW, &arena);
+        pipeline.filters.run(input, &arena, NOW, scratch, |event| {
+            let mut out = Vec::new();
+            write_json(&event, &mut out);
+            let text = String::from_utf8(out).expect("JSON is UTF-8");
+            // What every event has.
+            let text = text.replace(r#","@timestamp":"2024-06-15T12:00:00.000Z""#, "");
+            let text = text.replace(r#""@version":"1","#, "");
+            let text = text.replace(r#","@version":"1""#, "");
+            done.push(text.replace(r#""@version":"1""#, ""));
+        });
+    }
+    done
+}
+
+fn assert_becomes(filters: &str, event: &str, expected: &str) {
+    let done = run_through(&compiled(filters), &[event]);
+    assert_eq!(done.join("\n"), expected, "{filters}\n{event}");
+}
+
+fn assert_refused(filters: &str, message: &str) {
+    let (pipeline, _) = compiled_with(filters, &Memory::default(), false);
+    let error = pipeline.err().unwrap_or_default();
+    assert!(error.contains(message), "{filters}: {error}");
+}
+
+#[test]
+fn translate_finds_in_its_dictionary() {
+    let words =
+        r#"dictionary => { "1" => "one" "true" => "yes" "l" => ["a", 5] "m" => { "k" => "v" } }"#;
+    for (options, event, expected) in [
+        (
+            "source => 'n'",
+            r#"{"n":1}"#,
+            r#"{"n":1,"translation":"one"}"#,
+        ),
+        (
+            "source => 'n'",
+            r#"{"n":["1","2"]}"#,
+            r#"{"n":["1","2"],"translation":"one"}"#,
+        ),
+        (
+            "source => 'n'",
+            r#"{"n":true}"#,
+            r#"{"n":true,"translation":"yes"}"#,
+        ),
+        (
+            "source => 'n'",
+            r#"{"n":"l"}"#,
+            r#"{"n":"l","translation":["a",5]}"#,
+        ),
+        (
+            "source => 'n' target => '[a][b]'",
+            r#"{"n":"m"}"#,
+            r#"{"n":"m","a":{"b":{"k":"v"}}}"#,
+        ),
+        ("source => 'n'", r#"{"n":"3"}"#, r#"{"n":"3"}"#),
+        ("source => 'n'", r#"{"m":"1"}"#, r#"{"m":"1"}"#),
+        // A target that is there.
+        (
+            "source => 'n' target => 't'",
+            r#"{"n":1,"t":null}"#,
+            r#"{"n":1,"t":null}"#,
+        ),
+        (
+            "source => 'n' target => 't' override => true",
+            r#"{"n":1,"t":0}"#,
+            r#"{"n":1,"t":"one"}"#,
+        ),
+        (
+            "source => 'n' target => 'n'",
+            r#"{"n":1}"#,
+            r#"{"n":"one"}"#,
+        ),
+        // The options of every filter, only where something was found or put in its own place.
+        (
+            "source => 'n' add_tag => 't'",
+            r#"{"n":1}"#,
+            r#"{"n":1,"translation":"one","tags":["t"]}"#,
+        ),
+        ("source => 'n' add_tag => 't'", r#"{"n":2}"#, r#"{"n":2}"#),
+        (
+            "source => 'n' target => 'n' add_tag => 't'",
+            r#"{"n":2}"#,
+            r#"{"n":2,"tags":["t"]}"#,
+        ),
+        (
+            "source => 'n' fallback => 'no %{n}'",
+            r#"{"n":2}"#,
+            r#"{"n":2,"translation":"no 2"}"#,
+        ),
+        // Nothing but a time goes into the time.
+        (
+            "source => 'n' target => '@timestamp' override => true",
+            r#"{"n":1}"#,
+            r#"{"n":1}"#,
+        ),
+        // Lists.
+        (
+            "source => 'n' iterate_on => 'n' target => 't'",
+            r#"{"n":["1",2,true]}"#,
+            r#"{"n":["1",2,true],"t":["one",null,"yes"]}"#,
+        ),
+        (
+            "source => '[a][n]' iterate_on => 'l' target => 't' fallback => '?'",
+            r#"{"l":[{"a":{"n":1}},{"a":{"n":2}},{"b":1},7]}"#,
+            r#"{"l":[{"a":{"n":1},"t":"one"},{"a":{"n":2},"t":"?"},{"b":1},7]}"#,
+        ),
+    ] {
+        assert_becomes(
+            &format!("translate {{ {options} {words} }}"),
+            event,
+            expected,
+        );
+    }
+}
+
+#[test]
+fn translate_matches_keys_and_replaces_parts() {
+    let keys = r#"source => 'n' target => 'n' dictionary => { "^a+$" => "as" "b." => "bs" }"#;
+    for (options, text, expected) in [
+        ("regex => true", "aaa", "as"),
+        ("regex => true", "xbx", "bs"),
+        ("regex => true", "ab", "ab"),
+        ("exact => false", "b. ^a+$b.", "bs asbs"),
+        // With parts, keys are no expressions.
+        ("exact => false regex => true", "aaa", "aaa"),
+    ] {
+        let event = format!(r#"{{"n":"{text}"}}"#);
+        let expected = format!(r#"{{"n":"{expected}"}}"#);
+        assert_becomes(
+            &format!("translate {{ {options} {keys} }}"),
+            &event,
+            &expected,
+        );
+    }
+    // The first key of those that begin at one place wins, a number becomes text.
+    let filter = r#"translate { source => 'n' target => 'n' exact => false dictionary => { "a" => 1 "ab" => 2 } }"#;
+    assert_becomes(filter, r#"{"n":"xab"}"#, r#"{"n":"x1b"}"#);
+    assert_refused(
+        "translate { source => 'n' regex => true dictionary => { '(' => 'x' } }",
+        "key `(`",
+    );
+}
+
+#[test]
+fn translate_reads_files_again() {
+    let memory = files(&[
+        ("/d.yml", "1: one\nb: {c: [2, x]}\n"),
+        ("/d.json", r#"{"1":"uno"}"#),
+        ("/d.csv", "1,\"eins, zwei\"\n2\n"),
+        ("/bad.json", "[1]"),
+        ("/long.yml", "a: bcd"),
+    ]);
+    let filter = |options: &str| format!("translate {{ source => 'n' {options} }}");
+    for (file, expected) in [("yml", "one"), ("json", "uno"), ("csv", "eins, zwei")] {
+        let options = format!("dictionary_path => '/d.{file}'");
+        let (pipeline, said) = compiled_with(&filter(&options), &memory, false);
+        assert!(said.is_empty(), "{said}");
+        let done = run_through(&pipeline.unwrap(), &[r#"{"n":1}"#]);
+        assert_eq!(done, [format!(r#"{{"n":1,"translation":"{expected}"}}"#)]);
+    }
+    for (behaviour, old_word) in [("merge", Some("one")), ("replace", None)] {
+        let options = format!(
+            "dictionary_path => '/d.yml' refresh_interval => 5 refresh_behaviour => {behaviour} fallback => '-'"
+        );
+        let (pipeline, _) = compiled_with(&filter(&options), &memory, false);
+        let pipeline = pipeline.unwrap();
+        let [file] = &pipeline.watched_files[..] else {
+            panic!("one file is watched")
+        };
+        assert_eq!(file.path(), Path::new("/d.yml"));
+        assert_eq!(file.interval().as_secs(), 5);
+        let mut scratch = Scratch::default();
+        let mut word = |key: &str| {
+            let event = format!(r#"{{"n":"{key}"}}"#);
+            let done = run_with(&pipeline, &[&event], &mut scratch).remove(0);
+            done.rsplit('"').nth(1).map(str::to_owned).unwrap()
+        };
+        assert_eq!(word("1"), "one");
+        file.load(b"2: two".to_vec()).unwrap();
+        assert_eq!(word("2"), "two");
+        assert_eq!(word("1"), old_word.unwrap_or("-"));
+        // What cannot be used changes nothing.
+        assert!(file.load(b"{".to_vec()).is_err());
+        assert_eq!(word("2"), "two");
+    }
+    for (options, message) in [
+        ("dictionary_path => '/bad.json'", "must be a mapping"),
+        ("dictionary_path => '/d.txt'", "is not known"),
+        (
+            "dictionary_path => '/long.yml' yaml_dictionary_code_point_limit => 5",
+            "more than 5",
+        ),
+        (
+            "dictionary_path => '/d.csv' yaml_dictionary_code_point_limit => 5",
+            "for YAML only",
+        ),
+        (
+            "dictionary_path => '/d.csv' dictionary => { aa => bb }",
+            "exclude each other",
+        ),
+        (
+            "refresh_behavior => merge",
+            "did you mean `refresh_behaviour`",
+        ),
+        ("target => 'n' override => false", "would do nothing"),
+        ("field => 'n'", "the old name of `source`"),
+    ] {
+        let (pipeline, _) = compiled_with(&filter(options), &memory, false);
+        let error = pipeline.err().unwrap_or_default();
+        assert!(error.contains(message), "{options}: {error}");
+    }
+    assert_refused("translate { }", "needs the option `source`");
+    // Not there yet: nothing is found until it is.
+    let options = "dictionary_path => '/new.yml' fallback => '-'";
+    let (pipeline, said) = compiled_with(&filter(options), &memory, false);
+    assert!(said.contains("there is no file /new.yml yet"), "{said}");
+    let pipeline = pipeline.unwrap();
+    pipeline.watched_files[0].load(b"1: one".to_vec()).unwrap();
+    let done = run_through(&pipeline, &[r#"{"n":1}"#]);
+    assert_eq!(done, [r#"{"n":1,"translation":"one"}"#]);
+    // No interval, nothing to watch.
+    let options = "dictionary_path => '/d.yml' refresh_interval => 0";
+    let (pipeline, _) = compiled_with(&filter(options), &memory, false);
+    assert!(pipeline.unwrap().watched_files.is_empty());
+}
