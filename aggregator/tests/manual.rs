@@ -350,6 +350,18 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/filter/anonymize.rs"),
+        document: FILTERS,
+        heading: "## anonymize",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/fingerprint.rs"),
+        document: FILTERS,
+        heading: "## fingerprint",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/filter/translate/mod.rs"),
         document: FILTERS,
         heading: "## translate",
@@ -360,6 +372,12 @@ const SOURCES: &[Source] = &[
         document: FILTERS,
         heading: "## translate",
         others: &["yml", "yaml", "json", "csv"],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/uuid.rs"),
+        document: FILTERS,
+        heading: "## uuid",
+        others: &[],
     },
 ];
 

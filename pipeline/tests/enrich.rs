@@ -295,3 +295,81 @@ fn translate_reads_files_again() {
     let (pipeline, _) = compiled_with(&filter(options), &memory, false);
     assert!(pipeline.unwrap().watched_files.is_empty());
 }
+
+#[test]
+fn fingerprint_methods() {
+    for (options, event, expected) in [
+        // Of two sources the last that is there counts.
+        (
+            r#"method => "MD5" source => ["a", "b"]"#,
+            r#"{"b":"2","a":"1"}"#,
+            "c81e728d9d4c2f636f067f89cc14862c",
+        ),
+        (
+            r#"method => "MD5" source => ["a", "b"]"#,
+            r#"{"a":"1"}"#,
+            "c4ca4238a0b923820dcc509a6f75849b",
+        ),
+        // `|a|1|b|2|`, whatever the order of the sources.
+        (
+            r#"method => "MD5" source => ["b", "a"] concatenate_sources => true"#,
+            r#"{"b":2,"a":"1"}"#,
+            "dda4d9e32a602973e16ea3de0014efb3",
+        ),
+        // An object by its names in order: `a|1|b|x`.
+        (
+            r#"method => "MD5" source => "o""#,
+            r#"{"o":{"b":"x","a":1}}"#,
+            "f3fb63998f29f3245b5c416bb24e265c",
+        ),
+        (
+            r#"method => "PUNCTUATION""#,
+            r#"{"message":"a-b: «c» \u20ac5"}"#,
+            "-:«»€",
+        ),
+        (
+            r#"method => "IPV4_NETWORK" key => 8 source => "ip""#,
+            r#"{"ip":"10.1.2.3"}"#,
+            "10.0.0.0",
+        ),
+    ] {
+        let pipeline = compiled(&format!("fingerprint {{ {options} target => 'f' }}"));
+        let done = run_through(&pipeline, &[event]).remove(0);
+        let end = format!(r#""f":"{expected}"}}"#);
+        assert!(done.ends_with(&end), "{options}: {done}, not {end}");
+    }
+    let filter = r#"fingerprint { method => "UUID" target => 'f' remove_field => "message" }"#;
+    let done = run_through(&compiled(filter), &["{}", "{}"]);
+    assert!(done[0] != done[1] && done[0].len() == 44, "{done:?}");
+    // Nothing to hash, or no address: no field.
+    assert_becomes("fingerprint { }", "{}", "{}");
+    let filter = r#"fingerprint { method => "IPV4_NETWORK" key => 8 }"#;
+    assert_becomes(filter, r#"{"message":"x"}"#, r#"{"message":"x"}"#);
+    assert_refused(r#"fingerprint { method => "sha1" }"#, "did you mean `SHA1`");
+    assert_refused(
+        r#"fingerprint { method => "IPV4_NETWORK" }"#,
+        "needs the length",
+    );
+    assert_refused("fingerprint { sources => aa }", "did you mean `source`");
+}
+
+#[test]
+fn anonymize_and_uuid() {
+    let filter = r#"anonymize { fields => ["a", "b"] key => "16" algorithm => "IPV4_NETWORK" add_tag => x1 }"#;
+    assert_becomes(
+        filter,
+        r#"{"a":["10.1.2.3","x"],"c":1}"#,
+        r#"{"a":["10.1.0.0",null],"c":1,"tags":["x1"]}"#,
+    );
+    assert_becomes(filter, r#"{"c":1}"#, r#"{"c":1}"#);
+    assert_refused("anonymize { fields => aa }", "needs the option `key`");
+    assert_refused("anonymize { key => aa }", "needs the option `fields`");
+    assert_becomes(
+        "uuid { target => 'u' }",
+        r#"{"u":"there"}"#,
+        r#"{"u":"there"}"#,
+    );
+    let done = run_through(&compiled("uuid { target => 'u' }"), &["{}"]);
+    assert_eq!(done[0].len(), r#"{"u":""}"#.len() + 36, "{done:?}");
+    assert_refused("uuid { }", "needs the option `target`");
+}

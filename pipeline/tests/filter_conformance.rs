@@ -26,7 +26,7 @@ fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
 }
 
 /// Filters that look something up, mark, shorten or leave out.
-const ENRICHMENT: &[&str] = &["translate"];
+const ENRICHMENT: &[&str] = &["anonymize", "fingerprint", "translate", "uuid"];
 
 #[test]
 fn grok() {

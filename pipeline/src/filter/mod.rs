@@ -5,15 +5,20 @@
 //! what it must remember between events it guards itself. It gets `&'b self`, so texts of the
 //! configuration can stand in an event without a copy.
 
+pub mod anonymize;
 mod common;
 pub mod date;
 pub mod drop;
+pub mod fingerprint;
 pub mod grok;
+mod hash;
 pub mod mutate;
 mod owned;
+mod random;
 pub mod reload;
 mod text;
 pub mod translate;
+pub mod uuid;
 
 use std::any::Any;
 
@@ -34,7 +39,16 @@ pub trait Filter: Send + Sync {
 }
 
 /// The filters there are.
-pub const NAMES: &[&str] = &["date", "drop", "grok", "mutate", "translate"];
+pub const NAMES: &[&str] = &[
+    "anonymize",
+    "date",
+    "drop",
+    "fingerprint",
+    "grok",
+    "mutate",
+    "translate",
+    "uuid",
+];
 
 /// Makes a filter and its common options of its configuration; what is wrong goes into
 /// `diagnostics`.
@@ -50,11 +64,14 @@ pub fn build(
         Options::new(plugin, "filter", diagnostics).with_escape_style(build.escape_style);
     let common = CommonOptions::from_options(&mut options);
     let filter = match plugin.name.value.as_str() {
+        "anonymize" => anonymize::Anonymize::from_options(&mut options).map(boxed),
         "date" => date::Date::from_options(&mut options).map(boxed),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
+        "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
+        "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());
             diagnostics.push(
