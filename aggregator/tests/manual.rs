@@ -362,6 +362,12 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/filter/prune.rs"),
+        document: FILTERS,
+        heading: "## prune",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/filter/translate/mod.rs"),
         document: FILTERS,
         heading: "## translate",
@@ -372,6 +378,12 @@ const SOURCES: &[Source] = &[
         document: FILTERS,
         heading: "## translate",
         others: &["yml", "yaml", "json", "csv"],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/truncate.rs"),
+        document: FILTERS,
+        heading: "## truncate",
+        others: &[],
     },
     Source {
         text: include_str!("../../pipeline/src/filter/uuid.rs"),

@@ -112,6 +112,14 @@ impl Template {
         })
     }
 
+    /// A text without anything to fill in, whatever it looks like.
+    pub fn literal_text(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            parts: [Part::Literal(text.as_bytes().into())].into(),
+        }
+    }
+
     /// The template as it was written.
     pub fn as_str(&self) -> &str {
         &self.text

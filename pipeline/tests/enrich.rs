@@ -373,3 +373,69 @@ fn anonymize_and_uuid() {
     assert_eq!(done[0].len(), r#"{"u":""}"#.len() + 36, "{done:?}");
     assert_refused("uuid { }", "needs the option `target`");
 }
+
+#[test]
+fn prune_and_truncate() {
+    for (options, event, expected) in [
+        (
+            r#"whitelist_names => ["^a"]"#,
+            r#"{"a":1,"ab":2,"b":3}"#,
+            r#"{"a":1,"ab":2}"#,
+        ),
+        (
+            r#"blacklist_names => ["b"]"#,
+            r#"{"a":1,"ab":2,"%{x}":3}"#,
+            r#"{"a":1,"%{x}":3}"#,
+        ),
+        ("", r#"{"a":1,"%{x}":3}"#, r#"{"a":1}"#),
+        (
+            r#"whitelist_values => { "l" => "1|2" "n" => "5" } blacklist_values => { "l" => "2" }"#,
+            r#"{"l":["1","2","3",11],"n":6,"m":null}"#,
+            r#"{"l":["1",11],"m":null}"#,
+        ),
+        (
+            r#"interpolate => true blacklist_values => { "%{k}" => "^%{v}$" }"#,
+            r#"{"k":"z","v":"[ab]","z":"a"}"#,
+            r#"{"k":"z","v":"[ab]"}"#,
+        ),
+        // What the event makes no expression of matches nothing.
+        (
+            r#"interpolate => true blacklist_names => ["%{v}"]"#,
+            r#"{"v":"("}"#,
+            r#"{"v":"("}"#,
+        ),
+    ] {
+        let event = event.replacen('{', r#"{"@timestamp":"2024-06-15T12:00:00Z","#, 1);
+        let done = run_through(&compiled(&format!("prune {{ {options} }}")), &[&event]);
+        let done = done[0].replace(r#""@timestamp":"2024-06-15T12:00:00.000Z","#, "");
+        assert_eq!(done, expected, "{options}");
+    }
+    assert_refused("prune { whitelist_names => ['('] }", "whitelist_names");
+    let filter = |options| format!("truncate {{ {options} add_tag => 'cut' }}");
+    for (options, event, expected) in [
+        (
+            "length_bytes => 3",
+            r#"{"a":"abcd"}"#,
+            r#"{"a":"abc","tags":["cut"]}"#,
+        ),
+        ("length_bytes => 3", r#"{"a":"abc"}"#, r#"{"a":"abc"}"#),
+        (
+            "length_bytes => 3",
+            r#"{"a":"ab€"}"#,
+            r#"{"a":"ab","tags":["cut"]}"#,
+        ),
+        (
+            "length_bytes => 0 fields => 'a'",
+            r#"{"a":"€","b":"x"}"#,
+            r#"{"a":"","b":"x","tags":["cut"]}"#,
+        ),
+        (
+            "length_bytes => 1 fields => ['[o]', 'l']",
+            r#"{"o":{"x":"12","y":{"z":"34"}},"l":["56",{"m":"78"},9],"n":"90"}"#,
+            r#"{"o":{"x":"1","y":{"z":"3"}},"l":["5",{"m":"78"},9],"n":"90","tags":["cut"]}"#,
+        ),
+    ] {
+        assert_becomes(&filter(options), event, expected);
+    }
+    assert_refused("truncate { }", "needs the option `length_bytes`");
+}

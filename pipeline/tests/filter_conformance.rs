@@ -26,7 +26,14 @@ fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
 }
 
 /// Filters that look something up, mark, shorten or leave out.
-const ENRICHMENT: &[&str] = &["anonymize", "fingerprint", "translate", "uuid"];
+const ENRICHMENT: &[&str] = &[
+    "anonymize",
+    "fingerprint",
+    "prune",
+    "translate",
+    "truncate",
+    "uuid",
+];
 
 #[test]
 fn grok() {

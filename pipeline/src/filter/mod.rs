@@ -14,10 +14,12 @@ pub mod grok;
 mod hash;
 pub mod mutate;
 mod owned;
+pub mod prune;
 mod random;
 pub mod reload;
 mod text;
 pub mod translate;
+pub mod truncate;
 pub mod uuid;
 
 use std::any::Any;
@@ -46,7 +48,9 @@ pub const NAMES: &[&str] = &[
     "fingerprint",
     "grok",
     "mutate",
+    "prune",
     "translate",
+    "truncate",
     "uuid",
 ];
 
@@ -70,7 +74,9 @@ pub fn build(
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
+        "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
+        "truncate" => truncate::Truncate::from_options(&mut options).map(boxed),
         "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());
