@@ -25,7 +25,10 @@ impl Surroundings {
         std::fs::write(directory.path().join("shop.grok"), "TICKET #\\d+\n").unwrap();
         // Not among the files of the example's glob, and no pattern file.
         std::fs::write(directory.path().join("readme.txt"), "oneword\n").unwrap();
-        for (name, contents) in [("hosts.yml", b"a1: {site: north}".to_vec())] {
+        for (name, contents) in [
+            ("networks", b"192.0.2.0/24;198.51.100.0/24".to_vec()),
+            ("hosts.yml", b"a1: {site: north}".to_vec()),
+        ] {
             std::fs::write(directory.path().join(name), contents).unwrap();
         }
         let surroundings = Self(directory);
@@ -353,6 +356,18 @@ const SOURCES: &[Source] = &[
         text: include_str!("../../pipeline/src/filter/anonymize.rs"),
         document: FILTERS,
         heading: "## anonymize",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/cidr.rs"),
+        document: FILTERS,
+        heading: "## cidr",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/de_dot.rs"),
+        document: FILTERS,
+        heading: "## de_dot",
         others: &[],
     },
     Source {

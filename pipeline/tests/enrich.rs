@@ -439,3 +439,105 @@ fn prune_and_truncate() {
     }
     assert_refused("truncate { }", "needs the option `length_bytes`");
 }
+
+#[test]
+fn cidr_lists() {
+    let memory = files(&[("/nets", "10.0.0.0/8\n192.168.0.0/16\n"), ("/none", "\n")]);
+    let filter = |options: &str| format!("cidr {{ {options} add_tag => 'in' }}");
+    let (pipeline, said) = compiled_with(
+        &filter("network_path => '/nets' address => ['%{a}', '%{b}']"),
+        &memory,
+        false,
+    );
+    assert!(said.is_empty(), "{said}");
+    let pipeline = pipeline.unwrap();
+    let inside = |event: &str| run_through(&pipeline, &[event])[0].contains("tags");
+    assert!(inside(r#"{"a":"x","b":"10.1.1.1"}"#));
+    assert!(!inside(r#"{"a":"11.1.1.1"}"#));
+    pipeline.watched_files[0]
+        .load(b"11.0.0.0/8".to_vec())
+        .unwrap();
+    assert!(inside(r#"{"a":"11.1.1.1"}"#));
+    assert!(pipeline.watched_files[0].load(b"".to_vec()).is_err());
+    assert!(inside(r#"{"a":"11.1.1.1"}"#));
+    assert_becomes(
+        &filter("address_field => 'a' network => ['1.0.0.0/8, 2.0.0.0/8', '%{n}']"),
+        r#"{"a":["9.1.1.1","5.5.5.5"],"n":"x,5.5.5.4/31"}"#,
+        r#"{"a":["9.1.1.1","5.5.5.5"],"n":"x,5.5.5.4/31","tags":["in"]}"#,
+    );
+    for (options, message) in [
+        ("address => '%{a}'", "needs the option `network`"),
+        ("network => '::/0'", "needs the option `address`"),
+        (
+            "address => '%{a}' network_path => '/none'",
+            "no network in it",
+        ),
+        (
+            "address => '%{a}' network_path => '/gone'",
+            "cannot be read",
+        ),
+    ] {
+        let (pipeline, _) = compiled_with(&filter(options), &memory, false);
+        let error = pipeline.err().unwrap_or_default();
+        assert!(error.contains(message), "{options}: {error}");
+    }
+    let (_, said) = compiled_with(
+        &filter("address => '%{a}' network => '1.2.3'"),
+        &memory,
+        false,
+    );
+    assert!(said.contains("`1.2.3` is no network"), "{said}");
+}
+
+#[test]
+fn de_dot_keeps_what_is_there() {
+    for (options, event, expected) in [
+        (
+            "",
+            r#"{"a.b":1,"c":{"d.e":2}}"#,
+            r#"{"c":{"d.e":2},"a_b":1}"#,
+        ),
+        ("separator => '-'", r#"{"a.b":1}"#, r#"{"a-b":1}"#),
+        (
+            "nested => true",
+            r#"{"a.b":1,"a.c":2}"#,
+            r#"{"a":{"b":1,"c":2}}"#,
+        ),
+        (
+            "nested => true",
+            r#"{"..":1}"#,
+            r#"{"..":1,"tags":["_de_dot_error"]}"#,
+        ),
+        // What is in the way is not overwritten.
+        (
+            "nested => true",
+            r#"{"a.b":1,"a":"x"}"#,
+            r#"{"a.b":1,"a":"x","tags":["_de_dot_error"]}"#,
+        ),
+        (
+            "recursive => true",
+            r#"{"a.b":{"c.d":{"e.f":1}}}"#,
+            r#"{"a_b":{"c_d":{"e_f":1}}}"#,
+        ),
+        (
+            "nested => true fields => ['[a.b][c.d]', 'z.z']",
+            r#"{"a.b":{"c.d":1,"x":2}}"#,
+            r#"{"a.b":{"x":2},"a":{"b":{"c":{"d":1}}}}"#,
+        ),
+        (
+            "fields => ['[a.b][c.d]']",
+            r#"{"a.b":{"c.d":1}}"#,
+            r#"{"a_b":{"c_d":1}}"#,
+        ),
+    ] {
+        assert_becomes(&format!("de_dot {{ {options} }}"), event, expected);
+    }
+    assert_refused("de_dot { separator => '.' }", "must not have a dot");
+    // A name of a great many dots makes no tower of objects.
+    let event = format!(r#"{{"{}":1}}"#, "a.".repeat(100_000));
+    let done = run_through(
+        &compiled("de_dot { nested => true recursive => true }"),
+        &[&event],
+    );
+    assert!(done[0].contains("_de_dot_error"));
+}

@@ -28,6 +28,8 @@ fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
 /// Filters that look something up, mark, shorten or leave out.
 const ENRICHMENT: &[&str] = &[
     "anonymize",
+    "cidr",
+    "de_dot",
     "fingerprint",
     "prune",
     "translate",

@@ -6,8 +6,10 @@
 //! configuration can stand in an event without a copy.
 
 pub mod anonymize;
+pub mod cidr;
 mod common;
 pub mod date;
+pub mod de_dot;
 pub mod drop;
 pub mod fingerprint;
 pub mod grok;
@@ -43,7 +45,9 @@ pub trait Filter: Send + Sync {
 /// The filters there are.
 pub const NAMES: &[&str] = &[
     "anonymize",
+    "cidr",
     "date",
+    "de_dot",
     "drop",
     "fingerprint",
     "grok",
@@ -69,7 +73,9 @@ pub fn build(
     let common = CommonOptions::from_options(&mut options);
     let filter = match plugin.name.value.as_str() {
         "anonymize" => anonymize::Anonymize::from_options(&mut options).map(boxed),
+        "cidr" => cidr::Cidr::from_options(&mut options, build).map(boxed),
         "date" => date::Date::from_options(&mut options).map(boxed),
+        "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
