@@ -541,3 +541,45 @@ fn de_dot_keeps_what_is_there() {
     );
     assert!(done[0].contains("_de_dot_error"));
 }
+
+#[test]
+fn bytes_and_syslog_pri() {
+    let filter = "bytes { target => 'b' }";
+    for (text, expected) in [
+        ("5.6 GB", "6012954214"),
+        ("1,024", "1024"),
+        ("1_000 000B", "1000000"),
+        ("10 EB", "11529215046068469760"),
+    ] {
+        let event = format!(r#"{{"message":"{text}"}}"#);
+        let expected = format!(r#"{{"message":"{text}","b":{expected}}}"#);
+        assert_becomes(filter, &event, &expected);
+    }
+    for text in ["", "GB", "1.2.3", "5 XB", "-1", "1e3", "5 GBB"] {
+        let event = format!(r#"{{"message":"{text}"}}"#);
+        let expected = format!(r#"{{"message":"{text}","tags":["_bytesparsefailure"]}}"#);
+        assert_becomes(filter, &event, &expected);
+    }
+    let digits = format!(r#"{{"message":"{}"}}"#, "1".repeat(1000));
+    assert!(run_through(&compiled(filter), &[&digits])[0].contains("_bytesparsefailure"));
+    assert_refused("bytes { }", "needs the option `target`");
+    assert_refused(
+        "bytes { target => 'b' conversion_method => si }",
+        "`binary`, `metric`",
+    );
+    assert_becomes(
+        "syslog_pri { }",
+        "{}",
+        r#"{"syslog_severity_code":5,"syslog_facility_code":1,"syslog_facility":"user-level","syslog_severity":"notice"}"#,
+    );
+    assert_becomes(
+        "syslog_pri { syslog_pri_field_name => 'p' severity_labels => ['bad'] }",
+        r#"{"p":["8"]}"#,
+        r#"{"p":["8"],"syslog_severity_code":0,"syslog_facility_code":1,"syslog_facility":"user-level","syslog_severity":"bad"}"#,
+    );
+    assert_becomes(
+        "syslog_pri { }",
+        r#"{"syslog_pri":-9}"#,
+        r#"{"syslog_pri":-9,"syslog_severity_code":7,"syslog_facility_code":-2,"tags":["_syslogpriparsefailure"]}"#,
+    );
+}

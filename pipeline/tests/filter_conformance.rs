@@ -28,10 +28,12 @@ fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
 /// Filters that look something up, mark, shorten or leave out.
 const ENRICHMENT: &[&str] = &[
     "anonymize",
+    "bytes",
     "cidr",
     "de_dot",
     "fingerprint",
     "prune",
+    "syslog_pri",
     "translate",
     "truncate",
     "uuid",

@@ -191,6 +191,21 @@ pub(crate) fn put<'b>(
     allowed
 }
 
+/// Reads a list of tags, such as `tag_on_failure`.
+pub(crate) fn tags(
+    options: &mut Options<'_>,
+    name: &'static str,
+    default: &[&str],
+) -> Vec<Box<[u8]>> {
+    match options.strings(name) {
+        Some(tags) => tags
+            .into_iter()
+            .map(|tag| tag.value.into_bytes().into())
+            .collect(),
+        None => default.iter().map(|tag| tag.as_bytes().into()).collect(),
+    }
+}
+
 /// Appends to a value, which becomes an array if it is none.
 fn push<'b>(there: &mut Value<'b>, value: Value<'b>, arena: &'b Bump) {
     if let Value::Array(array) = make_array(there, arena) {

@@ -6,6 +6,7 @@
 //! configuration can stand in an event without a copy.
 
 pub mod anonymize;
+pub mod bytes;
 pub mod cidr;
 mod common;
 pub mod date;
@@ -19,6 +20,7 @@ mod owned;
 pub mod prune;
 mod random;
 pub mod reload;
+pub mod syslog_pri;
 mod text;
 pub mod translate;
 pub mod truncate;
@@ -45,6 +47,7 @@ pub trait Filter: Send + Sync {
 /// The filters there are.
 pub const NAMES: &[&str] = &[
     "anonymize",
+    "bytes",
     "cidr",
     "date",
     "de_dot",
@@ -53,6 +56,7 @@ pub const NAMES: &[&str] = &[
     "grok",
     "mutate",
     "prune",
+    "syslog_pri",
     "translate",
     "truncate",
     "uuid",
@@ -73,6 +77,7 @@ pub fn build(
     let common = CommonOptions::from_options(&mut options);
     let filter = match plugin.name.value.as_str() {
         "anonymize" => anonymize::Anonymize::from_options(&mut options).map(boxed),
+        "bytes" => bytes::Bytes::from_options(&mut options).map(boxed),
         "cidr" => cidr::Cidr::from_options(&mut options, build).map(boxed),
         "date" => date::Date::from_options(&mut options).map(boxed),
         "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
@@ -81,6 +86,10 @@ pub fn build(
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
+        "syslog_pri" => Some(boxed(syslog_pri::SyslogPri::from_options(
+            &mut options,
+            build,
+        ))),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
         "truncate" => truncate::Truncate::from_options(&mut options).map(boxed),
         "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
