@@ -28,6 +28,7 @@ impl Surroundings {
         for (name, contents) in [
             ("networks", b"192.0.2.0/24;198.51.100.0/24".to_vec()),
             ("hosts.yml", b"a1: {site: north}".to_vec()),
+            ("agents.yaml", AGENTS.into()),
         ] {
             std::fs::write(directory.path().join(name), contents).unwrap();
         }
@@ -85,6 +86,13 @@ impl Surroundings {
         self.filter(&arguments, &format!("{}\n", input.join("\n")))
     }
 }
+
+/// A list of one user agent.
+const AGENTS: &[u8] = b"user_agent_parsers:
+  - regex: '(shop-app) (\\d+)\\.(\\d+)'
+os_parsers: []
+device_parsers: []
+";
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -436,6 +444,12 @@ const SOURCES: &[Source] = &[
         document: FILTERS,
         heading: "## truncate",
         others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/useragent/mod.rs"),
+        document: FILTERS,
+        heading: "## useragent",
+        others: &["user_agent", "filter", "full"],
     },
     Source {
         text: include_str!("../../pipeline/src/filter/uuid.rs"),

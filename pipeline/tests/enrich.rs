@@ -583,3 +583,99 @@ fn bytes_and_syslog_pri() {
         r#"{"syslog_pri":-9,"syslog_severity_code":7,"syslog_facility_code":-2,"tags":["_syslogpriparsefailure"]}"#,
     );
 }
+
+#[test]
+fn useragent_fields() {
+    let chrome = "Mozilla/5.0 (Windows NT 6.3; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/89.0.4389.90 Safari/537.36";
+    let event = format!(r#"{{"a":["{chrome}"]}}"#);
+    assert_becomes(
+        "useragent { source => 'a' target => 'u' prefix => 'p_' }",
+        &event,
+        &format!(
+            r#"{{"a":["{chrome}"],"u":{{"p_name":"Chrome","p_device":"Other","p_major":"89","p_minor":"0","p_patch":"4389","p_version":"89.0.4389.90","p_os_major":"8","p_os_minor":"1","p_os_version":"8.1","p_os_name":"Windows","p_os":"Windows","p_os_full":"Windows 8.1"}}}}"#
+        ),
+    );
+    let names = |text: &str| {
+        let event = format!(r#"{{"a":"{text}"}}"#);
+        let filter = "useragent { source => 'a' target => 'u' } mutate { replace => { 'a' => '%{[u][name]} %{[u][version]}|%{[u][os_full]}|%{[u][device]}' } remove_field => 'u' }";
+        let done = run_through(&compiled(filter), &[&event]).remove(0);
+        done.trim_start_matches(r#"{"a":""#)
+            .trim_end_matches(r#""}"#)
+            .to_owned()
+    };
+    for (text, expected) in [
+        ("curl/8.5.0", "curl 8.5.0|Other|Other"),
+        (
+            "python-requests/2.31.0",
+            "Python Requests 2.31.0|Other|Other",
+        ),
+        ("Go-http-client/1.1", "Go-http-client 1.1|Other|Other"),
+        (
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            "Googlebot 2.1|Other|Spider",
+        ),
+        (
+            "Mozilla/5.0 (compatible; ExampleBot/1.0; +http://example.com)",
+            "ExampleBot 1.0|Other|Spider",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4.1 Mobile/15E148 Safari/604.1",
+            "Mobile Safari 17.4.1|iOS 17.4.1|iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 13; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/112.0.0.0 Mobile Safari/537.36",
+            "Chrome Mobile 112.0.0.0|Android 13|Samsung SM-S918B",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 14; moto g84) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile Safari/537.36",
+            "Chrome Mobile 120.0.0.0|Android 14|moto g84",
+        ),
+        (
+            "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/115.0",
+            "Firefox 115.0|Ubuntu|Other",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; rv:11.0) like Gecko",
+            "IE 11.0|Windows 10|Other",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/110.0.0.0 Safari/537.36 OPR/96.0.0.0",
+            "Opera 96.0.0.0|Windows 10|Other",
+        ),
+        ("nothing to see", "Other %{[u][version]}|Other|Other"),
+    ] {
+        assert_eq!(names(text), expected, "{text}");
+    }
+    let memory = files(&[
+        (
+            "/r.yaml",
+            "user_agent_parsers:\n- regex: '(x)(\\d)'\nos_parsers: []\ndevice_parsers: []\n",
+        ),
+        (
+            "/bad.yaml",
+            "user_agent_parsers:\n- regex: '('\nos_parsers: []\ndevice_parsers: []\n",
+        ),
+        ("/less.yaml", "user_agent_parsers: []\n"),
+    ]);
+    let filter = |file: &str| format!("useragent {{ source => 'a' regexes => '{file}' }}");
+    let (pipeline, _) = compiled_with(&filter("/r.yaml"), &memory, true);
+    let done = run_through(&pipeline.unwrap(), &[r#"{"a":"x5"}"#]);
+    let expected = r#"{"a":"x5","user_agent":{"name":"x","device":{"name":"Other"},"version":"5","os":{"name":"Other","full":"Other"}}}"#;
+    assert_eq!(done, [expected]);
+    for (file, message) in [
+        ("/bad.yaml", "user_agent_parsers: `(`"),
+        ("/less.yaml", "no list `os_parsers`"),
+        ("/gone.yaml", "cannot be read"),
+    ] {
+        let error = compiled_with(&filter(file), &memory, false)
+            .0
+            .err()
+            .unwrap_or_default();
+        assert!(error.contains(message), "{error}");
+    }
+    assert_refused("useragent { }", "needs the option `source`");
+    assert_refused(
+        "useragent { source => 'a' lru_cache_size => 0 }",
+        "must be between 1 and",
+    );
+}

@@ -36,6 +36,7 @@ const ENRICHMENT: &[&str] = &[
     "syslog_pri",
     "translate",
     "truncate",
+    "useragent",
     "uuid",
 ];
 

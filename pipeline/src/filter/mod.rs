@@ -7,6 +7,7 @@
 
 pub mod anonymize;
 pub mod bytes;
+mod cache;
 pub mod cidr;
 mod common;
 pub mod date;
@@ -24,6 +25,7 @@ pub mod syslog_pri;
 mod text;
 pub mod translate;
 pub mod truncate;
+pub mod useragent;
 pub mod uuid;
 
 use std::any::Any;
@@ -59,6 +61,7 @@ pub const NAMES: &[&str] = &[
     "syslog_pri",
     "translate",
     "truncate",
+    "useragent",
     "uuid",
 ];
 
@@ -92,6 +95,7 @@ pub fn build(
         ))),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
         "truncate" => truncate::Truncate::from_options(&mut options).map(boxed),
+        "useragent" => useragent::UserAgent::from_options(&mut options, build).map(boxed),
         "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());

@@ -127,6 +127,10 @@ struct FileSystem;
 
 impl Files for FileSystem {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        // The list of expressions of the plugin's own build; ours stands for it.
+        if path == Path::new("build/resources/main/regexes.yaml") {
+            return std::fs::read("src/filter/useragent/regexes.yaml");
+        }
         std::fs::read(path)
     }
 
