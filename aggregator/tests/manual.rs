@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says more by failing")]
 
+#[path = "../../pipeline/tests/support/mmdb.rs"]
+mod mmdb;
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,8 @@ impl Surroundings {
             ("networks", b"192.0.2.0/24;198.51.100.0/24".to_vec()),
             ("hosts.yml", b"a1: {site: north}".to_vec()),
             ("agents.yaml", AGENTS.into()),
+            ("city.mmdb", mmdb::cities()),
+            ("asn.mmdb", mmdb::systems()),
         ] {
             std::fs::write(directory.path().join(name), contents).unwrap();
         }
@@ -389,6 +394,29 @@ const SOURCES: &[Source] = &[
         document: FILTERS,
         heading: "## fingerprint",
         others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/geoip/mod.rs"),
+        document: FILTERS,
+        heading: "## geoip",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/geoip/record.rs"),
+        document: FILTERS,
+        heading: "## geoip",
+        others: &[
+            "as",
+            "number",
+            "organization",
+            "name",
+            "geo",
+            "mmdb",
+            "lat",
+            "lon",
+            "country_iso_code",
+            "ip_traits",
+        ],
     },
     Source {
         text: include_str!("../../pipeline/src/filter/prune.rs"),

@@ -1,6 +1,9 @@
 //! The filters that look something up, mark, shorten or leave out: what one event becomes, and what
 //! bounds them.
 
+#[path = "support/mmdb.rs"]
+mod mmdb;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -582,6 +585,128 @@ fn bytes_and_syslog_pri() {
         r#"{"syslog_pri":-9}"#,
         r#"{"syslog_pri":-9,"syslog_severity_code":7,"syslog_facility_code":-2,"tags":["_syslogpriparsefailure"]}"#,
     );
+}
+
+#[test]
+fn geoip_of_the_databases() {
+    let mut memory = Memory::default();
+    for (path, contents) in [
+        ("/city", mmdb::cities()),
+        ("/asn", mmdb::systems()),
+        ("/hidden", mmdb::hidden()),
+        ("/other", mmdb::database("Other", &[])),
+        ("/bad", b"nonsense".to_vec()),
+    ] {
+        memory.0.insert(path.into(), contents);
+    }
+    let run = |options: &str, ecs: bool, event: &str| {
+        let filter = format!("geoip {{ {options} }}");
+        let (pipeline, _) = compiled_with(&filter, &memory, ecs);
+        let pipeline = pipeline.unwrap_or_else(|error| panic!("{error}"));
+        // Twice, the second time from the cache.
+        let done = run_through(&pipeline, &[event, event]);
+        assert_eq!(done[0], done[1]);
+        done[0].clone()
+    };
+    let seattle = r#"{"city_name":"Seattle","continent_code":"NA","country_name":"United States","country_code2":"US","country_code3":"US","postal_code":"98106","dma_code":819,"region_name":"Washington","region_code":"WA","timezone":"America/Los_Angeles","location":{"lat":47.6062,"lon":-122.3321},"latitude":47.6062,"longitude":-122.3321,"ip":"216.160.83.58"}"#;
+    assert_eq!(
+        run(
+            "source => 'ip' database => '/city'",
+            false,
+            r#"{"ip":["216.160.83.58","x"]}"#
+        ),
+        format!(r#"{{"ip":["216.160.83.58","x"],"geoip":{seattle}}}"#),
+    );
+    assert_eq!(
+        run(
+            "source => '[c][ip]' database => '/city'",
+            true,
+            r#"{"c":{"ip":"216.160.83.58"}}"#
+        ),
+        r#"{"c":{"ip":"216.160.83.58","geo":{"city_name":"Seattle","continent_code":"NA","country_name":"United States","country_iso_code":"US","postal_code":"98106","region_name":"Washington","region_iso_code":"US-WA","timezone":"America/Los_Angeles","location":{"lat":47.6062,"lon":-122.3321}},"mmdb":{"dma_code":819}}}"#,
+    );
+    assert_eq!(
+        run(
+            "source => 'a' target => 't' database => '/city' fields => ['CITY_NAME', latitude]",
+            false,
+            r#"{"a":"216.160.83.58"}"#
+        ),
+        r#"{"a":"216.160.83.58","t":{"city_name":"Seattle","latitude":47.6062}}"#,
+    );
+    assert_eq!(
+        run(
+            "source => 'a' database => '/asn' fields => [asn, as_org, ip, network]",
+            false,
+            r#"{"a":"2001:db8::1"}"#
+        ),
+        r#"{"a":"2001:db8::1","geoip":{"asn":64500,"as_org":"Example, Inc.","ip":"2001:db8:0:0:0:0:0:1","network":"2001:db8::/32"}}"#,
+    );
+    assert_eq!(
+        run(
+            "source => 'a' target => 't' database => '/hidden' fields => [tor_exit_node, anonymous]",
+            true,
+            r#"{"a":"192.0.2.1"}"#
+        ),
+        r#"{"a":"192.0.2.1","t":{"ip_traits":{"tor_exit_node":true,"anonymous":false}}}"#,
+    );
+    for (event, expected) in [
+        // Not in the database, not on the map, no address.
+        (
+            r#"{"a":"1.1.1.1"}"#,
+            r#"{"a":"1.1.1.1","geoip":{},"tags":["_geoip_lookup_failure"]}"#,
+        ),
+        (
+            r#"{"a":"2001:db8::1"}"#,
+            r#"{"a":"2001:db8::1","geoip":{},"tags":["_geoip_lookup_failure"]}"#,
+        ),
+        (
+            r#"{"a":"localhost"}"#,
+            r#"{"a":"localhost","geoip":{},"tags":["_geoip_lookup_failure"]}"#,
+        ),
+        (r#"{"a":5}"#, r#"{"a":5,"tags":["_geoip_lookup_failure"]}"#),
+        ("{}", r#"{"tags":["_geoip_lookup_failure"]}"#),
+    ] {
+        assert_eq!(
+            run("source => 'a' database => '/city'", false, event),
+            expected
+        );
+    }
+    for (options, ecs, message) in [
+        ("source => 'a'", false, "needs a database"),
+        ("database => '/city'", false, "needs the option `source`"),
+        (
+            "source => 'a' database => '/city'",
+            true,
+            "a `target` is needed",
+        ),
+        ("source => 'a' database => '/none'", false, "cannot be read"),
+        (
+            "source => 'a' database => '/other'",
+            false,
+            "type `Other` is not known",
+        ),
+        ("source => 'a' database => '/bad'", false, "database /bad"),
+        (
+            "source => 'a' database => '/city' fields => [citi_name]",
+            false,
+            "did you mean `city_name`",
+        ),
+    ] {
+        let (pipeline, _) = compiled_with(&format!("geoip {{ {options} }}"), &memory, ecs);
+        let error = pipeline.err().unwrap_or_default();
+        assert!(error.contains(message), "{options}: {error}");
+    }
+    // A new database, and one that cannot be read.
+    let filter = "geoip { source => 'a' database => '/city' fields => [city_name, asn] }";
+    let pipeline = compiled_with(filter, &memory, false).0.unwrap();
+    let file = &pipeline.watched_files[0];
+    let mut scratch = Scratch::default();
+    let mut city = |event: &str| run_with(&pipeline, &[event], &mut scratch).remove(0);
+    assert!(city(r#"{"a":"216.160.83.58"}"#).contains("Seattle"));
+    file.load(mmdb::systems()).unwrap();
+    assert!(city(r#"{"a":"2001:db8::1"}"#).contains("64500"));
+    assert!(file.load(b"nonsense".to_vec()).is_err());
+    assert!(city(r#"{"a":"2001:db8::1"}"#).contains("64500"));
 }
 
 #[test]

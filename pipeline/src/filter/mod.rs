@@ -14,6 +14,7 @@ pub mod date;
 pub mod de_dot;
 pub mod drop;
 pub mod fingerprint;
+pub mod geoip;
 pub mod grok;
 mod hash;
 pub mod mutate;
@@ -55,6 +56,7 @@ pub const NAMES: &[&str] = &[
     "de_dot",
     "drop",
     "fingerprint",
+    "geoip",
     "grok",
     "mutate",
     "prune",
@@ -86,6 +88,7 @@ pub fn build(
         "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
+        "geoip" => geoip::GeoIp::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
