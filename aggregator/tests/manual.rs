@@ -390,6 +390,12 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/filter/dedupe.rs"),
+        document: FILTERS,
+        heading: "## dedupe",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/filter/fingerprint.rs"),
         document: FILTERS,
         heading: "## fingerprint",
@@ -425,6 +431,18 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/filter/sampling.rs"),
+        document: FILTERS,
+        heading: "## sampling",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/sleep.rs"),
+        document: FILTERS,
+        heading: "## sleep",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/filter/syslog_pri.rs"),
         document: FILTERS,
         heading: "## syslog_pri",
@@ -454,6 +472,12 @@ const SOURCES: &[Source] = &[
             "informational",
             "debug",
         ],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/throttle.rs"),
+        document: FILTERS,
+        heading: "## throttle",
+        others: &[],
     },
     Source {
         text: include_str!("../../pipeline/src/filter/translate/mod.rs"),

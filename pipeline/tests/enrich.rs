@@ -588,6 +588,75 @@ fn bytes_and_syslog_pri() {
 }
 
 #[test]
+fn throttle_dedupe_sampling_and_sleep() {
+    let marked = |filter: &str, events: &[&str]| -> Vec<bool> {
+        let done = run_through(&compiled(filter), events);
+        done.iter()
+            .map(|event| event.contains(r#""tags":["t"]"#))
+            .collect()
+    };
+    let events = [r#"{"h":1}"#, r#"{"h":1}"#, r#"{"h":2}"#, r#"{"h":1}"#];
+    let filter = "throttle { key => '%{h}' before_count => 2 after_count => 2 add_tag => 't' }";
+    assert_eq!(marked(filter, &events), [true, false, true, true]);
+    // A period that comes from the event.
+    let times = [
+        r#"{"p":"10","@timestamp":"2024-01-01T00:00:00Z"}"#,
+        r#"{"p":"10","@timestamp":"2024-01-01T00:00:09Z"}"#,
+        r#"{"p":"10","@timestamp":"2024-01-01T00:00:10Z"}"#,
+        r#"{"p":"x","@timestamp":"2024-01-01T00:00:59Z"}"#,
+    ];
+    let filter = "throttle { key => 'k' after_count => 1 period => '%{p}' add_tag => 't' }";
+    assert_eq!(marked(filter, &times), [false, true, false, true]);
+    assert_refused("throttle { }", "needs the option `key`");
+    assert_refused(
+        "throttle { key => 'k' max_counters => 0.5 }",
+        "whole number",
+    );
+
+    let filter = "dedupe { key => '%{h}' }";
+    assert_eq!(
+        run_through(&compiled(filter), &events),
+        [r#"{"h":1}"#, r#"{"h":2}"#]
+    );
+    let filter = "dedupe { key => '%{h}' drop => false add_tag => 't' }";
+    assert_eq!(marked(filter, &events), [false, true, false, true]);
+    assert_refused("dedupe { max_keys => 1 }", "must be between 16 and");
+
+    let many: Vec<String> = (0..1000)
+        .map(|key| format!(r#"{{"k":{}}}"#, key % 100))
+        .collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let kept = run_through(&compiled("sampling { percentage => 20 }"), &many);
+    assert!((100..300).contains(&kept.len()), "{}", kept.len());
+    let kept = run_through(
+        &compiled("sampling { percentage => 20 key => '%{k}' }"),
+        &many,
+    );
+    assert_eq!(kept.len() % 10, 0, "{}", kept.len());
+    assert!((50..400).contains(&kept.len()), "{}", kept.len());
+    assert_becomes(
+        "sampling { percentage => 100 target => 'w' }",
+        "{}",
+        r#"{"w":1.0}"#,
+    );
+    assert_refused("sampling { percentage => 0 }", "write `drop { }`");
+    assert_refused("sampling { }", "needs the option `percentage`");
+
+    let start = std::time::Instant::now();
+    let filter = "sleep { time => '%{s}' every => 2 max_time => '20ms' add_tag => 't' }";
+    assert_eq!(
+        marked(filter, &[r#"{"s":1e9}"#, r#"{"s":1e9}"#]),
+        [true, true]
+    );
+    let took = start.elapsed().as_millis();
+    assert!((20..5000).contains(&took), "{took} ms");
+    let filter = "sleep { replay => true time => 100 max_time => '1s' }";
+    run_through(&compiled(filter), &times[..2]);
+    assert!(start.elapsed().as_millis() >= took + 90);
+    assert_refused("sleep { }", "needs the option `time`");
+}
+
+#[test]
 fn geoip_of_the_databases() {
     let mut memory = Memory::default();
     for (path, contents) in [

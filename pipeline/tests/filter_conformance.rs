@@ -34,6 +34,7 @@ const ENRICHMENT: &[&str] = &[
     "fingerprint",
     "prune",
     "syslog_pri",
+    "throttle",
     "translate",
     "truncate",
     "useragent",

@@ -12,6 +12,7 @@ pub mod cidr;
 mod common;
 pub mod date;
 pub mod de_dot;
+pub mod dedupe;
 pub mod drop;
 pub mod fingerprint;
 pub mod geoip;
@@ -22,8 +23,11 @@ mod owned;
 pub mod prune;
 mod random;
 pub mod reload;
+pub mod sampling;
+pub mod sleep;
 pub mod syslog_pri;
 mod text;
+pub mod throttle;
 pub mod translate;
 pub mod truncate;
 pub mod useragent;
@@ -54,13 +58,17 @@ pub const NAMES: &[&str] = &[
     "cidr",
     "date",
     "de_dot",
+    "dedupe",
     "drop",
     "fingerprint",
     "geoip",
     "grok",
     "mutate",
     "prune",
+    "sampling",
+    "sleep",
     "syslog_pri",
+    "throttle",
     "translate",
     "truncate",
     "useragent",
@@ -86,16 +94,20 @@ pub fn build(
         "cidr" => cidr::Cidr::from_options(&mut options, build).map(boxed),
         "date" => date::Date::from_options(&mut options).map(boxed),
         "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
+        "dedupe" => dedupe::Dedupe::from_options(&mut options).map(boxed),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "geoip" => geoip::GeoIp::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
+        "sampling" => sampling::Sampling::from_options(&mut options, build).map(boxed),
+        "sleep" => sleep::Sleep::from_options(&mut options).map(boxed),
         "syslog_pri" => Some(boxed(syslog_pri::SyslogPri::from_options(
             &mut options,
             build,
         ))),
+        "throttle" => throttle::Throttle::from_options(&mut options).map(boxed),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
         "truncate" => truncate::Truncate::from_options(&mut options).map(boxed),
         "useragent" => useragent::UserAgent::from_options(&mut options, build).map(boxed),
