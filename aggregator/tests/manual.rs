@@ -431,6 +431,12 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/filter/redact/mod.rs"),
+        document: FILTERS,
+        heading: "## redact",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/filter/sampling.rs"),
         document: FILTERS,
         heading: "## sampling",

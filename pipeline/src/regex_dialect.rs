@@ -93,6 +93,29 @@ impl Regex {
         }
     }
 
+    /// Calls `found` with the start and the end of each match, in order. A search that is given up
+    /// ends it.
+    pub fn find_all(&self, text: &[u8], found: &mut dyn FnMut(usize, usize)) {
+        let mut offset = 0;
+        // What is not UTF-8 matches nothing, and the places stay those of the text.
+        for chunk in text.utf8_chunks() {
+            let valid = chunk.valid();
+            match &self.0 {
+                Engine::Linear(regex) => {
+                    for each in regex.find_iter(valid) {
+                        found(offset + each.start(), offset + each.end());
+                    }
+                }
+                Engine::Backtracking(regex) => {
+                    for each in regex.find_iter(valid).map_while(Result::ok) {
+                        found(offset + each.start(), offset + each.end());
+                    }
+                }
+            }
+            offset += valid.len() + chunk.invalid().len();
+        }
+    }
+
     /// Appends `text` with every match replaced to `out`; answers whether there was one. Without a
     /// match nothing is appended. When the search is given up, `out` is as it was.
     pub fn replace_all(

@@ -657,6 +657,53 @@ fn throttle_dedupe_sampling_and_sleep() {
 }
 
 #[test]
+fn redact_takes_out_what_must_not_be_kept() {
+    let line = "ann@b.org paid with 4111 1111 1111 1111 from 10.0.0.1, token=abc123";
+    let event = format!(r#"{{"message":"{line}","o":{{"l":["::1",5]}}}}"#);
+    for (options, expected) in [
+        ("", "[email] paid with [card] from [ip], token=[token]"),
+        (
+            "kinds => [ip] replacement => 'x'",
+            "ann@b.org paid with 4111 1111 1111 1111 from x, token=abc123",
+        ),
+        (
+            r#"kinds => [] patterns => { "word" => "p\w+d" } replacement => "{kind}{x}""#,
+            "ann@b.org word{x} with 4111 1111 1111 1111 from 10.0.0.1, token=abc123",
+        ),
+        // Where two overlap, the first counts and all of both goes.
+        (
+            r#"kinds => [email] patterns => { "rest" => "b.org paid" }"#,
+            "[email] with 4111 1111 1111 1111 from 10.0.0.1, token=abc123",
+        ),
+    ] {
+        let expected = format!(r#"{{"message":"{expected}","o":{{"l":["::1",5]}}}}"#);
+        assert_becomes(&format!("redact {{ {options} }}"), &event, &expected);
+    }
+    assert_becomes(
+        "redact { fields => ['o', 'nothing'] add_tag => 't' }",
+        r#"{"o":{"l":["::1",5]}}"#,
+        r#"{"o":{"l":["[ip]",5]},"tags":["t"]}"#,
+    );
+    assert_becomes(
+        "redact { add_tag => 't' }",
+        r#"{"message":"x"}"#,
+        r#"{"message":"x"}"#,
+    );
+    // Equal finds have equal hashes, and another key gives others.
+    let hashed = |key| {
+        let filter = format!("redact {{ replacement => '{{hash}}' key => '{key}' }}");
+        run_through(&compiled(&filter), &[r#"{"message":"a@b.cc a@b.cc"}"#]).remove(0)
+    };
+    let (one, other) = (hashed("k1"), hashed("k2"));
+    assert_ne!(one, other);
+    let hash = &one[r#"{"message":""#.len()..][..16];
+    assert_eq!(one, format!(r#"{{"message":"{hash} {hash}"}}"#));
+    assert_refused("redact { replacement => '{hash}' }", "needs a `key`");
+    assert_refused("redact { kinds => [mail] }", "known are `card`");
+    assert_refused("redact { patterns => { aa => '(' } }", "error");
+}
+
+#[test]
 fn geoip_of_the_databases() {
     let mut memory = Memory::default();
     for (path, contents) in [

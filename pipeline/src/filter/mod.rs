@@ -22,6 +22,7 @@ pub mod mutate;
 mod owned;
 pub mod prune;
 mod random;
+pub mod redact;
 pub mod reload;
 pub mod sampling;
 pub mod sleep;
@@ -65,6 +66,7 @@ pub const NAMES: &[&str] = &[
     "grok",
     "mutate",
     "prune",
+    "redact",
     "sampling",
     "sleep",
     "syslog_pri",
@@ -101,6 +103,7 @@ pub fn build(
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
+        "redact" => redact::Redact::from_options(&mut options, build).map(boxed),
         "sampling" => sampling::Sampling::from_options(&mut options, build).map(boxed),
         "sleep" => sleep::Sleep::from_options(&mut options).map(boxed),
         "syslog_pri" => Some(boxed(syslog_pri::SyslogPri::from_options(
