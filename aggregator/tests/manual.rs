@@ -31,6 +31,7 @@ impl Surroundings {
         for (name, contents) in [
             ("networks", b"192.0.2.0/24;198.51.100.0/24".to_vec()),
             ("hosts.yml", b"a1: {site: north}".to_vec()),
+            ("suffixes", b"com\nuk\nco.uk\n".to_vec()),
             ("agents.yaml", AGENTS.into()),
             ("city.mmdb", mmdb::cities()),
             ("asn.mmdb", mmdb::systems()),
@@ -483,6 +484,12 @@ const SOURCES: &[Source] = &[
         text: include_str!("../../pipeline/src/filter/throttle.rs"),
         document: FILTERS,
         heading: "## throttle",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/tld.rs"),
+        document: FILTERS,
+        heading: "## tld",
         others: &[],
     },
     Source {

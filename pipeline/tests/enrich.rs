@@ -920,3 +920,36 @@ fn useragent_fields() {
         "must be between 1 and",
     );
 }
+
+#[test]
+fn tld_of_hosts() {
+    let memory = files(&[("/list", "com\nuk\nco.uk\n"), ("/empty", "// nothing\n")]);
+    let filter = "tld { source => 'h' suffix_list => '/list' }";
+    let pipeline = compiled_with(filter, &memory, false).0.unwrap();
+    for (host, expected) in [
+        (
+            "WWW.shop.Example.co.uk.",
+            r#","tld":{"tld":"co.uk","sld":"example","trd":"www.shop","domain":"example.co.uk","subdomain":"www.shop.example.co.uk","top_level_domain":"co.uk"}"#,
+        ),
+        (
+            "example.com",
+            r#","tld":{"tld":"com","sld":"example","trd":null,"domain":"example.com","subdomain":null,"top_level_domain":"com"}"#,
+        ),
+        ("com", ""),
+        ("example.org", ""),
+        ("http://example.com/", ""),
+        ("a..com", ""),
+        ("", ""),
+    ] {
+        let event = format!(r#"{{"h":"{host}"}}"#);
+        let done = run_through(&pipeline, &[&event]);
+        assert_eq!(done, [format!(r#"{{"h":"{host}"{expected}}}"#)]);
+    }
+    assert_refused("tld { }", "needs the Public Suffix List");
+    let filter = "tld { suffix_list => '/empty' }";
+    let error = compiled_with(filter, &memory, false)
+        .0
+        .err()
+        .unwrap_or_default();
+    assert!(error.contains("no rule in it"), "{error}");
+}

@@ -29,6 +29,7 @@ pub mod sleep;
 pub mod syslog_pri;
 mod text;
 pub mod throttle;
+pub mod tld;
 pub mod translate;
 pub mod truncate;
 pub mod useragent;
@@ -71,6 +72,7 @@ pub const NAMES: &[&str] = &[
     "sleep",
     "syslog_pri",
     "throttle",
+    "tld",
     "translate",
     "truncate",
     "useragent",
@@ -111,6 +113,7 @@ pub fn build(
             build,
         ))),
         "throttle" => throttle::Throttle::from_options(&mut options).map(boxed),
+        "tld" => tld::Tld::from_options(&mut options, build).map(boxed),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
         "truncate" => truncate::Truncate::from_options(&mut options).map(boxed),
         "useragent" => useragent::UserAgent::from_options(&mut options, build).map(boxed),
