@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bumpalo::Bump;
-use skidder_pipeline::event::{Event, JsonLimits, Timestamp, read_json_object, write_json};
+use skidder_pipeline::event::{
+    Event, JsonLimits, Name, Timestamp, Value, read_json_object, write_json,
+};
 use skidder_pipeline::filter::Scratch;
 use skidder_pipeline::language::{Diagnostics, EscapeStyle, ParseOptions, SourceMap, parse};
 use skidder_pipeline::{CompileOptions, Files, Pipeline, compile};
@@ -952,4 +954,84 @@ fn tld_of_hosts() {
         .err()
         .unwrap_or_default();
     assert!(error.contains("no rule in it"), "{error}");
+}
+
+/// Every filter of this file on values that are not what it hopes for.
+#[test]
+fn no_event_makes_a_filter_panic() {
+    let mut memory = files(&[("/list", "com\n*.ck\n!www.ck")]);
+    memory.0.insert("/city".into(), mmdb::cities());
+    let filters = "
+        translate { source => 'a' iterate_on => 'a' target => 't1' fallback => '%{a}' exact => false dictionary => { 'a' => 'b' } }
+        translate { source => 'a' iterate_on => 'l' target => 't2' dictionary => { '1' => '2' } }
+        fingerprint { method => 'MURMUR3_128' source => ['a', 'l'] concatenate_sources => true target => 'f1' }
+        fingerprint { method => 'SHA512' source => ['a', 'l'] target => 'f2' }
+        fingerprint { method => 'MD5' concatenate_all_fields => true key => 'k' target => 'f3' }
+        fingerprint { method => 'PUNCTUATION' source => 'a' target => 'f4' }
+        cidr { address_field => 'a' network => ['10.0.0.0/8', '%{a}'] }
+        bytes { source => 'a' target => 'b' }
+        syslog_pri { syslog_pri_field_name => 'a' }
+        throttle { key => '%{a}' period => '%{a}' after_count => 1 }
+        dedupe { key => '%{a}' drop => false }
+        geoip { source => 'a' database => '/city' }
+        useragent { source => 'a' target => 'ua' }
+        tld { source => 'a' suffix_list => '/list' target => 'tl' }
+        anonymize { fields => ['l'] key => 'k' }
+        redact { fields => ['a', 'l'] patterns => { 'x' => '(a*)*\\1b' } }
+        de_dot { nested => true recursive => true }
+        truncate { length_bytes => 5 }
+        prune { interpolate => true whitelist_values => { 'a' => '%{a}' } blacklist_values => { 'l' => '%{a}' } }
+    ";
+    let (pipeline, said) = compiled_with(filters, &memory, false);
+    let pipeline = pipeline.unwrap_or_else(|_| panic!("{said}"));
+    let long = format!("\"{}\"", "4111 1111@1.1::[{(".repeat(200));
+    let mut values = vec![
+        "null",
+        "true",
+        "-1",
+        "1e308",
+        "12345678901234567890123",
+        "\"\"",
+        "\" \"",
+        "\"\\u0000\"",
+        "\"10.0.0.1\"",
+        "\"::1\"",
+        "\"a.b.ck\"",
+        "\"www.ck\"",
+        "\"%{a}\"",
+        "\"[\"",
+        "\"@\"",
+        "\"..\"",
+        "\"-9223372036854775808\"",
+        "[]",
+        "{}",
+        "[null]",
+        "[[],{}]",
+        "[{\"a\":1},{\"a\":{\"b\":2}},3]",
+        "{\"a.b\":{\".\":[\"x\"]}}",
+        "{\"\":\"\"}",
+    ];
+    values.push(&long);
+    let mut scratch = Scratch::default();
+    for one in &values {
+        for other in &values {
+            let event = format!(r#"{{"a":{one},"l":{other},"a.x":1,"tags":["t"]}}"#);
+            let done = run_with(&pipeline, &[&event], &mut scratch);
+            assert_eq!(done.len(), 1, "{event}");
+        }
+    }
+    // Bytes that are no text.
+    let arena = Bump::new();
+    for bytes in [
+        &b"\xFF\xFE@\xC3.\x80"[..],
+        b"\xE2\x82",
+        b"4111\xFF1111 1111 1111",
+    ] {
+        let mut event = Event::with_timestamp_in(NOW, &arena);
+        event.fields.set(Name::new("a"), Value::Text(bytes));
+        event.fields.set(Name::new("l"), Value::Text(bytes));
+        pipeline
+            .filters
+            .run(event, &arena, NOW, &mut scratch, |_| {});
+    }
 }

@@ -4,6 +4,8 @@
 //! UTF-8 are made so by U+FFFD, as RFC 8259 asks for; numbers that JSON has no word for (NaN,
 //! infinities) become null.
 
+use std::io::Write as _;
+
 use super::{Event, Object, Timestamp, Value};
 use crate::number_text::write_whole;
 
@@ -60,7 +62,8 @@ fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
 /// that a float stays one for whoever reads it.
 fn write_float(float: f64, out: &mut Vec<u8>) {
     if float.is_finite() {
-        out.extend_from_slice(format!("{float:?}").as_bytes());
+        // Writing to memory does not fail.
+        write!(out, "{float:?}").unwrap_or_default();
     } else {
         out.extend_from_slice(b"null");
     }
