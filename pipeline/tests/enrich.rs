@@ -6,8 +6,12 @@ mod mmdb;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use bumpalo::Bump;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 use skidder_pipeline::event::{
     Event, JsonLimits, Name, Timestamp, Value, read_json_object, write_json,
 };
@@ -956,9 +960,8 @@ fn tld_of_hosts() {
     assert!(error.contains("no rule in it"), "{error}");
 }
 
-/// Every filter of this file on values that are not what it hopes for.
-#[test]
-fn no_event_makes_a_filter_panic() {
+/// Every filter of this file, on whatever stands in `a` and `l`.
+fn every_filter() -> Pipeline {
     let mut memory = files(&[("/list", "com\n*.ck\n!www.ck")]);
     memory.0.insert("/city".into(), mmdb::cities());
     let filters = "
@@ -983,7 +986,12 @@ fn no_event_makes_a_filter_panic() {
         prune { interpolate => true whitelist_values => { 'a' => '%{a}' } blacklist_values => { 'l' => '%{a}' } }
     ";
     let (pipeline, said) = compiled_with(filters, &memory, false);
-    let pipeline = pipeline.unwrap_or_else(|_| panic!("{said}"));
+    pipeline.unwrap_or_else(|_| panic!("{said}"))
+}
+
+#[test]
+fn no_event_makes_a_filter_panic() {
+    let pipeline = every_filter();
     let long = format!("\"{}\"", "4111 1111@1.1::[{(".repeat(200));
     let mut values = vec![
         "null",
@@ -1034,4 +1042,59 @@ fn no_event_makes_a_filter_panic() {
             .filters
             .run(event, &arena, NOW, &mut scratch, |_| {});
     }
+}
+
+proptest! {
+    /// Bytes that look like what the filters search for, and any others.
+    #[test]
+    fn no_bytes_make_a_filter_panic(
+        one in vec(piece(), 0..40),
+        other in vec(piece(), 0..40),
+    ) {
+        static PIPELINE: LazyLock<Pipeline> = LazyLock::new(every_filter);
+        let (one, other) = (one.concat(), other.concat());
+        let arena = Bump::new();
+        let mut event = Event::with_timestamp_in(NOW, &arena);
+        event.fields.set(Name::new("a"), Value::copied_text(&one, &arena));
+        event.fields.set(Name::new("l"), Value::copied_text(&other, &arena));
+        let mut scratch = Scratch::default();
+        let mut out = Vec::new();
+        PIPELINE.filters.run(event, &arena, NOW, &mut scratch, |event| write_json(&event, &mut out));
+        prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+    }
+}
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    const PIECES: &[&str] = &[
+        "4111 1111 1111 1111",
+        "10.0.0.1",
+        "::",
+        "fe80:",
+        "@",
+        ".",
+        "a.ck",
+        "%{a}",
+        "[",
+        "(",
+        "\\",
+        "=\"",
+        "password",
+        "Bearer ",
+        "-----BEGIN PRIVATE KEY-----",
+        "Mozilla/5.0 (",
+        "Android",
+        "Chrome/1",
+        "5 GB",
+        "/24",
+        "€",
+        " ",
+        "\n",
+        "\"",
+        "1",
+        "-",
+    ];
+    prop_oneof![
+        4 => select(PIECES).prop_map(|text| text.as_bytes().to_vec()),
+        1 => vec(any::<u8>(), 0..8),
+    ]
 }
