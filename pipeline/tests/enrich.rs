@@ -265,6 +265,7 @@ fn translate_reads_files_again() {
         assert_eq!(word("2"), "two");
     }
     for (options, message) in [
+        ("dictionary_path => '/gone.yml'", "cannot be read"),
         ("dictionary_path => '/bad.json'", "must be a mapping"),
         ("dictionary_path => '/d.txt'", "is not known"),
         (
@@ -291,14 +292,6 @@ fn translate_reads_files_again() {
         assert!(error.contains(message), "{options}: {error}");
     }
     assert_refused("translate { }", "needs the option `source`");
-    // Not there yet: nothing is found until it is.
-    let options = "dictionary_path => '/new.yml' fallback => '-'";
-    let (pipeline, said) = compiled_with(&filter(options), &memory, false);
-    assert!(said.contains("there is no file /new.yml yet"), "{said}");
-    let pipeline = pipeline.unwrap();
-    pipeline.watched_files[0].load(b"1: one".to_vec()).unwrap();
-    let done = run_through(&pipeline, &[r#"{"n":1}"#]);
-    assert_eq!(done, [r#"{"n":1,"translation":"one"}"#]);
     // No interval, nothing to watch.
     let options = "dictionary_path => '/d.yml' refresh_interval => 0";
     let (pipeline, _) = compiled_with(&filter(options), &memory, false);
@@ -477,6 +470,10 @@ fn cidr_lists() {
     for (options, message) in [
         ("address => '%{a}'", "needs the option `network`"),
         ("network => '::/0'", "needs the option `address`"),
+        (
+            "address => '%{a}' address_field => 'a' network => '::/0'",
+            "exclude each other",
+        ),
         (
             "address => '%{a}' network_path => '/none'",
             "no network in it",

@@ -48,6 +48,12 @@ impl Cidr {
             .iter()
             .filter_map(|text| template(options, "address", &text.value))
             .collect();
+        if options.has("address") && options.has("address_field") {
+            options.error(
+                "address",
+                "`address` and `address_field` exclude each other; remove one of them",
+            );
+        }
         let addresses = match field {
             Some(field) => Addresses::Field(Path::from(&field.value)),
             None => Addresses::Texts(texts),

@@ -5,7 +5,7 @@
 //!
 //! COMPAT (logstash-filter-translate): values are looked up as texts; of an array the first element
 //! is; a target that is there is left alone unless `override`, which is on when the target is the
-//! source. A file that is not there yet counts as an empty one.
+//! source.
 
 mod dictionary;
 
@@ -309,11 +309,6 @@ fn read_dictionary(
     };
     let first = match build.files.read(file) {
         Ok(contents) => load(contents, None),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("there is no file {} yet: nothing is translated", path.value);
-            options.warning("dictionary_path", message);
-            Dictionary::new(Vec::new(), search)
-        }
         Err(error) => Err(format!("cannot be read: {error}")),
     };
     let dictionary = match first {
