@@ -292,6 +292,15 @@ fn translate_reads_files_again() {
         assert!(error.contains(message), "{options}: {error}");
     }
     assert_refused("translate { }", "needs the option `source`");
+    // An interval of ages is one that can be added to a time.
+    let options = "dictionary_path => '/d.yml' refresh_interval => 99999999999999999";
+    let (pipeline, _) = compiled_with(&filter(options), &memory, false);
+    let file = &pipeline.unwrap().watched_files[0];
+    assert!(
+        std::time::Instant::now()
+            .checked_add(file.interval())
+            .is_some()
+    );
     // No interval, nothing to watch.
     let options = "dictionary_path => '/d.yml' refresh_interval => 0";
     let (pipeline, _) = compiled_with(&filter(options), &memory, false);

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::filter::{Scratch, ScratchSlot};
+use crate::language::LONGEST_DURATION;
 
 /// What takes the new contents of a file. The error is a text for the log.
 type Load = dyn Fn(Vec<u8>) -> Result<(), String> + Send + Sync;
@@ -27,12 +28,14 @@ pub struct WatchedFile {
 }
 
 impl WatchedFile {
-    /// A file, how often to look at it, and what takes its contents.
+    /// A file, how often to look at it (at least once in a hundred years, so that no sum of times
+    /// overflows), and what takes its contents.
     pub fn new(
         path: PathBuf,
         interval: Duration,
         load: impl Fn(Vec<u8>) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
+        let interval = interval.min(LONGEST_DURATION);
         let load = Box::new(load);
         Self {
             path,
