@@ -75,6 +75,17 @@ impl Pairs {
         Self { count, body }
     }
 
+    /// `count` pairs that were kept as their [`Pairs::body`]; nothing if the bytes are not just
+    /// that many.
+    pub fn from_body(count: u32, body: Bytes) -> Option<Self> {
+        let mut rest = PairsIter {
+            remaining: count,
+            rest: &body,
+        };
+        let whole = rest.by_ref().count() == count as usize && rest.rest.is_empty();
+        whole.then(|| Self { count, body })
+    }
+
     /// How many pairs there are.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -144,3 +155,23 @@ impl<'a> Iterator for PairsIter<'a> {
 }
 
 impl ExactSizeIterator for PairsIter<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_made_only_of_bytes_that_hold_them() {
+        let body = Bytes::from_static(b"\0\0\0\x01a\0\0\0\x02bc\0\0\0\0\0\0\0\x01d");
+        let pairs = Pairs::from_body(2, body.clone()).unwrap();
+        let all: Vec<_> = pairs.iter().collect();
+        assert_eq!(all, [(&b"a"[..], &b"bc"[..]), (b"", b"d")]);
+        for count in [0, 1, 3, u32::MAX] {
+            assert_eq!(Pairs::from_body(count, body.clone()), None, "{count}");
+        }
+        for length in 0..body.len() {
+            assert_eq!(Pairs::from_body(2, body.slice(..length)), None, "{length}");
+        }
+        assert!(Pairs::from_body(0, Bytes::new()).unwrap().is_empty());
+    }
+}
