@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::grok_command::arguments::{self as grok, GrokAction};
+use crate::queue::command::QueueCommand;
 use crate::settings::{self, Kind, Settings, SettingsError};
 
 /// The process ended as it should.
@@ -30,6 +31,8 @@ pub enum Action {
     Filter(FilterArguments),
     /// Show what the filters of a configuration do with a line, step by step.
     Explain(ExplainArguments),
+    /// Look at a disk queue, or repair it.
+    Queue(QueueCommand, Box<Settings>),
     /// Make a throw-away CA with certificates of both daemons.
     Certificates(CertificateArguments),
     /// Try, look up, measure or propose grok patterns.
@@ -95,6 +98,20 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             json: matches.get_flag("json"),
         })),
         Some((name, matches)) if name == "grok" => Ok(Action::Grok(grok::read(matches))),
+        Some((name, mut matches)) if name == "queue" => {
+            let (command, matches) = matches.remove_subcommand().unwrap_or_default();
+            let settings = Box::new(read_settings(&matches)?);
+            let command = match command.as_str() {
+                "check" => QueueCommand::Check,
+                "repair" => QueueCommand::Repair,
+                "export" => QueueCommand::Export {
+                    all: matches.get_flag("all"),
+                    metadata: matches.get_flag("metadata"),
+                },
+                _ => QueueCommand::Show,
+            };
+            Ok(Action::Queue(command, settings))
+        }
         Some((_, mut matches)) => Ok(Action::Certificates(CertificateArguments {
             directory: matches.remove_one("directory").unwrap_or_default(),
             hosts: matches
@@ -140,6 +157,7 @@ fn command() -> Command {
                         .help("Print @metadata too"),
                 ),
         )
+        .subcommand(queue_command())
         .subcommand(
             Command::new("explain")
                 .about(
@@ -190,6 +208,56 @@ fn command() -> Command {
         )
 }
 
+fn queue_command() -> Command {
+    // The settings that say which queue it is, and how large it may be.
+    let which = [
+        "path.data",
+        "path.queue",
+        "path.settings",
+        "pipeline.id",
+        "pipeline.ecs_compatibility",
+        "queue.max_bytes",
+        "log.level",
+    ];
+    let command = |name: &'static str, about: &'static str| {
+        let flags = settings::TABLE.iter();
+        Command::new(name).about(about).args(
+            flags
+                .filter(|setting| which.contains(&setting.name))
+                .map(flag),
+        )
+    };
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    Command::new("queue")
+        .about("Looks at a disk queue, or repairs it")
+        .subcommand_required(true)
+        .subcommand(command("show", "Prints what is in the queue"))
+        .subcommand(command(
+            "check",
+            "Reads all of the queue and prints what is damaged",
+        ))
+        .subcommand(command(
+            "repair",
+            "Cuts off unfinished writes and moves damaged parts aside, as a start does",
+        ))
+        .subcommand(
+            command(
+                "export",
+                "Prints the events that wait in the queue, not filtered, as JSON lines",
+            )
+            .arg(switch(
+                "all",
+                "The delivered ones too, as far as they are still there",
+            ))
+            .arg(switch("metadata", "Print @metadata too")),
+        )
+}
+
 fn flag(setting: &'static settings::Setting) -> Arg {
     let help = if setting.default.is_empty() {
         setting.help.to_owned()
@@ -218,7 +286,8 @@ fn flag(setting: &'static settings::Setting) -> Arg {
 }
 
 fn read_settings(matches: &ArgMatches) -> Result<Settings, SettingsError> {
-    let given = |name: &str| matches.get_one::<String>(name);
+    // A subcommand need not have all of the flags.
+    let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten();
     let mut settings = Settings::default();
     if let Some(directory) = given("path.settings") {
         settings.set("path.settings", directory)?;

@@ -8,14 +8,19 @@ use skidder_pipeline::{CompileOptions, Files, Pipeline};
 
 use crate::cli::{self, ExplainArguments, FilterArguments};
 use crate::filter_command::{self, Format};
+use crate::queue::command::{CommandError, QueueCommand};
 use crate::settings::Settings;
-use crate::{explain, log, runtime, sources};
+use crate::{explain, input, log, queue, runtime, sources};
 
 /// Runs a pipeline, or with `-t` only checks it.
 pub fn run(settings: &Settings) -> u8 {
     log::start(settings.log_level);
     for (name, why) in &settings.without_effect {
         tracing::warn!(setting = name, "has no effect: {why}");
+    }
+    if let Some(conflict) = settings.conflict() {
+        log::complain(&conflict);
+        return cli::EXIT_CONFIG;
     }
     let Some((config, pipeline, mut diagnostics, sources)) = load(settings, true) else {
         return cli::EXIT_CONFIG;
@@ -95,6 +100,27 @@ pub fn explain(arguments: &ExplainArguments) -> u8 {
         Ok(()) => cli::EXIT_OK,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => cli::EXIT_OK,
         Err(error) => {
+            log::complain(&error);
+            cli::EXIT_FAILED
+        }
+    }
+}
+
+/// Looks at a disk queue, or repairs it.
+pub fn queue(command: QueueCommand, settings: &Settings) -> u8 {
+    log::start(settings.log_level);
+    let sources = input::bare_sources(settings);
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    let done = queue::command::run(command, settings, &sources, &mut output);
+    let done = done.and_then(|()| output.flush().map_err(CommandError::Output));
+    match done {
+        Ok(()) => cli::EXIT_OK,
+        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            cli::EXIT_OK
+        }
+        Err(error) => {
+            // What was found before the error is part of the answer.
+            let _flushed = output.flush();
             log::complain(&error);
             cli::EXIT_FAILED
         }

@@ -18,6 +18,7 @@ pub mod input;
 pub mod log;
 pub mod output;
 mod plugins;
+pub mod queue;
 pub mod reload;
 pub mod runtime;
 pub mod settings;

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Action::Filter(arguments) => commands::filter(arguments),
         Action::Explain(arguments) => commands::explain(&arguments),
         Action::Grok(action) => grok_command::run(&action),
+        Action::Queue(command, settings) => commands::queue(command, &settings),
         Action::Certificates(arguments) => match certificates::make(&arguments) {
             Ok(paths) => {
                 let mut out = std::io::stdout().lock();

@@ -22,12 +22,16 @@ use tracing::{info, warn};
 
 use crate::input::{self, Input};
 use crate::output::{self, Output};
+use crate::queue::{DiskQueue, QueueError, RunningQueue};
 use crate::reload;
 use crate::settings::Settings;
 use crate::worker::{Batch, Counters, Worker};
 
 /// Batches that may wait for a worker, for each worker. Their bytes are bounded by the inputs.
 const QUEUED_BATCHES: usize = 2;
+
+/// Batches that may wait for the next sync of the disk queue. Their bytes are bounded by the inputs.
+const GROUPED_BATCHES: usize = 256;
 
 /// How often the counts are logged while events flow.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
@@ -77,6 +81,9 @@ pub enum RuntimeError {
         /// How many.
         events: u64,
     },
+    /// The disk queue cannot be used.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// A part of the process ended that must not.
     #[error("{0} ended unexpectedly, this is a bug: see the messages before this one")]
     Died(&'static str),
@@ -135,6 +142,36 @@ pub fn run(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> {
 }
 
 async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> {
+    let mut queue = None;
+    let result = run_to_the_end(settings, plan, &mut queue).await;
+    match queue {
+        None => result,
+        Some(queue) => close(queue, result).await,
+    }
+}
+
+/// Writes the last checkpoint of the disk queue. What the outputs did not get in time is no loss
+/// if all of it is in the queue.
+async fn close(queue: RunningQueue, result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
+    let written = queue.is_all_written();
+    let left = tokio::task::spawn_blocking(move || queue.finish()).await;
+    let left = left.map_err(|_| RuntimeError::Died("the queue"))?;
+    if left > 0 {
+        info!(batches = left, "left in the queue for the next start");
+    }
+    match result {
+        Err(RuntimeError::NotDrained { .. } | RuntimeError::Undelivered { .. }) if written => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn run_to_the_end(
+    settings: &Settings,
+    plan: Plan,
+    queue: &mut Option<RunningQueue>,
+) -> Result<(), RuntimeError> {
     let failed = |what| move |error| RuntimeError::Start { what, error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(failed("signal handling"))?,
@@ -147,27 +184,45 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
     for output in plan.outputs {
         outputs.push(output.start(settings, deadline.clone())?);
     }
-    // Inputs are asynchronous, workers are threads: a bridge takes batches from one to the other.
-    let (to_bridge, mut from_inputs) = mpsc::channel::<Batch>(1);
-    let (to_workers, queue) = bounded(plan.workers * QUEUED_BATCHES);
-    let bridge = std::thread::Builder::new()
-        .name("queue".into())
-        .spawn(move || {
-            while let Some(batch) = from_inputs.blocking_recv() {
-                if to_workers.send(batch).is_err() {
-                    break;
+    // Inputs are asynchronous, workers are threads: a bridge takes batches from one to the other,
+    // through memory or through the disk.
+    let waiting = if settings.queue.persisted {
+        GROUPED_BATCHES
+    } else {
+        1
+    };
+    let (to_bridge, mut from_inputs) = mpsc::channel::<Batch>(waiting);
+    let (to_workers, to_work_on) = bounded(plan.workers * QUEUED_BATCHES);
+    let mut threads = Vec::new();
+    if settings.queue.persisted {
+        let mut sources = input::bare_sources(settings);
+        plan.inputs
+            .iter()
+            .for_each(|input| input.add_to(&mut sources));
+        let running = DiskQueue::open(settings)?
+            .start(from_inputs, to_workers, sources)
+            .map_err(failed("the queue's threads"))?;
+        threads.extend(queue.insert(running).front());
+    } else {
+        let bridge = std::thread::Builder::new()
+            .name("queue".into())
+            .spawn(move || {
+                while let Some(batch) = from_inputs.blocking_recv() {
+                    if to_workers.send(batch).is_err() {
+                        break;
+                    }
                 }
-            }
-        })
-        .map_err(failed("the queue's thread"))?;
+            })
+            .map_err(failed("the queue's thread"))?;
+        threads.push(bridge);
+    }
     let counters = Arc::new(Counters::default());
     let pipeline = Arc::new(plan.pipeline);
     let _watcher = reload::watch(&pipeline).map_err(failed("the thread that reloads files"))?;
-    let mut threads = vec![bridge];
     for number in 0..plan.workers {
         let worker = Worker {
             pipeline: Arc::clone(&pipeline),
-            queue: queue.clone(),
+            queue: to_work_on.clone(),
             writers: outputs.iter().map(output::Running::writer).collect(),
             batch_size: settings.batch_size,
             batch_delay: settings.batch_delay,
@@ -179,7 +234,7 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
             .map_err(failed("a worker thread"))?;
         threads.push(thread);
     }
-    drop(queue);
+    drop(to_work_on);
     let mut inputs = tokio::task::JoinSet::new();
     for input in plan.inputs {
         let running = input.start(to_bridge.clone(), stopping.clone()).await?;
@@ -213,6 +268,9 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
                 info!(signal = name, timeout = ?settings.shutdown_timeout, "stopping: draining inputs, queue and outputs");
                 deadline_at = Some(at);
                 stop_inputs.send_replace(true);
+                if let Some(queue) = queue {
+                    queue.stop(settings.queue.drain);
+                }
                 output_deadline.send_replace(Some(at));
             }
             () = until(deadline_at) => {
@@ -256,6 +314,9 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
                 info!(signal = name, timeout = ?settings.shutdown_timeout, "stopping: draining outputs");
                 let at = Instant::now() + settings.shutdown_timeout;
                 deadline_at = Some(at);
+                if let Some(queue) = queue {
+                    queue.stop(settings.queue.drain);
+                }
                 output_deadline.send_replace(Some(at));
             }
             () = until(deadline_at) => {
@@ -265,10 +326,14 @@ async fn supervise(settings: &Settings, plan: Plan) -> Result<(), RuntimeError> 
     }
     let received = counters.received.load(Ordering::Relaxed);
     let filtered = counters.filtered.load(Ordering::Relaxed);
-    info!(
-        received,
-        filtered, "pipeline stopped, everything is delivered"
-    );
+    if queue.is_some() {
+        info!(received, filtered, "pipeline stopped");
+    } else {
+        info!(
+            received,
+            filtered, "pipeline stopped, everything is delivered"
+        );
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::queue::{Compression, QueueOptions};
 use skidder_pipeline::language::{
     EscapeStyle, UndefinedVariable, Variables, nearest, parse_setting_duration, parse_setting_size,
     substitute_text,
@@ -75,6 +76,8 @@ pub struct Settings {
     pub ecs_compatibility: EcsCompatibility,
     /// `queue.max_memory_bytes`
     pub queue_max_memory: usize,
+    /// The disk queue.
+    pub queue: QueueOptions,
     /// `pipeline.shutdown_timeout`
     pub shutdown_timeout: Duration,
     /// `dead_letter_queue.max_bytes`
@@ -86,6 +89,12 @@ pub struct Settings {
     /// Settings that were given and do nothing here, with the reason.
     pub without_effect: Vec<(&'static str, &'static str)>,
 }
+
+/// The least that `queue.max_bytes` may be.
+pub const MIN_QUEUE_BYTES: u64 = 1 << 20;
+
+/// The least that `queue.page_capacity` may be.
+pub const MIN_PAGE_BYTES: u64 = 64 << 10;
 
 /// One setting of [`TABLE`].
 #[derive(Debug)]
@@ -148,8 +157,8 @@ const fn ignored(
 }
 
 const NOT_YET_RELOAD: &str = "the configuration is read once: restart to apply a change";
-const NO_DISK_QUEUE: &str = "there is only the memory queue: a batch is acknowledged to its sender \
-     when the outputs have it, so nothing is lost without a disk queue";
+const ALWAYS_SYNCED: &str = "what the queue is given is synced before it is acknowledged";
+const RETRIED: &str = "a write of the queue that fails is always tried again";
 const NO_API: &str = "there is no monitoring API yet";
 const ALWAYS_ON: &str = "dead letters are always kept";
 
@@ -265,7 +274,77 @@ pub const TABLE: &[Setting] = &[
         None,
         Kind::Value,
         "256mb",
-        "Bytes of received and not yet delivered batches, over all connections",
+        "Bytes of received batches in memory, over all connections",
+    ),
+    setting(
+        "queue.type",
+        None,
+        Kind::Value,
+        "memory",
+        "memory: a batch is acknowledged when the outputs have it; persisted: when it is on the disk",
+    ),
+    setting(
+        "path.queue",
+        None,
+        Kind::Value,
+        "<path.data>/queue",
+        "Directory of the disk queues; a pipeline's is below it",
+    ),
+    setting(
+        "queue.max_bytes",
+        None,
+        Kind::Value,
+        "1024mb",
+        "Size of the disk queue at which the inputs are stopped",
+    ),
+    setting(
+        "queue.max_events",
+        None,
+        Kind::Value,
+        "0",
+        "Records (lines) in the disk queue that no worker has taken, at which the inputs are stopped; 0 for no limit",
+    ),
+    setting(
+        "queue.max_unread_events",
+        None,
+        Kind::Value,
+        "0",
+        "The same as queue.max_events",
+    ),
+    setting(
+        "queue.page_capacity",
+        None,
+        Kind::Value,
+        "64mb",
+        "Size at which a segment of the disk queue is closed; it is removed when all of it is delivered",
+    ),
+    setting(
+        "queue.compression",
+        None,
+        Kind::Value,
+        "none",
+        "How the disk queue packs: none, speed, balanced or size (zstd level 1, 3 or 9)",
+    ),
+    setting(
+        "queue.drain",
+        None,
+        Kind::Switch,
+        "false",
+        "On a signal to stop, deliver what is in the disk queue first",
+    ),
+    setting(
+        "queue.checkpoint.acks",
+        None,
+        Kind::Value,
+        "1024",
+        "Delivered records after which the disk queue writes that down, without a sync; 0 for only by time",
+    ),
+    setting(
+        "queue.checkpoint.interval",
+        None,
+        Kind::Value,
+        "1000",
+        "Milliseconds after which the disk queue writes down and syncs what is delivered; 0 for only by queue.checkpoint.acks",
     ),
     setting(
         "node.name",
@@ -332,22 +411,8 @@ pub const TABLE: &[Setting] = &[
         Kind::Switch,
         "the log goes to stderr",
     ),
-    ignored("queue.type", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.max_bytes", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.max_events", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.page_capacity", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.drain", None, Kind::Switch, NO_DISK_QUEUE),
-    ignored("queue.compression", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.checkpoint.acks", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.checkpoint.writes", None, Kind::Value, NO_DISK_QUEUE),
-    ignored("queue.checkpoint.retry", None, Kind::Value, NO_DISK_QUEUE),
-    ignored(
-        "queue.checkpoint.interval",
-        None,
-        Kind::Value,
-        NO_DISK_QUEUE,
-    ),
-    ignored("path.queue", None, Kind::Value, NO_DISK_QUEUE),
+    ignored("queue.checkpoint.writes", None, Kind::Value, ALWAYS_SYNCED),
+    ignored("queue.checkpoint.retry", None, Kind::Switch, RETRIED),
     ignored("dead_letter_queue.enable", None, Kind::Switch, ALWAYS_ON),
     ignored(
         "dead_letter_queue.flush_interval",
@@ -455,6 +520,7 @@ impl Default for Settings {
             batch_delay: Duration::from_millis(50),
             ecs_compatibility: EcsCompatibility::Disabled,
             queue_max_memory: 256 << 20,
+            queue: QueueOptions::default(),
             shutdown_timeout: Duration::from_secs(30),
             dead_letter_max_bytes: 1 << 30,
             path_dead_letters: None,
@@ -469,6 +535,18 @@ impl Settings {
     pub fn dead_letters(&self) -> PathBuf {
         let all = self.path_dead_letters.clone();
         all.unwrap_or_else(|| self.path_data.join("dead_letter_queue"))
+    }
+
+    /// What is wrong between two settings, if anything.
+    pub fn conflict(&self) -> Option<String> {
+        let queue = &self.queue;
+        (queue.persisted && queue.page_capacity > queue.max_bytes).then(|| {
+            format!(
+                "queue.page_capacity ({} bytes) is larger than queue.max_bytes ({} bytes): a segment \
+                 could never be removed in time, make it a quarter of that or less",
+                queue.page_capacity, queue.max_bytes
+            )
+        })
     }
 
     /// How many workers run: what is set, else one for a pipeline whose only input is standard
@@ -539,6 +617,7 @@ impl Settings {
             let number = value.parse().ok().filter(|number: &usize| *number > 0);
             number.ok_or_else(|| wrong("a whole number of at least 1"))
         };
+        let whole = || value.parse().map_err(|_| wrong("a whole number, or 0"));
         let bytes = || size(value).ok_or_else(|| wrong("a size such as 64mb"));
         match name {
             "path.config" => self.path_config = Some(value.clone()),
@@ -580,6 +659,40 @@ impl Settings {
             "queue.max_memory_bytes" => {
                 self.queue_max_memory =
                     usize::try_from(bytes()?).map_err(|_| wrong("a size that fits memory"))?;
+            }
+            "queue.type" => {
+                self.queue.persisted = match value.as_str() {
+                    "memory" => false,
+                    "persisted" => true,
+                    _ => return Err(wrong("memory or persisted")),
+                };
+            }
+            "path.queue" => self.queue.path = Some(value.into()),
+            "queue.max_bytes" => {
+                self.queue.max_bytes = Some(bytes()?)
+                    .filter(|bytes| *bytes >= MIN_QUEUE_BYTES)
+                    .ok_or_else(|| wrong("a size of at least 1mb"))?;
+            }
+            "queue.max_events" | "queue.max_unread_events" => {
+                self.queue.max_events = whole()?;
+            }
+            "queue.page_capacity" => {
+                self.queue.page_capacity = Some(bytes()?)
+                    .filter(|bytes| *bytes >= MIN_PAGE_BYTES)
+                    .ok_or_else(|| wrong("a size of at least 64kb"))?;
+            }
+            "queue.compression" => {
+                self.queue.compression = Compression::from_name(value)
+                    .ok_or_else(|| wrong("none, speed, balanced or size"))?;
+            }
+            "queue.drain" => self.queue.drain = switch()?,
+            "queue.checkpoint.acks" => self.queue.checkpoint_acks = whole()?,
+            "queue.checkpoint.interval" => {
+                // COMPAT: a bare number is milliseconds.
+                let bare = value.parse().ok().map(Duration::from_millis);
+                self.queue.checkpoint_interval = bare
+                    .or_else(|| duration(value))
+                    .ok_or_else(|| wrong("milliseconds"))?;
             }
             "node.name" => self.node_name.clone_from(value),
             "log.level" => {
@@ -658,7 +771,10 @@ mod tests {
             let mut settings = Settings::default();
             let value = match (setting.default, setting.kind) {
                 ("", Kind::Switch) => "true",
-                ("" | "host name" | "<path.data>/dead_letter_queue", Kind::Value) => "x",
+                (
+                    "" | "host name" | "<path.data>/dead_letter_queue" | "<path.data>/queue",
+                    Kind::Value,
+                ) => "x",
                 ("number of cores", _) => "4",
                 (default, _) => default,
             };

@@ -25,6 +25,7 @@ use skidder_pipeline::filter::Scratch;
 
 use crate::ack::Ack;
 use crate::output::Writer;
+use crate::queue::stored::{Form, write_events};
 
 /// Arena size above which a worker gives the memory back instead of keeping it for the next
 /// batch. A usual batch needs a tenth of it.
@@ -56,6 +57,23 @@ pub trait Records: Send {
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     );
+
+    /// The name of the input that they came by, for the disk queue.
+    #[expect(
+        clippy::unnecessary_literal_bound,
+        reason = "others give a name of their own"
+    )]
+    fn source(&self) -> &str {
+        ""
+    }
+
+    /// Appends the records as the disk queue keeps them, and says in which form. An input that
+    /// can read them back undecoded ([`crate::queue::stored::Restore`]) has a form of its own; the
+    /// events that they decode to are good enough for the others.
+    fn store(&self, out: &mut Vec<u8>) -> Form {
+        write_events(self, out);
+        Form::Events
+    }
 }
 
 /// What all workers have counted.

@@ -314,6 +314,7 @@ impl Planner<'_> {
                 escape_style: self.options.escape_style,
                 files: self.options.files,
                 slots: &mut ScratchSlots::default(),
+                watched: &mut Vec::new(),
             };
             Probe::from_options(&mut options, &mut build)
         });

@@ -27,8 +27,10 @@ use skidder_pipeline::language::{DurationUnit, Options};
 
 use super::Build;
 use super::decoration::Decoration;
+use super::stored_window;
 use super::tls::{ClientAuthentication, ServerTls};
 use crate::ack::Ack;
+use crate::queue::stored::Form;
 use crate::throttle::Throttle;
 use crate::worker::{Batch, Records};
 
@@ -55,6 +57,8 @@ pub struct BeatsInput {
 
 /// How payloads become events.
 pub struct Decoder {
+    /// The name of the input.
+    pub name: String,
     /// `type`, `tags`, `add_field`.
     pub decoration: Decoration,
     /// The tag for events whose message went through the codec, if it is wanted.
@@ -126,6 +130,7 @@ impl BeatsInput {
         options.without_effect("enrich", "the address of the peer is in the metadata");
         let decoration = Decoration::from_options(options);
         let decoder = Decoder {
+            name: build.name.into(),
             decoration,
             codec_tag: tag.then_some("beats_input_codec_plain_applied"),
             ecs,
@@ -386,42 +391,18 @@ impl Records for WindowRecords {
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
-        let decoder = self.decoder.as_ref();
-        match &self.window.events[index].payload {
-            Payload::Json(text) => {
-                let mut events = Vec::new();
-                let mut event = match Event::from_json(text, now, arena) {
-                    Ok(event) => event,
-                    // Some senders put an array of events into one frame; anything else is kept
-                    // as it came.
-                    Err(_) => match Event::all_from_json(text, now, arena, &mut events) {
-                        Ok(()) => {
-                            for mut event in events {
-                                decoder.finish(&mut event, &self.peer, arena);
-                                each(event);
-                            }
-                            return;
-                        }
-                        Err(_) => not_json(text, now, arena),
-                    },
-                };
-                decoder.finish(&mut event, &self.peer, arena);
-                each(event);
-            }
-            Payload::Pairs(pairs) => {
-                let mut event = Event::with_timestamp_in(now, arena);
-                for (key, value) in pairs {
-                    let name = match std::str::from_utf8(key) {
-                        Ok("line") => event::MESSAGE,
-                        Ok(name) => Name::new(name),
-                        Err(_) => Name::copied_in(&String::from_utf8_lossy(key), arena),
-                    };
-                    event.fields.set(name, Value::Text(value));
-                }
-                decoder.finish(&mut event, &self.peer, arena);
-                each(event);
-            }
-        }
+        let payload = &self.window.events[index].payload;
+        self.decoder.decode(payload, &self.peer, arena, now, each);
+    }
+
+    fn source(&self) -> &str {
+        &self.decoder.name
+    }
+
+    fn store(&self, out: &mut Vec<u8>) -> Form {
+        let payloads = self.window.events.iter().map(|event| &event.payload);
+        stored_window::write(&self.peer, payloads, out);
+        Form::Window
     }
 }
 
@@ -434,6 +415,62 @@ fn not_json<'b>(text: &'b [u8], now: Timestamp, arena: &'b Bump) -> Event<'b> {
 }
 
 impl Decoder {
+    /// A decoder without any options.
+    pub fn bare(ecs: bool) -> Self {
+        Self {
+            name: String::new(),
+            decoration: Decoration::default(),
+            codec_tag: None,
+            ecs,
+        }
+    }
+
+    /// Reads one payload into its events.
+    pub(super) fn decode<'b>(
+        &'b self,
+        payload: &'b Payload,
+        peer: &'b str,
+        arena: &'b Bump,
+        now: Timestamp,
+        each: &mut dyn FnMut(Event<'b>),
+    ) {
+        match payload {
+            Payload::Json(text) => {
+                let mut events = Vec::new();
+                let mut event = match Event::from_json(text, now, arena) {
+                    Ok(event) => event,
+                    // Some senders put an array of events into one frame; anything else is kept
+                    // as it came.
+                    Err(_) => match Event::all_from_json(text, now, arena, &mut events) {
+                        Ok(()) => {
+                            for mut event in events {
+                                self.finish(&mut event, peer, arena);
+                                each(event);
+                            }
+                            return;
+                        }
+                        Err(_) => not_json(text, now, arena),
+                    },
+                };
+                self.finish(&mut event, peer, arena);
+                each(event);
+            }
+            Payload::Pairs(pairs) => {
+                let mut event = Event::with_timestamp_in(now, arena);
+                for (key, value) in pairs {
+                    let name = match std::str::from_utf8(key) {
+                        Ok("line") => event::MESSAGE,
+                        Ok(name) => Name::new(name),
+                        Err(_) => Name::copied_in(&String::from_utf8_lossy(key), arena),
+                    };
+                    event.fields.set(name, Value::Text(value));
+                }
+                self.finish(&mut event, peer, arena);
+                each(event);
+            }
+        }
+    }
+
     fn finish<'b>(&'b self, event: &mut Event<'b>, peer: &'b str, arena: &'b Bump) {
         const INPUT: Name<'static> = Name::new("input");
         let peer = Value::Text(peer.as_bytes());

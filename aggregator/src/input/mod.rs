@@ -8,6 +8,7 @@ pub mod beats;
 pub mod decoration;
 pub mod generator;
 pub mod stdin;
+mod stored_window;
 pub mod tls;
 
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use skidder_lumberjack::ByteBudget;
 use skidder_pipeline::codec::Codec;
 use skidder_pipeline::language::{
-    Diagnostic, Diagnostics, Options, Plugin, Statement, did_you_mean,
+    Diagnostic, Diagnostics, Options, Plugin, Span, Spanned, Statement, did_you_mean,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -25,6 +26,7 @@ use self::decoration::Decoration;
 use self::generator::GeneratorInput;
 use self::stdin::StdinInput;
 use crate::plugins;
+use crate::queue::stored::{Restore, Sources};
 use crate::runtime::RuntimeError;
 use crate::settings::Settings;
 use crate::worker::Batch;
@@ -35,13 +37,15 @@ pub const NAMES: &[&str] = &["beats", "generator", "lumberjack", "stdin"];
 /// An input that is built and not yet started.
 pub struct Input {
     name: String,
+    /// What the disk queue calls it.
+    source: String,
     kind: Kind,
 }
 
 enum Kind {
     Beats(Box<BeatsInput>),
     Generator(GeneratorInput),
-    Stdin(StdinInput),
+    Stdin(Arc<StdinInput>),
 }
 
 /// A running input; ends when the input has ended.
@@ -51,6 +55,17 @@ impl Input {
     /// Whether it reads standard input.
     pub fn is_stdin(&self) -> bool {
         matches!(self.kind, Kind::Stdin(_))
+    }
+
+    /// Tells the disk queue how to read this input's batches.
+    pub fn add_to(&self, sources: &mut Sources) {
+        match &self.kind {
+            Kind::Beats(beats) => {
+                sources.add(&self.source, Arc::clone(&beats.decoder) as Arc<dyn Restore>);
+            }
+            Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
+            Kind::Generator(_) => {}
+        }
     }
 
     /// Starts the input: what can fail, fails here.
@@ -84,6 +99,8 @@ pub struct Build<'a> {
     pub settings: &'a Settings,
     /// The memory that all listeners share.
     pub budget: &'a Arc<ByteBudget>,
+    /// What the disk queue calls the input.
+    pub name: &'a str,
 }
 
 impl Build<'_> {
@@ -113,11 +130,18 @@ pub fn build(
     budget: &Arc<ByteBudget>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Input> {
-    let build = Build { settings, budget };
-    let mut inputs = Vec::new();
+    let mut inputs: Vec<Input> = Vec::new();
     for statement in statements {
         match statement {
-            Statement::Plugin(plugin) => inputs.extend(build_one(plugin, &build, diagnostics)),
+            Statement::Plugin(plugin) => {
+                let name = source_name(plugin, &inputs);
+                let build = Build {
+                    settings,
+                    budget,
+                    name: &name,
+                };
+                inputs.extend(build_one(plugin, &build, diagnostics));
+            }
             Statement::If(statement) => diagnostics.push(
                 Diagnostic::error(statement.span, "a condition around an input has no meaning")
                     .hint(
@@ -129,6 +153,48 @@ pub fn build(
     inputs
 }
 
+/// What the disk queue calls an input: its `id`, or its plugin with the number of its kind.
+fn source_name(plugin: &Plugin, before: &[Input]) -> String {
+    let named = |name: &str| {
+        plugin
+            .attributes
+            .iter()
+            .find(|given| given.name.value == name)
+    };
+    if let Some(id) = named("id").and_then(|id| id.value.value.as_text()) {
+        return id.to_owned();
+    }
+    let kind = &plugin.name.value;
+    match before.iter().filter(|input| input.name == *kind).count() {
+        0 => kind.clone(),
+        others => format!("{kind}#{}", others + 1),
+    }
+}
+
+/// What reads batches back of which no input knows anything.
+pub fn bare_sources(settings: &Settings) -> Sources {
+    let mut sources = Sources::default();
+    let ecs = settings.ecs_compatibility.is_enabled();
+    sources.add_bare(Arc::new(beats::Decoder::bare(ecs)));
+    let plugin = Plugin {
+        name: Spanned::new("stdin".into(), Span::new(0, 0, 0)),
+        attributes: Vec::new(),
+        span: Span::new(0, 0, 0),
+    };
+    let budget = ByteBudget::new(0);
+    let build = Build {
+        settings,
+        budget: &budget,
+        name: "",
+    };
+    let mut nothing_wrong = Diagnostics::new();
+    let mut options = Options::new(&plugin, "input", &mut nothing_wrong);
+    if let Some(stdin) = stdin_from_options(&mut options, &build) {
+        sources.add_bare(Arc::new(stdin));
+    }
+    sources
+}
+
 fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) -> Option<Input> {
     let escape_style = build.settings.escape_style;
     let mut options = Options::new(plugin, "input", diagnostics).with_escape_style(escape_style);
@@ -137,7 +203,9 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             BeatsInput::from_options(&mut options, build).map(|beats| Kind::Beats(Box::new(beats)))
         }
         "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
-        "stdin" => stdin_from_options(&mut options, build).map(Kind::Stdin),
+        "stdin" => {
+            stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
+        }
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());
             let message = format!("unknown input `{unknown}`");
@@ -149,6 +217,7 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
     let valid = options.is_valid();
     Some(Input {
         name: plugin.name.value.clone(),
+        source: build.name.to_owned(),
         kind: kind.filter(|_| valid)?,
     })
 }
@@ -188,6 +257,7 @@ fn stdin_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<St
         _ => Vec::new(),
     };
     Some(StdinInput {
+        name: build.name.to_owned(),
         codec,
         delimiter,
         host: crate::settings::host_name(),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bumpalo::Bump;
+use bytes::Bytes;
 use skidder_pipeline::codec::{Codec, Sink};
 use skidder_pipeline::event::{Event, Name, Timestamp, Value};
 use tokio::sync::{mpsc, watch};
@@ -15,10 +16,13 @@ use super::decoration::Decoration;
 use super::generator::object;
 use crate::ack::Ack;
 use crate::chunks::Chunks;
+use crate::queue::stored::{Form, Restore};
 use crate::worker::{Batch, Records};
 
 /// Standard input, ready to be read.
 pub struct StdinInput {
+    /// Its name in the disk queue.
+    pub name: String,
     /// How bytes become events.
     pub codec: Arc<dyn Codec>,
     /// What ends a record; empty if each read is one.
@@ -33,9 +37,13 @@ pub struct StdinInput {
 
 impl StdinInput {
     /// Reads until the end of standard input, or until `shutdown` changes.
-    pub async fn run(self, queue: mpsc::Sender<Batch>, mut shutdown: watch::Receiver<bool>) {
+    pub async fn run(
+        self: Arc<Self>,
+        queue: mpsc::Sender<Batch>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let delimiter = self.delimiter.clone();
-        let input = Arc::new(self);
+        let input = self;
         // A read cannot be called off: it has a thread of its own, which may outlive this input
         // but holds nothing of the queue.
         let (read, mut chunks) = mpsc::channel(1);
@@ -65,7 +73,8 @@ impl StdinInput {
                 _ = shutdown.changed() => return,
             };
             let records = ChunkRecords {
-                bytes,
+                bytes: bytes.into(),
+                received: None,
                 input: Arc::clone(&input),
             };
             let batch = Batch {
@@ -81,7 +90,9 @@ impl StdinInput {
 
 /// A chunk of the stream: whole records.
 struct ChunkRecords {
-    bytes: Vec<u8>,
+    bytes: Bytes,
+    /// When it was received, if it was read back from the disk queue.
+    received: Option<Timestamp>,
     input: Arc<StdinInput>,
 }
 
@@ -98,6 +109,7 @@ impl Records for ChunkRecords {
         each: &mut dyn FnMut(Event<'b>),
     ) {
         let input = self.input.as_ref();
+        let now = self.received.unwrap_or(now);
         let Some(mut decoder) = input.codec.decoder() else {
             return;
         };
@@ -123,5 +135,28 @@ impl Records for ChunkRecords {
             input.decoration.apply(&mut event, arena);
             each(event);
         }
+    }
+    fn source(&self) -> &str {
+        &self.input.name
+    }
+
+    fn store(&self, out: &mut Vec<u8>) -> Form {
+        out.extend_from_slice(&self.bytes);
+        Form::Chunk
+    }
+}
+
+/// In the disk queue a chunk is its bytes and nothing else.
+impl Restore for StdinInput {
+    fn form(&self) -> Form {
+        Form::Chunk
+    }
+
+    fn restore(self: Arc<Self>, body: Bytes, received: Timestamp) -> Option<Box<dyn Records>> {
+        Some(Box::new(ChunkRecords {
+            bytes: body,
+            received: Some(received),
+            input: self,
+        }))
     }
 }
