@@ -322,30 +322,6 @@ pub(super) fn open(
             );
             length = torn;
         }
-        if segment.records == 0 {
-            // Nothing in it but perhaps damage that starts with the header.
-            if segment.torn.is_none() && segment.damage.iter().any(|(start, end)| end > start) {
-                let reason = "a segment without any record";
-                let moved = quarantine(
-                    storage_ref,
-                    file.as_ref(),
-                    segment.number,
-                    0,
-                    length,
-                    reason,
-                );
-                repairs.moved_aside +=
-                    u64::from(moved.map_err(failed("move a damaged part aside of"))?);
-            }
-            storage.remove(&name).map_err(failed("remove"))?;
-            repairs.removed += 1;
-            continue;
-        }
-        if segment.torn.is_some() {
-            file.set_length(length)
-                .and_then(|()| file.sync())
-                .map_err(failed("cut off"))?;
-        }
         for (start, end) in &segment.damage {
             // A header that is lost costs nothing.
             if *end <= SEGMENT_HEADER as u64 {
@@ -362,6 +338,16 @@ pub(super) fn open(
             );
             repairs.moved_aside +=
                 u64::from(moved.map_err(failed("move a damaged part aside of"))?);
+        }
+        if segment.records == 0 {
+            storage.remove(&name).map_err(failed("remove"))?;
+            repairs.removed += 1;
+            continue;
+        }
+        if segment.torn.is_some() {
+            file.set_length(length)
+                .and_then(|()| file.sync())
+                .map_err(failed("cut off"))?;
         }
         let mut first = u64::MAX;
         for (run, run_end) in &segment.runs {
