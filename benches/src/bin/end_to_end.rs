@@ -1,6 +1,7 @@
 //! The whole way, measured: an access log through both daemons into a bulk stub that counts.
 //!
-//! `cargo run --release -p skidder-benches --bin end_to_end -- [--bytes 256MiB] [--with-peers]`
+//! `cargo run --release -p skidder-benches --bin end_to_end -- [--bytes 256MiB] [--with-peers]
+//! [--queue memory,persisted]`
 //!
 //! The log is generated first (seeded, so the same on every machine), then shipped by a release
 //! forwarder over mutual TLS to a release aggregator, which parses every line with grok and date
@@ -51,6 +52,13 @@ struct Arguments {
     /// How often to repeat; every run is printed
     #[arg(long, default_value_t = 1)]
     runs: u32,
+    /// The aggregator's queue: memory or persisted (on the disk of the temporary directory), or
+    /// both, one after the other
+    #[arg(long, value_delimiter = ',', default_value = "memory", value_parser = ["memory", "persisted"])]
+    queue: Vec<String>,
+    /// How the disk queue packs: none, speed, balanced or size
+    #[arg(long, default_value = "none")]
+    queue_compression: String,
     /// Measure rsyslog on the same file, and our daemons without parsing beside it
     #[arg(long)]
     with_peers: bool,
@@ -81,18 +89,20 @@ fn main() -> Result<()> {
     ))?;
     say("")?;
     for _ in 0..arguments.runs {
-        let name = "grok, date, mutate";
-        report(
-            &ship(name, FILTER, &log, lines, arguments.workers)?,
-            lines,
-            bytes,
-        )?;
-        if arguments.with_peers {
+        for queue in &arguments.queue {
+            let name = match queue.as_str() {
+                "memory" => "grok, date, mutate",
+                _ => "grok, date, mutate; disk queue",
+            };
             report(
-                &ship("not parsed", "", &log, lines, arguments.workers)?,
+                &ship(name, FILTER, &log, lines, queue, &arguments)?,
                 lines,
                 bytes,
             )?;
+        }
+        if arguments.with_peers {
+            let run = ship("not parsed", "", &log, lines, "memory", &arguments)?;
+            report(&run, lines, bytes)?;
             match rsyslog(folder.path(), &log, lines)? {
                 Some(run) => report(&run, lines, bytes)?,
                 None => say(
@@ -121,12 +131,24 @@ fn generate(path: &Path, bytes: u64, seed: u64) -> Result<u64> {
 }
 
 /// Ships the log through both daemons.
-fn ship(name: &str, filter: &str, log: &Path, lines: u64, workers: Option<usize>) -> Result<Run> {
+fn ship(
+    name: &str,
+    filter: &str,
+    log: &Path,
+    lines: u64,
+    queue: &str,
+    arguments: &Arguments,
+) -> Result<Run> {
     let site = Site::new()?;
     let stub = Stub::counting()?;
     let output = elasticsearch_output(&stub.host(), "logs-%{+YYYY.MM.dd}", "");
     let mut aggregator = site.aggregator(&format!("{filter}{output}"))?;
-    if let Some(workers) = workers {
+    if queue != "memory" {
+        let compression = arguments.queue_compression.as_str();
+        aggregator =
+            aggregator.with_arguments(&["--queue.type", queue, "--queue.compression", compression]);
+    }
+    if let Some(workers) = arguments.workers {
         aggregator = aggregator.with_arguments(&["-w", &workers.to_string()]);
     }
     aggregator.start_listening(site.port)?;
