@@ -84,6 +84,8 @@ pub struct Daemon {
     name: String,
     folder: PathBuf,
     arguments: Vec<String>,
+    /// What runs the program, if it is not run directly.
+    runner: Vec<String>,
     environment: Vec<(String, String)>,
     process: Option<Process>,
 }
@@ -155,6 +157,7 @@ impl Daemon {
             name,
             folder,
             arguments,
+            runner: Vec::new(),
             environment: Vec::new(),
             process: None,
         }
@@ -165,6 +168,14 @@ impl Daemon {
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Runs it by another program, which gets the daemon's command line behind its own arguments
+    /// and must become the daemon (`exec`).
+    #[must_use]
+    pub fn run_by(mut self, runner: &[&str]) -> Self {
+        self.runner = runner.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -179,6 +190,13 @@ impl Daemon {
     pub fn start(&mut self) -> Result<()> {
         self.process = None;
         let mut command = self.program.command();
+        if let [runner, words @ ..] = self.runner.as_slice() {
+            command = Command::new(runner);
+            command
+                .args(words)
+                .arg(self.program.binary())
+                .stdin(Stdio::null());
+        }
         command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start(&self.name, command, &self.folder)?);

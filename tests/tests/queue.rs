@@ -1,0 +1,275 @@
+//! The disk queue of the aggregator under real faults: kills, outages, full queues, full disks.
+//!
+//! Forwarder and aggregator are real and talk mutual TLS; the cluster is a stub that can be switched off.
+//! `SKIDDER_KILL_ROUNDS` repeats the kills (default 3).
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a test is a failed test"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "duplicates are allowed in some tests, but shown"
+)]
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use skidder_tests::daemon::{Daemon, Program};
+use skidder_tests::environment;
+use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output, wait_for_lines_at_stub};
+use skidder_tests::stub::{Reply, Stub};
+use skidder_tests::wait;
+use skidder_tests::writers::{Plan, Tally};
+
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// Both daemons, the aggregator with a disk queue, and a cluster with a switch.
+struct Scenario {
+    site: Site,
+    stub: Stub,
+    up: Arc<AtomicBool>,
+    aggregator: Daemon,
+    forwarder: Daemon,
+}
+
+impl Scenario {
+    fn start(up: bool, arguments: &[&str], runner: &[&str]) -> Self {
+        let site = Site::new().unwrap();
+        let up = Arc::new(AtomicBool::new(up));
+        let switch = Arc::clone(&up);
+        let stub = Stub::scripted(move |_| {
+            if switch.load(Ordering::SeqCst) {
+                Reply::Take
+            } else {
+                Reply::refuse(503)
+            }
+        })
+        .unwrap();
+        let quick = "retry_initial_interval => 1 retry_max_interval => 1 resurrect_delay => 1";
+        let output = elasticsearch_output(&stub.host(), "queue", quick);
+        let mut all = vec![
+            "--queue.type",
+            "persisted",
+            "--pipeline.shutdown_timeout",
+            "5s",
+        ];
+        all.extend(arguments);
+        let mut aggregator = site.aggregator(&output).unwrap().with_arguments(&all);
+        if !runner.is_empty() {
+            aggregator = aggregator.run_by(runner);
+        }
+        aggregator.start_listening(site.port).unwrap();
+        let mut forwarder = site.forwarder().unwrap();
+        forwarder.start().unwrap();
+        Self {
+            site,
+            stub,
+            up,
+            aggregator,
+            forwarder,
+        }
+    }
+
+    fn switch_on(&self) {
+        self.up.store(true, Ordering::SeqCst);
+    }
+
+    /// Runs `skidder-aggregator queue …` on the queue; its standard output.
+    fn queue(&self, arguments: &[&str]) -> String {
+        let data = self.aggregator.data();
+        let output = Program::Aggregator
+            .command()
+            .arg("queue")
+            .args(arguments)
+            .args(["--path.data", data.to_str().unwrap()])
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "queue {arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Waits until so many lines are on the aggregator's disk.
+    fn wait_for_queued(&self, lines: u64) {
+        let waiting = format!("waiting:  {lines} records");
+        let reached = wait::until("all lines in the queue", DEADLINE, || {
+            let shown = self.queue(&["show"]);
+            if shown.contains(&waiting) {
+                Ok(())
+            } else {
+                Err(shown)
+            }
+        });
+        reached.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+    }
+
+    fn wait_for_log(&mut self, text: &str) {
+        let process = self.aggregator.process().unwrap();
+        process.wait_for_log(text, DEADLINE).unwrap();
+    }
+
+    fn wait_for_all(&self, lines: u64) -> Tally {
+        let arrived = wait_for_lines_at_stub(&self.stub, lines, DEADLINE);
+        arrived.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()))
+    }
+
+    fn logs(&self) -> String {
+        format!(
+            "aggregator:\n{}\nforwarder:\n{}",
+            self.aggregator.log(),
+            self.forwarder.log()
+        )
+    }
+
+    /// Ends both and looks once more at what arrived.
+    fn finish(mut self, lines: u64) -> Tally {
+        self.wait_for_all(lines);
+        assert!(
+            self.forwarder.terminate().unwrap().success(),
+            "{}",
+            self.logs()
+        );
+        assert!(
+            self.aggregator.terminate().unwrap().success(),
+            "{}",
+            self.logs()
+        );
+        let tally = arrived_at_stub(&self.stub, lines).unwrap();
+        println!("{} duplicates", tally.duplicates);
+        assert_eq!(self.stub.counts().malformed, 0);
+        tally
+    }
+}
+
+#[test]
+fn complaint_22_kills_under_load_lose_nothing() {
+    const LINES: u64 = 60_000;
+    let rounds = environment::number("SKIDDER_KILL_ROUNDS", 3);
+    let mut scenario = Scenario::start(true, &["--queue.page_capacity", "256kb"], &[]);
+    let plan = Plan {
+        rate: 15_000,
+        ..Plan::new(&scenario.site.log(), LINES)
+    };
+    let writer = plan.start();
+    for round in 1..=rounds {
+        let wanted = LINES * round / (rounds + 1);
+        scenario.stub.wait_for_taken(wanted, DEADLINE).unwrap();
+        scenario.aggregator.kill().unwrap();
+        scenario
+            .aggregator
+            .start_listening(scenario.site.port)
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    scenario.finish(LINES).assert_nothing_lost();
+}
+
+#[test]
+fn what_was_acknowledged_is_delivered_though_its_file_is_gone_and_the_aggregator_was_killed() {
+    const LINES: u64 = 20_000;
+    let mut scenario = Scenario::start(false, &[], &[]);
+    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    scenario.wait_for_queued(LINES);
+    // The forwarder has every acknowledgement, and the only other copy goes.
+    assert!(scenario.forwarder.terminate().unwrap().success());
+    std::fs::remove_file(scenario.site.log()).unwrap();
+    scenario.aggregator.kill().unwrap();
+    assert_eq!(scenario.stub.counts().taken, 0);
+    assert_eq!(scenario.queue(&["check"]), "no damage\n");
+    assert_eq!(scenario.queue(&["export"]).lines().count() as u64, LINES);
+    scenario.switch_on();
+    scenario
+        .aggregator
+        .start_listening(scenario.site.port)
+        .unwrap();
+    scenario.wait_for_all(LINES).assert_once_each();
+    assert!(scenario.aggregator.terminate().unwrap().success());
+    assert!(scenario.queue(&["show"]).contains("waiting:  0 records"));
+}
+
+#[test]
+fn a_stop_while_the_cluster_is_down_keeps_all_for_the_next_start() {
+    const LINES: u64 = 10_000;
+    let mut scenario = Scenario::start(false, &["--queue.compression", "speed"], &[]);
+    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    scenario.wait_for_queued(LINES);
+    assert!(scenario.forwarder.terminate().unwrap().success());
+    // Nothing is lost, so that is no failure.
+    let status = scenario.aggregator.terminate().unwrap();
+    assert!(status.success(), "{}", scenario.logs());
+    assert!(
+        scenario
+            .aggregator
+            .log()
+            .contains("left in the queue for the next start")
+    );
+    scenario.switch_on();
+    scenario
+        .aggregator
+        .start_listening(scenario.site.port)
+        .unwrap();
+    scenario.wait_for_all(LINES).assert_once_each();
+}
+
+#[test]
+fn a_full_queue_is_felt_by_the_sender_and_goes_on_by_itself() {
+    const LINES: u64 = 60_000;
+    let limits = ["--queue.max_bytes", "2mb", "--queue.page_capacity", "256kb"];
+    let mut scenario = Scenario::start(false, &limits, &[]);
+    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    scenario.wait_for_log("the queue is full");
+    scenario.switch_on();
+    scenario.finish(LINES).assert_once_each();
+}
+
+#[test]
+fn a_stop_with_a_full_queue_uses_the_reserve() {
+    const LINES: u64 = 200_000;
+    let limits = ["--queue.max_bytes", "32mb", "--queue.page_capacity", "1mb"];
+    let mut scenario = Scenario::start(false, &limits, &[]);
+    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    scenario.wait_for_log("the queue is full");
+    // Windows that were received and did not fit are put down all the same.
+    let status = scenario.aggregator.terminate().unwrap();
+    assert!(status.success(), "{}", scenario.logs());
+    assert_eq!(scenario.queue(&["check"]), "no damage\n");
+    scenario.switch_on();
+    scenario
+        .aggregator
+        .start_listening(scenario.site.port)
+        .unwrap();
+    scenario.finish(LINES).assert_once_each();
+}
+
+#[test]
+fn complaint_23_a_full_disk_stops_the_senders_and_not_the_process() {
+    const LINES: u64 = 60_000;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let script = format!("mount -t tmpfs -o size=3m small {folder} && exec \"$@\"");
+    let runner = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+    ];
+    let [unshare, words @ ..] = &runner;
+    let possible = Command::new(unshare).args(words).arg("true").status();
+    if !possible.is_ok_and(|status| status.success()) {
+        return environment::skip("this user may not mount a file system of its own (unshare)");
+    }
+    // The queue may have far more than there is.
+    let place = ["--path.queue", folder, "--queue.page_capacity", "256kb"];
+    let mut scenario = Scenario::start(false, &place, &runner);
+    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    scenario.wait_for_log("cannot write the queue");
+    assert!(scenario.aggregator.process().unwrap().running());
+    scenario.switch_on();
+    scenario.finish(LINES).assert_once_each();
+}
