@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::dead_letter_command::{DeadLetterCommand, Filter};
 use crate::grok_command::arguments::{self as grok, GrokAction};
 use crate::queue::command::QueueCommand;
 use crate::settings::{self, Kind, Settings, SettingsError};
@@ -33,6 +34,10 @@ pub enum Action {
     Explain(ExplainArguments),
     /// Look at a disk queue, or repair it.
     Queue(QueueCommand, Box<Settings>),
+    /// Look at dead letters, or remove them.
+    DeadLetters(DeadLetterCommand, Box<Settings>),
+    /// Deliver dead letters again.
+    Replay(ReplayArguments),
     /// Make a throw-away CA with certificates of both daemons.
     Certificates(CertificateArguments),
     /// Try, look up, measure or propose grok patterns.
@@ -59,6 +64,17 @@ pub struct ExplainArguments {
     pub lines: bool,
     /// Print JSON.
     pub json: bool,
+}
+
+/// Arguments of `dlq replay`.
+#[derive(Debug)]
+pub struct ReplayArguments {
+    /// The settings; the configuration is in them.
+    pub settings: Box<Settings>,
+    /// Through the filters, too.
+    pub through_pipeline: bool,
+    /// Print instead of deliver, and remember nothing.
+    pub dry_run: bool,
 }
 
 /// Arguments of `certificates`.
@@ -112,6 +128,31 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             };
             Ok(Action::Queue(command, settings))
         }
+        Some((name, mut matches)) if name == "dlq" => {
+            let (command, matches) = matches.remove_subcommand().unwrap_or_default();
+            let settings = Box::new(read_settings(&matches)?);
+            let command = match command.as_str() {
+                "replay" => {
+                    return Ok(Action::Replay(ReplayArguments {
+                        settings,
+                        through_pipeline: matches.get_flag("through-pipeline"),
+                        dry_run: matches.get_flag("dry-run"),
+                    }));
+                }
+                "stats" => DeadLetterCommand::Stats,
+                "show" => DeadLetterCommand::Show(Filter {
+                    limit: matches.get_one("limit").copied(),
+                    plugin: matches.get_one("plugin").cloned(),
+                    reason: matches.get_one("reason").cloned(),
+                }),
+                "purge" => DeadLetterCommand::Purge {
+                    before: matches.get_one("before").copied(),
+                    dry_run: matches.get_flag("dry-run"),
+                },
+                _ => DeadLetterCommand::List,
+            };
+            Ok(Action::DeadLetters(command, settings))
+        }
         Some((_, mut matches)) => Ok(Action::Certificates(CertificateArguments {
             directory: matches.remove_one("directory").unwrap_or_default(),
             hosts: matches
@@ -158,6 +199,7 @@ fn command() -> Command {
                 ),
         )
         .subcommand(queue_command())
+        .subcommand(dead_letter_command())
         .subcommand(
             Command::new("explain")
                 .about(
@@ -255,6 +297,65 @@ fn queue_command() -> Command {
                 "The delivered ones too, as far as they are still there",
             ))
             .arg(switch("metadata", "Print @metadata too")),
+        )
+}
+
+fn dead_letter_command() -> Command {
+    let which = [
+        "path.data",
+        "path.dead_letter_queue",
+        "path.settings",
+        "pipeline.id",
+        "log.level",
+    ];
+    let command = |name: &'static str, about: &'static str| {
+        let flags = settings::TABLE.iter();
+        Command::new(name).about(about).args(
+            flags
+                .filter(|setting| which.contains(&setting.name))
+                .map(flag),
+        )
+    };
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    let value = |name: &'static str, of: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(of).help(help)
+    };
+    Command::new("dlq")
+        .about("Looks at dead letters, delivers them again, or removes them")
+        .subcommand_required(true)
+        .subcommand(command("list", "Prints the segments"))
+        .subcommand(command(
+            "stats",
+            "Prints how many letters there are of each kind",
+        ))
+        .subcommand(
+            command("show", "Prints letters as JSON lines")
+                .arg(value("limit", "N", "At most so many").value_parser(clap::value_parser!(u64)))
+                .arg(value("plugin", "ID", "Only of this output"))
+                .arg(value("reason", "TEXT", "Only with this text in the reason")),
+        )
+        .subcommand(
+            Command::new("replay")
+                .about("Delivers the letters again, by the outputs of a configuration")
+                .args(settings::TABLE.iter().map(flag))
+                .arg(switch("through-pipeline", "Through the filters, too"))
+                .arg(switch(
+                    "dry-run",
+                    "Print the events instead, and remember nothing",
+                )),
+        )
+        .subcommand(
+            command("purge", "Removes segments")
+                .arg(
+                    value("before", "TIME", "Only those whose last letter is older")
+                        .value_parser(clap::value_parser!(jiff::Timestamp)),
+                )
+                .arg(switch("dry-run", "Only print what would be removed")),
         )
 }
 

@@ -7,10 +7,11 @@ use skidder_pipeline::language::{self, Config, Diagnostics, ParseOptions, Source
 use skidder_pipeline::{CompileOptions, Files, Pipeline};
 
 use crate::cli::{self, ExplainArguments, FilterArguments};
+use crate::dead_letter_command::DeadLetterCommand;
 use crate::filter_command::{self, Format};
 use crate::queue::command::{CommandError, QueueCommand};
 use crate::settings::Settings;
-use crate::{explain, input, log, queue, runtime, sources};
+use crate::{dead_letter_command, explain, input, log, queue, runtime, sources};
 
 /// Runs a pipeline, or with `-t` only checks it.
 pub fn run(settings: &Settings) -> u8 {
@@ -22,8 +23,28 @@ pub fn run(settings: &Settings) -> u8 {
         log::complain(&conflict);
         return cli::EXIT_CONFIG;
     }
-    let Some((config, pipeline, mut diagnostics, sources)) = load(settings, true) else {
+    start(settings, Use::Run)
+}
+
+/// Delivers dead letters again: a run with another input.
+pub fn replay(mut settings: Settings, through_pipeline: bool, dry_run: bool) -> u8 {
+    log::start(settings.log_level);
+    // What is delivered here is in the dead letters until then, and the queue may be in use.
+    settings.queue.persisted = false;
+    let replay = Use::Replay {
+        through_pipeline,
+        dry_run,
+    };
+    start(&settings, replay)
+}
+
+fn start(settings: &Settings, purpose: Use) -> u8 {
+    let Some((config, pipeline, mut diagnostics, sources)) = load(settings, purpose) else {
         return cli::EXIT_CONFIG;
+    };
+    let settings = &Settings {
+        config_hash: hash(&sources),
+        ..settings.clone()
     };
     let plan = runtime::plan(settings, &config, pipeline, &mut diagnostics);
     show(&diagnostics, &sources);
@@ -50,7 +71,7 @@ pub fn run(settings: &Settings) -> u8 {
 pub fn filter(arguments: FilterArguments) -> u8 {
     let settings = arguments.settings;
     log::start(settings.log_level);
-    let Some((_, pipeline, diagnostics, sources)) = load(&settings, false) else {
+    let Some((_, pipeline, diagnostics, sources)) = load(&settings, Use::Filter) else {
         return cli::EXIT_CONFIG;
     };
     show(&diagnostics, &sources);
@@ -127,9 +148,27 @@ pub fn queue(command: QueueCommand, settings: &Settings) -> u8 {
     }
 }
 
+/// Looks at dead letters, or removes them.
+pub fn dead_letters(command: &DeadLetterCommand, settings: &Settings) -> u8 {
+    use crate::dead_letter_command::CommandError;
+    log::start(settings.log_level);
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    let done = dead_letter_command::run(command, settings, &mut output);
+    match done.and_then(|()| output.flush().map_err(CommandError::Output)) {
+        Ok(()) => cli::EXIT_OK,
+        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            cli::EXIT_OK
+        }
+        Err(error) => {
+            log::complain(&error);
+            cli::EXIT_FAILED
+        }
+    }
+}
+
 /// Reads and compiles the configuration; prints what is wrong with it and gives nothing if it
 /// is refused.
-fn load(settings: &Settings, defaults: bool) -> Option<(Config, Pipeline, Diagnostics, SourceMap)> {
+fn load(settings: &Settings, purpose: Use) -> Option<(Config, Pipeline, Diagnostics, SourceMap)> {
     let mut sources = match (&settings.config_string, &settings.path_config) {
         (Some(_), Some(_)) => {
             log::complain(&"-e (config.string) and -f (path.config) cannot be used together");
@@ -154,8 +193,20 @@ fn load(settings: &Settings, defaults: bool) -> Option<(Config, Pipeline, Diagno
     };
     let mut diagnostics = Diagnostics::new();
     let mut config = language::parse(&sources, options, &mut diagnostics);
-    if defaults && settings.config_string.is_some() {
-        add_defaults(&mut config, &mut sources, options, &diagnostics);
+    match purpose {
+        Use::Run if settings.config_string.is_some() => {
+            add_defaults(&mut config, &mut sources, options, &diagnostics);
+        }
+        Use::Replay {
+            through_pipeline,
+            dry_run,
+        } => {
+            turn_to_letters(&mut config, &mut sources, settings, options, dry_run);
+            if !through_pipeline {
+                config.filters.clear();
+            }
+        }
+        Use::Run | Use::Filter => {}
     }
     let variables = Variables {
         secrets: &|_| None,
@@ -176,6 +227,58 @@ fn load(settings: &Settings, defaults: bool) -> Option<(Config, Pipeline, Diagno
             show(&diagnostics, &sources);
             None
         }
+    }
+}
+
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Run,
+    Filter,
+    Replay {
+        through_pipeline: bool,
+        dry_run: bool,
+    },
+}
+
+/// A hash of the configuration, as it is written: whoever looks at a dead letter can tell whether
+/// it was another one.
+fn hash(sources: &SourceMap) -> String {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for source in sources.iter() {
+        hash.update(source.text.as_bytes());
+        hash.update(&[0]);
+    }
+    format!("{:016x}", hash.digest())
+}
+
+/// Makes the dead letters the only input; in a dry run the screen is the only output.
+fn turn_to_letters(
+    config: &mut Config,
+    sources: &mut SourceMap,
+    settings: &Settings,
+    options: ParseOptions,
+    dry_run: bool,
+) {
+    let path = settings.dead_letters();
+    let path = path.display();
+    let id = &settings.pipeline_id;
+    let mut text = format!(
+        "input {{ dead_letter_queue {{ path => '{path}' pipeline_id => '{id}' follow => false \
+         commit_offsets => {} clean_consumed => {} }} }}\n",
+        !dry_run, !dry_run
+    );
+    if dry_run {
+        text.push_str("output { stdout { codec => json_lines } }\n");
+    }
+    let (inputs, outputs) = (config.inputs.len(), config.outputs.len());
+    sources.add("replay", text.as_str());
+    // What is wrong with the rest has been said.
+    let mut again = Diagnostics::new();
+    let mut whole = language::parse(sources, options, &mut again);
+    config.inputs = whole.inputs.split_off(inputs.min(whole.inputs.len()));
+    if dry_run {
+        config.outputs = whole.outputs.split_off(outputs.min(whole.outputs.len()));
     }
 }
 

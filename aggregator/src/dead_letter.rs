@@ -4,20 +4,22 @@
 //! on. A segment is closed when it is full; nothing here ever deletes one, that is the operator's
 //! (or a replay's) business, and a running process notices it.
 //!
-//! One letter: `{"time","pipeline","plugin","reason","status","action","document"}`; `status` is 0
-//! when no server was asked, `action` is the action line as text, and a document that is not UTF-8
-//! stands as base64 in `document_base64` instead.
+//! One letter: `{"time","pipeline","stage","plugin","reason","status","config","action","document"}`;
+//! `status` is 0 when no server was asked, `config` is a hash of the pipeline's configuration, `action`
+//! is the action line as text, and a document that is not UTF-8 stands as base64 in `document_base64`
+//! instead.
 //!
 //! INVARIANT: an append that returned is on the disk (fsync), whole. Until it returns nothing may
 //! be acknowledged. A full disk, or a queue that has reached its cap, delays the append for as long
 //! as it lasts and is logged; it never loses a letter.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use base64::Engine;
@@ -38,6 +40,8 @@ pub struct DeadLetterOptions {
     pub directory: PathBuf,
     /// The pipeline's id; the folder of its segments has this name.
     pub pipeline: String,
+    /// A hash of the configuration, which is written into the letters.
+    pub config: String,
     /// All segments together are kept below this size.
     pub max_bytes: u64,
     /// A segment is closed before it would pass this size; a larger letter has one to itself.
@@ -54,6 +58,7 @@ impl DeadLetterOptions {
         Self {
             directory: directory.into(),
             pipeline: pipeline.into(),
+            config: String::new(),
             max_bytes: 1 << 30,
             segment_max_bytes: 10 << 20,
             retry_initial_interval: Duration::from_millis(500),
@@ -117,6 +122,9 @@ pub struct DeadLetters {
     open: Mutex<Option<Segment>>,
     written: AtomicU64,
     stuck: Throttle,
+    /// The folder, locked (shared) by everyone who may write, so that a purge knows whether
+    /// somebody does.
+    _lock: File,
 }
 
 #[derive(Debug)]
@@ -137,13 +145,25 @@ impl DeadLetters {
         }
         let directory = options.directory.join(name);
         fs::create_dir_all(&directory).map_err(disk("create the folder", &directory))?;
-        Ok(Arc::new(Self {
+        // Outputs of one pipeline share the writer: two would cut off each other's letters.
+        let mut writers = WRITERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = writers.get(&directory).and_then(Weak::upgrade) {
+            return Ok(there);
+        }
+        let lock = File::open(&directory).map_err(disk("open the folder", &directory))?;
+        // Whoever purges is done in a moment.
+        lock.lock_shared()
+            .map_err(disk("lock the folder", &directory))?;
+        let letters = Arc::new(Self {
             options,
             directory,
+            _lock: lock,
             open: Mutex::new(None),
             written: AtomicU64::new(0),
             stuck: Throttle::default(),
-        }))
+        });
+        writers.insert(letters.directory.clone(), Arc::downgrade(&letters));
+        Ok(letters)
     }
 
     /// Appends one letter to `lines` in the form of the files.
@@ -152,12 +172,14 @@ impl DeadLetters {
         write_json_text(format!("{:.3}", jiff::Timestamp::now()).as_bytes(), lines);
         lines.extend_from_slice(b",\"pipeline\":");
         write_json_text(self.options.pipeline.as_bytes(), lines);
-        lines.extend_from_slice(b",\"plugin\":");
+        lines.extend_from_slice(b",\"stage\":\"output\",\"plugin\":");
         write_json_text(letter.plugin.as_bytes(), lines);
         lines.extend_from_slice(b",\"reason\":");
         write_json_text(letter.reason.as_bytes(), lines);
         lines.extend_from_slice(b",\"status\":");
         lines.extend_from_slice(letter.status.to_string().as_bytes());
+        lines.extend_from_slice(b",\"config\":");
+        write_json_text(self.options.config.as_bytes(), lines);
         lines.extend_from_slice(b",\"action\":");
         write_json_text(String::from_utf8_lossy(letter.action).as_bytes(), lines);
         if let Ok(document) = std::str::from_utf8(letter.document) {
@@ -313,7 +335,10 @@ impl DeadLetters {
 
 const EXTENSION: &str = "jsonl";
 
-fn segment_number(name: &OsStr) -> Option<u64> {
+/// The writers of this process, by their folders.
+static WRITERS: Mutex<BTreeMap<PathBuf, Weak<DeadLetters>>> = Mutex::new(BTreeMap::new());
+
+pub(crate) fn segment_number(name: &OsStr) -> Option<u64> {
     name.to_str()?
         .strip_suffix(EXTENSION)?
         .strip_suffix('.')?
@@ -460,6 +485,16 @@ mod tests {
         // Room made by the operator is noticed without a restart.
         fs::remove_file(queue.directory().join("000000001.jsonl")).unwrap();
         queue.try_append(&line).unwrap();
+    }
+
+    #[test]
+    fn outputs_of_one_pipeline_write_by_one_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let open =
+            |name: &str| DeadLetters::open(DeadLetterOptions::new(directory.path(), name)).unwrap();
+        let (one, two) = (open("main"), open("main"));
+        assert!(Arc::ptr_eq(&one, &two));
+        assert!(!Arc::ptr_eq(&one, &open("other")));
     }
 
     #[test]

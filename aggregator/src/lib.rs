@@ -11,6 +11,7 @@ pub mod chunks;
 pub mod cli;
 pub mod commands;
 pub mod dead_letter;
+pub mod dead_letter_command;
 pub mod explain;
 pub mod filter_command;
 pub mod grok_command;

@@ -33,6 +33,12 @@ fn main() -> ExitCode {
         Action::Explain(arguments) => commands::explain(&arguments),
         Action::Grok(action) => grok_command::run(&action),
         Action::Queue(command, settings) => commands::queue(command, &settings),
+        Action::DeadLetters(command, settings) => commands::dead_letters(&command, &settings),
+        Action::Replay(arguments) => commands::replay(
+            *arguments.settings,
+            arguments.through_pipeline,
+            arguments.dry_run,
+        ),
         Action::Certificates(arguments) => match certificates::make(&arguments) {
             Ok(paths) => {
                 let mut out = std::io::stdout().lock();

@@ -86,6 +86,8 @@ pub struct Settings {
     pub path_dead_letters: Option<PathBuf>,
     /// `log.level`
     pub log_level: tracing::level_filters::LevelFilter,
+    /// A hash of the pipeline's configuration; no setting, it is known when that has been read.
+    pub config_hash: String,
     /// Settings that were given and do nothing here, with the reason.
     pub without_effect: Vec<(&'static str, &'static str)>,
 }
@@ -525,6 +527,7 @@ impl Default for Settings {
             dead_letter_max_bytes: 1 << 30,
             path_dead_letters: None,
             log_level: tracing::level_filters::LevelFilter::INFO,
+            config_hash: String::new(),
             without_effect: Vec::new(),
         }
     }

@@ -172,9 +172,10 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 7] = [
+const PLUGINS: [&str; 8] = [
     "### Input `beats`, `lumberjack`",
     "### Input `stdin`",
+    "### Input `dead_letter_queue`",
     "### Input `generator`",
     "### Output `elasticsearch`, `opensearch`",
     "### Output `file`",
@@ -272,7 +273,7 @@ const SOURCES: &[Source] = &[
         text: include_str!("../src/input/mod.rs"),
         document: MANUAL,
         heading: "## Inputs",
-        others: &["delimiter", "input", "listening"],
+        others: &["delimiter", "input", "listening", "position"],
     },
     Source {
         text: include_str!("../src/input/decoration.rs"),

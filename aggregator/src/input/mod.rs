@@ -5,6 +5,7 @@
 //! the workers.
 
 pub mod beats;
+pub mod dead_letters;
 pub mod decoration;
 pub mod generator;
 pub mod stdin;
@@ -22,6 +23,7 @@ use skidder_pipeline::language::{
 use tokio::sync::{mpsc, watch};
 
 use self::beats::BeatsInput;
+use self::dead_letters::DeadLetterInput;
 use self::decoration::Decoration;
 use self::generator::GeneratorInput;
 use self::stdin::StdinInput;
@@ -32,7 +34,13 @@ use crate::settings::Settings;
 use crate::worker::Batch;
 
 /// The inputs there are.
-pub const NAMES: &[&str] = &["beats", "generator", "lumberjack", "stdin"];
+pub const NAMES: &[&str] = &[
+    "beats",
+    "dead_letter_queue",
+    "generator",
+    "lumberjack",
+    "stdin",
+];
 
 /// An input that is built and not yet started.
 pub struct Input {
@@ -44,6 +52,7 @@ pub struct Input {
 
 enum Kind {
     Beats(Box<BeatsInput>),
+    DeadLetters(DeadLetterInput),
     Generator(GeneratorInput),
     Stdin(Arc<StdinInput>),
 }
@@ -64,7 +73,7 @@ impl Input {
                 sources.add(&self.source, Arc::clone(&beats.decoder) as Arc<dyn Restore>);
             }
             Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
-            Kind::Generator(_) => {}
+            Kind::DeadLetters(_) | Kind::Generator(_) => {}
         }
     }
 
@@ -87,6 +96,7 @@ impl Input {
                 );
                 Ok(Box::pin(beats.run(listener, queue, shutdown)))
             }
+            Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
         }
@@ -202,6 +212,9 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
         "beats" | "lumberjack" => {
             BeatsInput::from_options(&mut options, build).map(|beats| Kind::Beats(Box::new(beats)))
         }
+        "dead_letter_queue" => {
+            dead_letters_from_options(&mut options, build).map(Kind::DeadLetters)
+        }
         "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
         "stdin" => {
             stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
@@ -219,6 +232,51 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
         name: plugin.name.value.clone(),
         source: build.name.to_owned(),
         kind: kind.filter(|_| valid)?,
+    })
+}
+
+fn dead_letters_from_options(
+    options: &mut Options<'_>,
+    build: &Build<'_>,
+) -> Option<DeadLetterInput> {
+    let path = options.required_string("path");
+    let pipeline = options
+        .string("pipeline_id")
+        .unwrap_or_else(|| "main".into());
+    let commit = options.boolean("commit_offsets").unwrap_or(true);
+    let clean_consumed = options.boolean("clean_consumed").unwrap_or(false);
+    if clean_consumed && !commit {
+        options.error(
+            "clean_consumed",
+            "what is not remembered as read cannot be removed: set `commit_offsets => true`",
+        );
+    }
+    let start = options.spanned_string("start_timestamp").and_then(|text| {
+        let start = text.value.parse();
+        if start.is_err() {
+            let message = "this is no time with a zone, such as 2026-11-25T08:00:00Z";
+            options.diagnostics().error(text.span, message);
+        }
+        start.ok()
+    });
+    let kept = options.string("sincedb_path").map_or_else(
+        || {
+            let folder = build
+                .settings
+                .path_data
+                .join("plugins/inputs/dead_letter_queue");
+            folder.join(&pipeline).join("position")
+        },
+        Into::into,
+    );
+    let follow = options.boolean("follow").unwrap_or(true);
+    Some(DeadLetterInput {
+        decoration: Decoration::from_options(options),
+        folder: std::path::Path::new(&path?).join(&pipeline),
+        position_file: commit.then_some(kept),
+        clean_consumed,
+        start,
+        follow,
     })
 }
 

@@ -81,6 +81,7 @@ impl Output {
                 };
                 let mut letters =
                     DeadLetterOptions::new(settings.dead_letters(), settings.pipeline_id.as_str());
+                letters.config.clone_from(&settings.config_hash);
                 letters.max_bytes = settings.dead_letter_max_bytes;
                 let letters =
                     DeadLetters::open(letters).map_err(|error| failed(error.to_string()))?;
