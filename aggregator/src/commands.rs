@@ -102,7 +102,7 @@ pub fn filter(arguments: FilterArguments) -> u8 {
 pub fn explain(arguments: &ExplainArguments) -> u8 {
     let settings = &arguments.settings;
     log::start(settings.log_level);
-    let Some((config, _, diagnostics, sources)) = load(settings, false) else {
+    let Some((config, _, diagnostics, sources)) = load(settings, Use::Filter) else {
         return cli::EXIT_CONFIG;
     };
     show(&diagnostics, &sources);
