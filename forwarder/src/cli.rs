@@ -1,6 +1,6 @@
 //! The command line: ours, and logstash-forwarder's for old init scripts.
 //!
-//! Ours has subcommands (`run`, `check`). A command line that begins with a flag of
+//! Ours has subcommands (`run`, `check`, `state`). A command line that begins with a flag of
 //! logstash-forwarder is read as Go reads it: `-flag value`, `-flag=value`, `--flag value`.
 //!
 //! Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong config.
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::options::nearest_word;
 use crate::config::{Overrides, StartPosition, units};
+use crate::registry::state::Action;
 
 /// Wrong usage (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
@@ -29,6 +30,13 @@ pub enum Command {
     Run(Invocation),
     /// Check the config.
     Check(Invocation),
+    /// Look into the registry, or mend it.
+    State {
+        /// What to do.
+        action: Action,
+        /// Where the registry is said to be.
+        invocation: Invocation,
+    },
     /// Print something and exit with a code.
     Print {
         /// The text.
@@ -68,6 +76,80 @@ enum Subcommands {
     Run(Shared),
     /// Check the config and print what would be done
     Check(Shared),
+    /// Show, check, mend or export what is known of the files
+    State {
+        #[command(subcommand)]
+        action: StateCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum StateCommand {
+    /// List the files and their positions
+    Show {
+        /// Only the files first found at this path
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        place: RegistryPlace,
+    },
+    /// Say whether the registry is whole (exit code 1 if it is not)
+    Check {
+        #[command(flatten)]
+        place: RegistryPlace,
+    },
+    /// Keep what is whole of a damaged registry; the forwarder must not run
+    Repair {
+        #[command(flatten)]
+        place: RegistryPlace,
+    },
+    /// Print everything as JSON
+    Export {
+        #[command(flatten)]
+        place: RegistryPlace,
+    },
+    /// Forget a file, so that it is shipped from its beginning; the forwarder must not run
+    Forget {
+        /// The path it was first found at, as `show` lists it
+        file: PathBuf,
+        #[command(flatten)]
+        place: RegistryPlace,
+    },
+}
+
+#[derive(clap::Args)]
+struct RegistryPlace {
+    /// Config file or directory that says where the registry is
+    #[arg(long, short, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Directory of the registry
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// File of the registry
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
+}
+
+impl From<StateCommand> for Command {
+    fn from(command: StateCommand) -> Self {
+        let (action, place) = match command {
+            StateCommand::Show { file, place } => (Action::Show(file), place),
+            StateCommand::Check { place } => (Action::Check, place),
+            StateCommand::Repair { place } => (Action::Repair, place),
+            StateCommand::Export { place } => (Action::Export, place),
+            StateCommand::Forget { file, place } => (Action::Forget(file), place),
+        };
+        let overrides = Overrides {
+            data_dir: place.data_dir,
+            registry: place.registry,
+            ..Overrides::default()
+        };
+        let invocation = Invocation {
+            config: place.config.unwrap_or_default(),
+            overrides,
+            remarks: Vec::new(),
+        };
+        Self::State { action, invocation }
+    }
 }
 
 #[derive(clap::Args)]
@@ -120,6 +202,9 @@ pub fn parse(arguments: &[String]) -> Command {
         Ok(Arguments {
             command: Subcommands::Check(shared),
         }) => Command::Check(shared.into()),
+        Ok(Arguments {
+            command: Subcommands::State { action },
+        }) => action.into(),
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             Command::Print {
@@ -290,6 +375,14 @@ mod tests {
         assert_eq!(invocation.config, Path::new("/etc/f.yml"));
         assert_eq!(invocation.overrides.log_level.as_deref(), Some("debug"));
         assert!(matches!(parse_words("check -c f.yml"), Command::Check(_)));
+        let Command::State { action, invocation } =
+            parse_words("state forget /var/log/a.log --registry /d/r")
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(action, Action::Forget("/var/log/a.log".into()));
+        assert_eq!(invocation.overrides.registry, Some("/d/r".into()));
+        assert!(refused("state forget").contains("<FILE>"));
         assert!(matches!(
             parse_words("--version"),
             Command::Print { code: 0, .. }

@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use skidder_forwarder::cli::{self, Command, EXIT_CONFIG, EXIT_FAILED, Invocation};
+use skidder_forwarder::config::plan::{DATA_DIR, REGISTRY};
+use skidder_forwarder::registry::state::{self, Action};
 use skidder_forwarder::{check, config};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Command::Check(invocation) => check(&invocation),
+        Command::State { action, invocation } => state(&action, &invocation),
         Command::Run(invocation) => run(&invocation),
     }
 }
@@ -43,6 +47,36 @@ fn check(invocation: &Invocation) -> ExitCode {
         Err(problems) => {
             print(&mut std::io::stderr(), &format!("{problems}\n"));
             ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+fn state(action: &Action, invocation: &Invocation) -> ExitCode {
+    let overrides = &invocation.overrides;
+    let in_directory = overrides.data_dir.as_ref().map(|data| data.join(REGISTRY));
+    let registry = match overrides.registry.clone().or(in_directory) {
+        Some(registry) => registry,
+        None if invocation.config.as_os_str().is_empty() => Path::new(DATA_DIR).join(REGISTRY),
+        None => match config::load(&invocation.config, overrides) {
+            Ok(config) => config.registry,
+            Err(problems) => {
+                print(&mut std::io::stderr(), &format!("{problems}\n"));
+                return ExitCode::from(EXIT_CONFIG);
+            }
+        },
+    };
+    match state::act(action, &registry) {
+        Ok(answer) if answer.good => {
+            print(&mut std::io::stdout(), &answer.text);
+            ExitCode::SUCCESS
+        }
+        Ok(answer) => {
+            print(&mut std::io::stdout(), &answer.text);
+            ExitCode::from(EXIT_FAILED)
+        }
+        Err(error) => {
+            print(&mut std::io::stderr(), &format!("{error}\n"));
+            ExitCode::from(EXIT_FAILED)
         }
     }
 }

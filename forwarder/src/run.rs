@@ -16,7 +16,7 @@ use crate::config::plan::STDIN;
 use crate::event::Source;
 use crate::link::Link;
 use crate::reader::{Batches, Reader};
-use crate::registry::store::{RegistryError, Store};
+use crate::registry::store::{RegistryError, Store, now};
 use crate::registry::{Ledger, import};
 use crate::report::{Counters, Throttle};
 use crate::tail::stdin::Stdin;
@@ -61,6 +61,7 @@ pub enum RunError {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outcome, RunError> {
     let config = Rc::new(config);
     let (store, ledger, trust) = open_registry(&config)?;
+    let store = RefCell::new(store);
     let ledger = Rc::new(RefCell::new(ledger));
     let counters = Rc::new(Counters::default());
     let throttle = Rc::new(Throttle::default());
@@ -99,7 +100,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outco
             }
         }
     };
-    store.save(&ledger.borrow())?;
+    store.borrow_mut().fold(&mut ledger.borrow_mut())?;
     result?;
     let outcome = Outcome {
         events_read: counters.events_read.get(),
@@ -171,9 +172,25 @@ fn build(
 }
 
 fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), RunError> {
-    let (store, loaded) = Store::open(&config.registry)?;
+    let (mut store, loaded) = Store::open(&config.registry)?;
     let path = config.registry.display();
     let mut entries = loaded.decoded.entries;
+    let machine = config.machine.clone();
+    if let (Some(made_on), Some(machine)) = (&loaded.decoded.machine, &machine)
+        && made_on != machine
+    {
+        let aside = store.set_aside("other-machine")?;
+        warn!(%path, aside = %aside.display(), files = entries.len(),
+            "the registry was made on another machine (an image or a copied disk): it is set aside, \
+             and this one starts with a registry of its own");
+        let mut ledger = Ledger::new(now(), Some(machine.clone()), Vec::new());
+        store.fold(&mut ledger)?;
+        return Ok((store, ledger, Trust::FirstRun));
+    }
+    if loaded.decoded.torn > 0 && loaded.decoded.damage.is_none() {
+        warn!(%path, bytes = loaded.decoded.torn,
+            "the last save of the registry was cut off by a crash: it is dropped, some lines may come twice");
+    }
     let trust = match (&loaded.decoded.damage, loaded.existed) {
         (Some(damage), _) => {
             let aside = loaded.set_aside.unwrap_or_default();
@@ -186,19 +203,25 @@ fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), RunError> {
         (None, false) => Trust::FirstRun,
     };
     if let (Trust::FirstRun, Some(old)) = (trust, &config.import_registry) {
-        entries = import::read(old).map_err(RunError::Import)?;
-        info!(from = %old.display(), files = entries.len(), "took over the registry of logstash-forwarder");
+        let imported = import::read(old).map_err(RunError::Import)?;
+        for path in &imported.unknown {
+            warn!(path = %path.display(), "the imported registry does not tell which file this is, \
+                it is shipped from its beginning");
+        }
+        entries = imported.entries;
+        info!(from = %old.display(), files = entries.len(), "took over the registry of {}", imported.from);
     }
-    let ledger = Ledger::new(loaded.decoded.created, entries);
+    let machine = machine.or(loaded.decoded.machine);
+    let mut ledger = Ledger::new(loaded.decoded.created, machine, entries);
     // At once: a directory that cannot be written to is to be found out now.
-    store.save(&ledger)?;
+    store.fold(&mut ledger)?;
     Ok((store, ledger, trust))
 }
 
 /// Saves the registry after acknowledgements, but not too often.
 async fn keep(
     config: &Config,
-    store: &Store,
+    store: &RefCell<Store>,
     ledger: &RefCell<Ledger>,
     acknowledged: &Notify,
     throttle: &Throttle,
@@ -206,12 +229,11 @@ async fn keep(
     loop {
         acknowledged.notified().await;
         sleep(config.limits.registry_interval).await;
-        if !ledger.borrow_mut().take_dirty() {
+        if !ledger.borrow().is_dirty() {
             continue;
         }
-        let saved = store.save(&ledger.borrow());
+        let saved = store.borrow_mut().save(&mut ledger.borrow_mut());
         if let Err(error) = saved {
-            ledger.borrow_mut().mark_dirty();
             acknowledged.notify_one();
             if let Some(suppressed) = throttle.admit("registry not saved") {
                 error!(%error, suppressed, "the registry cannot be saved; shipping goes on, but a crash \

@@ -52,6 +52,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Top, "data dir", "/var/lib/skidder-forwarder"),
     option(Section::Top, "registry", "`registry` in `data dir`"),
     option(Section::Top, "import registry", "none"),
+    option(Section::Top, "machine id", "that of /etc/machine-id"),
     option(Section::Top, "hostname", "the system's"),
     option(Section::Top, "log level", "info"),
     option(Section::Top, "spool size", "2048 events"),

@@ -12,10 +12,15 @@ use super::raw::{RawConfig, RawSection};
 use super::yaml::{Node, Place, Value};
 use super::{Problems, units};
 use crate::link::tls::{self, TlsSettings};
+use crate::registry::machine;
 use crate::tail::pattern::{Excludes, Pattern};
 
 /// A path in `paths` that stands for standard input.
 pub const STDIN: &str = "-";
+/// The default of `data dir`.
+pub const DATA_DIR: &str = "/var/lib/skidder-forwarder";
+/// The registry's file in `data dir`.
+pub const REGISTRY: &str = "registry";
 /// Fields allowed in one element of `files`.
 pub const MAX_FIELDS: usize = 256;
 
@@ -28,8 +33,10 @@ pub struct Config {
     pub groups: Vec<FileGroup>,
     /// The registry's file.
     pub registry: PathBuf,
-    /// A logstash-forwarder registry to take over when there is no registry of ours.
+    /// A registry of another shipper to take over when there is no registry of ours.
     pub import_registry: Option<PathBuf>,
+    /// The machine the registry belongs to, hashed; `None` if it belongs to any.
+    pub machine: Option<String>,
     /// The `host` of each event.
     pub hostname: String,
     /// The level of the log: `error`, `warn`, `info`, `debug` or `trace`.
@@ -169,7 +176,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
     let data_dir = overrides.data_dir.clone();
     let data_dir = data_dir.unwrap_or_else(|| {
         top.text("data dir")
-            .map_or_else(|| "/var/lib/skidder-forwarder".into(), PathBuf::from)
+            .map_or_else(|| DATA_DIR.into(), PathBuf::from)
     });
     let registry = overrides
         .registry
@@ -207,6 +214,11 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
             24 * HOUR,
         ),
     };
+    let machine = match top.text("machine id").as_deref() {
+        None => machine::of_this_machine(),
+        Some("none") => None,
+        Some(id) => Some(machine::hash(id)),
+    };
     let hostname = top.text("hostname").unwrap_or_else(|| {
         rustix::system::uname()
             .nodename()
@@ -241,8 +253,9 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
     Some(Config {
         network: network?,
         groups,
-        registry: registry.unwrap_or_else(|| data_dir.join("registry")),
+        registry: registry.unwrap_or_else(|| data_dir.join(REGISTRY)),
         import_registry,
+        machine,
         hostname,
         log_level,
         limits,

@@ -4,14 +4,18 @@
 //! after any crash reading begins at or before the first line that is not safe: lines may be
 //! sent twice, none is skipped.
 //!
-//! [`Ledger`] is the copy in memory, [`format`] its bytes on disk, [`store`] the files and the
-//! lock, [`import`] the one-time reading of logstash-forwarder's registry.
+//! [`Ledger`] is the copy in memory and knows what has changed since it was last saved, [`format`]
+//! its bytes on disk, [`store`] the files and the lock, [`machine`] whose it is, [`import`] the
+//! one-time reading of another shipper's registry, [`state`] the command that shows and mends it.
 
+pub mod filebeat;
 pub mod format;
 pub mod import;
+pub mod machine;
+pub mod state;
 pub mod store;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -43,137 +47,213 @@ pub struct Entry {
     pub seen: u64,
 }
 
-/// The registry in memory: entries by the id of the source that feeds them, and the entries
-/// of the last run that no source has claimed yet.
+/// What has to be written about a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Only its position has moved.
+    Moved,
+    /// Everything.
+    All,
+    /// That it is forgotten.
+    Gone,
+}
+
+/// The registry in memory: entries by a number of their own, which of them a source feeds, and
+/// those of the last run that no source has claimed yet.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// When the first registry was made here, in seconds since 1970; 0 if not known.
     pub created: u64,
-    active: HashMap<u64, Entry>,
-    unclaimed: Vec<Entry>,
-    dirty: bool,
+    /// The machine it belongs to.
+    pub machine: Option<String>,
+    entries: BTreeMap<u64, Entry>,
+    /// Source to number.
+    active: HashMap<u64, u64>,
+    unclaimed: BTreeSet<u64>,
+    unclaimed_by_identity: HashMap<Identity, u64>,
+    next_number: u64,
+    changes: BTreeMap<u64, Change>,
 }
 
 impl Ledger {
     /// A ledger with the entries of an earlier run.
-    pub fn new(created: u64, entries: Vec<Entry>) -> Self {
-        Self {
+    pub fn new(created: u64, machine: Option<String>, entries: Vec<Entry>) -> Self {
+        let mut ledger = Self {
             created,
-            active: HashMap::new(),
-            unclaimed: entries,
-            dirty: false,
+            machine,
+            ..Self::default()
+        };
+        for entry in entries {
+            let number = ledger.add(entry);
+            ledger.set_unclaimed(number);
+        }
+        ledger.changes.clear();
+        ledger
+    }
+
+    fn add(&mut self, entry: Entry) -> u64 {
+        self.next_number += 1;
+        self.entries.insert(self.next_number, entry);
+        self.changes.insert(self.next_number, Change::All);
+        self.next_number
+    }
+
+    fn set_unclaimed(&mut self, number: u64) {
+        if let Some(entry) = self.entries.get(&number) {
+            self.unclaimed.insert(number);
+            self.unclaimed_by_identity.insert(entry.identity, number);
         }
     }
 
-    /// The entries that no file of this run has been recognised as.
-    pub fn unclaimed(&self) -> &[Entry] {
-        &self.unclaimed
+    fn set_claimed(&mut self, number: u64) {
+        self.unclaimed.remove(&number);
+        if let Some(entry) = self.entries.get(&number)
+            && self.unclaimed_by_identity.get(&entry.identity) == Some(&number)
+        {
+            self.unclaimed_by_identity.remove(&entry.identity);
+        }
     }
 
-    /// Whether a source with this identity could be in the ledger unclaimed.
-    pub fn find_unclaimed(&self, identity: Identity) -> Option<&Entry> {
+    fn delete(&mut self, number: u64) {
+        self.set_claimed(number);
+        if self.entries.remove(&number).is_some() {
+            self.changes.insert(number, Change::Gone);
+        }
+    }
+
+    /// The entries that no file of this run has been recognised as, with their numbers.
+    pub fn unclaimed(&self) -> impl Iterator<Item = (u64, &Entry)> {
         self.unclaimed
             .iter()
-            .find(|entry| entry.identity == identity)
+            .filter_map(|number| Some((*number, self.entries.get(number)?)))
     }
 
-    /// Takes the entry of this identity out, to be given to a source or thrown away.
-    pub fn claim(&mut self, identity: Identity) -> Option<Entry> {
-        let index = self
-            .unclaimed
-            .iter()
-            .position(|entry| entry.identity == identity)?;
-        self.dirty = true;
-        Some(self.unclaimed.swap_remove(index))
+    /// The unclaimed entry of this identity, with its number.
+    pub fn find_unclaimed(&self, identity: Identity) -> Option<(u64, &Entry)> {
+        let number = *self.unclaimed_by_identity.get(&identity)?;
+        Some((number, self.entries.get(&number)?))
     }
 
     /// Begins to keep the position of a source.
     pub fn insert(&mut self, source: u64, entry: Entry) {
-        self.dirty = true;
-        self.active.insert(source, entry);
+        let number = self.add(entry);
+        self.active.insert(source, number);
+    }
+
+    /// A source goes on with an unclaimed entry, which is now this.
+    pub fn claim(&mut self, source: u64, number: u64, entry: Entry) {
+        self.set_claimed(number);
+        if self.entries.get(&number) != Some(&entry) {
+            self.changes.insert(number, Change::All);
+            self.entries.insert(number, entry);
+        }
+        self.active.insert(source, number);
+    }
+
+    /// An unclaimed entry is of no use any more.
+    pub fn discard(&mut self, number: u64) {
+        if self.unclaimed.contains(&number) {
+            self.delete(number);
+        }
     }
 
     /// What is known of a source.
     pub fn entry(&self, source: u64) -> Option<&Entry> {
-        self.active.get(&source)
+        self.entries.get(self.active.get(&source)?)
+    }
+
+    /// Changes what is known of a source, other than its position.
+    pub fn change(&mut self, source: u64, change: impl FnOnce(&mut Entry)) {
+        if let Some(number) = self.active.get(&source)
+            && let Some(entry) = self.entries.get_mut(number)
+        {
+            change(entry);
+            self.changes.insert(*number, Change::All);
+        }
     }
 
     /// The first bytes of a file have become more.
     pub fn update_fingerprint(&mut self, source: u64, fingerprint: Fingerprint) {
-        if let Some(entry) = self.active.get_mut(&source)
-            && entry.fingerprint != fingerprint
+        if self
+            .entry(source)
+            .is_some_and(|entry| entry.fingerprint != fingerprint)
         {
-            entry.fingerprint = fingerprint;
-            self.dirty = true;
+            self.change(source, |entry| entry.fingerprint = fingerprint);
         }
     }
 
-    /// The file has been seen now.
+    /// The file has been seen now. Written only with the next change of it, or with all of it.
     pub fn touch(&mut self, source: u64, now: u64) {
-        if let Some(entry) = self.active.get_mut(&source) {
+        if let Some(number) = self.active.get(&source)
+            && let Some(entry) = self.entries.get_mut(number)
+        {
             entry.seen = now;
         }
     }
 
     /// The file's content is gone (deleted and drained, or truncated).
     pub fn remove(&mut self, source: u64) {
-        self.dirty |= self.active.remove(&source).is_some();
+        if let Some(number) = self.active.remove(&source) {
+            self.delete(number);
+        }
     }
 
     /// The file is no longer followed, but may come back.
     pub fn release(&mut self, source: u64) {
-        if let Some(entry) = self.active.remove(&source) {
-            self.unclaimed.push(entry);
+        if let Some(number) = self.active.remove(&source) {
+            self.set_unclaimed(number);
         }
     }
 
     /// The receiver has these lines of the batch.
     pub fn acknowledge(&mut self, batch: &Batch, lines: Range<usize>) {
         for line in batch.last_lines(lines) {
-            let Some(entry) = self.active.get_mut(&line.source.id) else {
+            let Some(number) = self.active.get(&line.source.id) else {
+                continue;
+            };
+            let Some(entry) = self.entries.get_mut(number) else {
                 continue;
             };
             debug_assert!(line.next >= entry.offset, "positions only move forward");
             entry.offset = entry.offset.max(line.next);
             entry.mark = Mark::of(line.text, line.start + line.text.len() as u64).or(entry.mark);
-            self.dirty = true;
+            self.changes.entry(*number).or_insert(Change::Moved);
         }
-    }
-
-    /// Whether there is something to save, which the caller is about to do.
-    pub fn take_dirty(&mut self) -> bool {
-        std::mem::take(&mut self.dirty)
     }
 
     /// Whether there is something to save.
     pub fn is_dirty(&self) -> bool {
-        self.dirty
+        !self.changes.is_empty()
     }
 
-    /// There is something to save after all: saving failed.
-    pub fn mark_dirty(&mut self) {
-        self.dirty = true;
+    /// What has to be saved.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (u64, Change, Option<&Entry>)> {
+        self.changes
+            .iter()
+            .map(|(number, change)| (*number, *change, self.entries.get(number)))
     }
 
-    /// Forgets the unclaimed entries that were last seen before this time.
-    pub fn forget(&mut self, seen_before: u64) -> usize {
-        let before = self.unclaimed.len();
-        self.unclaimed.retain(|entry| entry.seen >= seen_before);
-        let forgotten = before - self.unclaimed.len();
-        self.dirty |= forgotten > 0;
-        forgotten
+    /// Everything is saved.
+    pub(crate) fn saved(&mut self) {
+        self.changes.clear();
     }
 
-    /// Every entry, in the order of the paths, for saving.
-    pub fn entries(&self) -> Vec<&Entry> {
-        let mut entries: Vec<_> = self.active.values().chain(&self.unclaimed).collect();
-        entries.sort_by(|left, right| {
-            let key = |entry: &Entry| (entry.identity.device, entry.identity.inode);
-            left.path
-                .cmp(&right.path)
-                .then_with(|| key(left).cmp(&key(right)))
-        });
-        entries
+    /// Forgets the unclaimed entries that are like this.
+    pub fn forget(&mut self, condition: impl Fn(&Entry) -> bool) -> usize {
+        let forgotten: Vec<u64> = self
+            .unclaimed()
+            .filter(|(_, entry)| condition(entry))
+            .map(|(number, _)| number)
+            .collect();
+        for number in &forgotten {
+            self.delete(*number);
+        }
+        forgotten.len()
+    }
+
+    /// Every entry with its number.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.iter().map(|(number, entry)| (*number, entry))
     }
 }
 
@@ -235,9 +315,11 @@ pub(crate) mod tests {
 
     #[test]
     fn old_entries_are_forgotten() {
-        let mut ledger = Ledger::new(0, vec![entry(1, 5)]);
-        assert_eq!(ledger.forget(1_600_000_000), 0);
-        assert_eq!(ledger.forget(1_800_000_000), 1);
-        assert!(ledger.take_dirty() && !ledger.take_dirty());
+        let mut ledger = Ledger::new(0, None, vec![entry(1, 5)]);
+        assert_eq!(ledger.forget(|entry| entry.seen < 1_600_000_000), 0);
+        assert!(!ledger.is_dirty());
+        assert_eq!(ledger.forget(|entry| entry.seen < 1_800_000_000), 1);
+        let changes: Vec<_> = ledger.changes().collect();
+        assert_eq!(changes, [(1, Change::Gone, None)]);
     }
 }

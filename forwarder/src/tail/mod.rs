@@ -168,7 +168,8 @@ impl Tails {
                 ledger.touch(tail.source.id, unix);
             }
         }
-        let forgotten = ledger.forget(unix.saturating_sub(config.limits.forget_after.as_secs()));
+        let before = unix.saturating_sub(config.limits.forget_after.as_secs());
+        let forgotten = ledger.forget(|entry| entry.seen < before);
         if forgotten > 0 {
             info!(forgotten, "files not seen for a long time are forgotten");
         }

@@ -165,20 +165,15 @@ impl Tails {
             return Ok(None);
         }
         let known = self.recognise(path, &file, &metadata)?;
-        let claimed = match &known {
-            Known::Nothing => None,
-            Known::Another(identity) => Some(*identity),
-            Known::Same(entry, _) => Some(entry.identity),
-        };
         let (beginning, first_path, mark) = match known {
-            Known::Same(entry, fingerprint) => {
+            Known::Same(_, ref entry, fingerprint) => {
                 let offset = entry.offset;
                 (
                     Beginning {
                         offset,
                         fingerprint,
                     },
-                    entry.path,
+                    entry.path.clone(),
                     entry.mark,
                 )
             }
@@ -226,10 +221,14 @@ impl Tails {
         kept.mark = mark;
         let mut ledger = self.ledger.borrow_mut();
         // Not before everything that can fail: what is known must not get lost.
-        if let Some(identity) = claimed {
-            drop(ledger.claim(identity));
+        match known {
+            Known::Same(number, _, _) => ledger.claim(id, number, kept),
+            Known::Another(number) => {
+                ledger.discard(number);
+                ledger.insert(id, kept);
+            }
+            Known::Nothing => ledger.insert(id, kept),
         }
-        ledger.insert(id, kept);
         drop(ledger);
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
         self.known.insert(id, tail);
@@ -247,19 +246,19 @@ impl Tails {
         let born = birth_of(metadata);
         let entry = ledger.find_unclaimed(identity).or_else(|| {
             // Devices are renumbered by a reboot now and then.
-            ledger.unclaimed().iter().find(|entry| {
+            ledger.unclaimed().find(|(_, entry)| {
                 let moved = entry.identity.inode == identity.inode && entry.path == path;
                 moved && entry.born.is_some() && entry.born == born
             })
         });
-        let Some(entry) = entry else {
+        let Some((number, entry)) = entry else {
             return Ok(Known::Nothing);
         };
         match still_the_same(entry, file, metadata)? {
-            Some(fingerprint) => Ok(Known::Same(entry.clone(), fingerprint)),
+            Some(fingerprint) => Ok(Known::Same(number, entry.clone(), fingerprint)),
             None => {
                 info!(path = %path.display(), "another file or content than in the last run, starting over with it");
-                Ok(Known::Another(entry.identity))
+                Ok(Known::Another(number))
             }
         }
     }
@@ -305,7 +304,7 @@ impl Tails {
     /// them, may have lines left. They are sought in the directory they were in.
     pub(super) fn find_renamed(&mut self, now: Instant, seen: &HashSet<u64>) {
         let mut sought: HashMap<PathBuf, Vec<(Identity, PathBuf)>> = HashMap::new();
-        for entry in self.ledger.borrow().unclaimed() {
+        for (_, entry) in self.ledger.borrow().unclaimed() {
             if let Some(directory) = entry.path.parent() {
                 let wanted = (entry.identity, entry.path.clone());
                 sought.entry(directory.to_owned()).or_default().push(wanted);
@@ -340,7 +339,7 @@ impl Tails {
             let file = open(path)?;
             let metadata = file.metadata()?;
             let ledger = self.ledger.borrow();
-            let Some(entry) = ledger.find_unclaimed(identity) else {
+            let Some((_, entry)) = ledger.find_unclaimed(identity) else {
                 return Ok(false);
             };
             Ok(Identity::of(&metadata) == identity
@@ -397,9 +396,9 @@ enum Known {
     /// It has never been seen.
     Nothing,
     /// There is an entry of this identity, but of another file or of other content.
-    Another(Identity),
+    Another(u64),
     /// It is the file of this entry; its first bytes may have become more.
-    Same(Entry, Fingerprint),
+    Same(u64, Entry, Fingerprint),
 }
 
 /// The fingerprint as it is now, if the file is the one of the entry.

@@ -5,5 +5,6 @@ mod link;
 mod manual;
 mod model;
 mod program;
+mod registry;
 mod rotation;
 mod support;

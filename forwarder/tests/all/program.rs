@@ -124,6 +124,41 @@ fn a_second_process_on_the_same_registry_is_refused() {
 }
 
 #[test]
+fn complaint_09_the_registry_is_shown_and_mended() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "app.log", "");
+    place.append("app.log", "one\ntwo\n");
+    let path = config.to_str().expect("text");
+    let log = place.log("app.log");
+    let log = log.to_str().expect("text");
+    let mut program = Program::start(&["run", "--config", path], place.root.path());
+    receiver.wait_for(2);
+    let (code, _, refused) = output(&["state", "forget", log, "--config", path], &place);
+    assert!(
+        code == 1 && refused.contains("in use by process"),
+        "{refused}"
+    );
+    program.signal(Signal::TERM);
+    program.wait();
+    let (code, shown, _) = output(&["state", "show", "--config", path], &place);
+    assert!(code == 0 && shown.contains(log), "{shown}");
+    let data = place.root.path().join("data");
+    let data = data.to_str().expect("text");
+    let (code, checked, _) = output(&["state", "check", "--data-dir", data], &place);
+    assert!(code == 0 && checked.contains("files      1"), "{checked}");
+    let (code, _, _) = output(&["state", "forget", log, "--data-dir", data], &place);
+    assert_eq!(code, 0);
+    let (code, exported, _) = output(&["state", "export", "--data-dir", data], &place);
+    assert!(code == 0 && exported.contains("\"files\":[]"), "{exported}");
+    // What is forgotten is shipped again.
+    let program = Program::start(&["run", "--config", path], place.root.path());
+    receiver.wait_for(4);
+    drop(program);
+    let (code, nothing, _) = output(&["state", "check", "--registry", "/nowhere/r"], &place);
+    assert!(code == 1 && nothing.contains("no registry"), "{nothing}");
+}
+
+#[test]
 fn standard_input_is_shipped_to_its_end() {
     let (place, receiver) = (Place::new(), Receiver::start());
     let config = place.config(&receiver, "x", "");
