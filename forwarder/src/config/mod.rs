@@ -14,7 +14,7 @@ pub mod yaml;
 use std::fmt;
 use std::path::Path;
 
-pub use plan::{Config, FileGroup, Limits, Network, Overrides, StartPosition};
+pub use plan::{Config, FileGroup, Limits, Network, NetworkFiles, Overrides, StartPosition};
 
 /// One thing that is wrong.
 #[derive(Debug)]

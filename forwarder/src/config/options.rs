@@ -91,6 +91,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Files, "dead time", "24h"),
     option(Section::Files, "start position", "beginning"),
     option(Section::Files, "compressed files", "skip"),
+    option(Section::Files, "network files", "auto"),
 ];
 
 /// Brings a typed key into the form of the table: lower case, `_` and `-` as spaces.

@@ -135,6 +135,19 @@ pub struct FileGroup {
     pub start_position: StartPosition,
     /// Whether files that begin like gzip, xz, zstd… are shipped all the same.
     pub ship_compressed: bool,
+    /// Whether what the file system says may be out of date.
+    pub network_files: NetworkFiles,
+}
+
+/// Whether files are on a network file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkFiles {
+    /// The file system tells.
+    Auto,
+    /// They are.
+    On,
+    /// They are not.
+    Off,
 }
 
 /// Where reading begins in a file found at start and never seen before.
@@ -427,6 +440,11 @@ fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems)
             dead_time: reader.seconds("dead time", 24 * 3600),
             start_position,
             ship_compressed: reader.choice("compressed files", &["skip", "ship"]) == "ship",
+            network_files: match reader.choice("network files", &["auto", "on", "off"]) {
+                "on" => NetworkFiles::On,
+                "off" => NetworkFiles::Off,
+                _ => NetworkFiles::Auto,
+            },
         });
     }
     if groups.iter().filter(|group| group.stdin).count() > 1 {

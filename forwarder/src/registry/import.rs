@@ -49,6 +49,7 @@ pub(super) fn entry(identity: Identity, offset: u64, path: PathBuf) -> Entry {
         offset,
         mark: None,
         path,
+        packed: None,
         seen: now(),
     }
 }

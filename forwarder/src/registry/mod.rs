@@ -17,7 +17,7 @@ pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,10 @@ pub struct Entry {
     /// The path it was found at first; its events carry this one.
     #[serde(with = "format::path")]
     pub path: PathBuf,
+    /// Whether this is a compressed file, and all of it is acknowledged; positions are in what it
+    /// unpacks to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<bool>,
     /// When it was last seen, in seconds since 1970.
     pub seen: u64,
 }
@@ -71,6 +75,11 @@ pub struct Ledger {
     active: HashMap<u64, u64>,
     unclaimed: BTreeSet<u64>,
     unclaimed_by_identity: HashMap<Identity, u64>,
+    /// By the hash of the first bytes, when there are enough of them.
+    unclaimed_by_content: HashMap<u64, u64>,
+    unclaimed_by_path: HashMap<PathBuf, u64>,
+    /// Sources whose file ends before what was read of them.
+    limits: HashMap<u64, u64>,
     next_number: u64,
     changes: BTreeMap<u64, Change>,
 }
@@ -102,6 +111,11 @@ impl Ledger {
         if let Some(entry) = self.entries.get(&number) {
             self.unclaimed.insert(number);
             self.unclaimed_by_identity.insert(entry.identity, number);
+            if entry.fingerprint.is_full() {
+                self.unclaimed_by_content
+                    .insert(entry.fingerprint.hash, number);
+            }
+            self.unclaimed_by_path.insert(entry.path.clone(), number);
         }
     }
 
@@ -112,6 +126,51 @@ impl Ledger {
         {
             self.unclaimed_by_identity.remove(&entry.identity);
         }
+        if let Some(entry) = self.entries.get(&number) {
+            let hash = entry.fingerprint.hash;
+            if self.unclaimed_by_content.get(&hash) == Some(&number) {
+                self.unclaimed_by_content.remove(&hash);
+            }
+            if self.unclaimed_by_path.get(&entry.path) == Some(&number) {
+                self.unclaimed_by_path.remove(&entry.path);
+            }
+        }
+    }
+
+    /// The unclaimed entry whose first bytes have this hash.
+    pub fn find_unclaimed_content(&self, hash: u64) -> Option<u64> {
+        self.unclaimed_by_content.get(&hash).copied()
+    }
+
+    /// The unclaimed entry of this path.
+    pub fn find_unclaimed_path(&self, path: &Path) -> Option<u64> {
+        self.unclaimed_by_path.get(path).copied()
+    }
+
+    /// The unclaimed entry with this number.
+    pub fn unclaimed_entry(&self, number: u64) -> Option<&Entry> {
+        let entry = self.entries.get(&number)?;
+        self.unclaimed.contains(&number).then_some(entry)
+    }
+
+    /// The file of an unclaimed entry has other content now: it is kept for a copy of the old, but
+    /// not found by its identity any more.
+    pub fn orphan(&mut self, number: u64) {
+        if let Some(entry) = self.entries.get(&number)
+            && self.unclaimed_by_identity.get(&entry.identity) == Some(&number)
+        {
+            self.unclaimed_by_identity.remove(&entry.identity);
+        }
+    }
+
+    /// The file of a source ends here, though more was read before it was copied to where it is now.
+    pub fn limit(&mut self, source: u64, end: u64) {
+        self.limits.insert(source, end);
+        self.change(source, |entry| {
+            if entry.offset > end {
+                (entry.offset, entry.mark) = (end, None);
+            }
+        });
     }
 
     fn delete(&mut self, number: u64) {
@@ -150,13 +209,6 @@ impl Ledger {
         self.active.insert(source, number);
     }
 
-    /// An unclaimed entry is of no use any more.
-    pub fn discard(&mut self, number: u64) {
-        if self.unclaimed.contains(&number) {
-            self.delete(number);
-        }
-    }
-
     /// What is known of a source.
     pub fn entry(&self, source: u64) -> Option<&Entry> {
         self.entries.get(self.active.get(&source)?)
@@ -193,6 +245,7 @@ impl Ledger {
 
     /// The file's content is gone (deleted and drained, or truncated).
     pub fn remove(&mut self, source: u64) {
+        self.limits.remove(&source);
         if let Some(number) = self.active.remove(&source) {
             self.delete(number);
         }
@@ -200,6 +253,7 @@ impl Ledger {
 
     /// The file is no longer followed, but may come back.
     pub fn release(&mut self, source: u64) {
+        self.limits.remove(&source);
         if let Some(number) = self.active.remove(&source) {
             self.set_unclaimed(number);
         }
@@ -214,6 +268,13 @@ impl Ledger {
             let Some(entry) = self.entries.get_mut(number) else {
                 continue;
             };
+            if let Some(end) = self.limits.get(&line.source.id)
+                && line.next > *end
+            {
+                (entry.offset, entry.mark) = (*end, None);
+                self.changes.entry(*number).or_insert(Change::Moved);
+                continue;
+            }
             debug_assert!(line.next >= entry.offset, "positions only move forward");
             entry.offset = entry.offset.max(line.next);
             entry.mark = Mark::of(line.text, line.start + line.text.len() as u64).or(entry.mark);
@@ -273,6 +334,7 @@ pub(crate) mod tests {
             offset,
             mark: Mark::of(b"last line", offset),
             path: format!("/var/log/{inode}.log").into(),
+            packed: None,
             seen: 1_700_000_000,
         }
     }

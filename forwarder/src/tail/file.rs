@@ -11,7 +11,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -23,6 +23,9 @@ use crate::event::Source;
 
 /// Bytes before the position that are kept to notice a rewrite.
 const TRAIL_BYTES: usize = 64;
+
+/// On a network file system a file has to look rewritten for this time.
+pub const DOUBT: Duration = Duration::from_secs(2);
 
 /// A file that is followed.
 #[derive(Debug)]
@@ -53,6 +56,12 @@ pub struct Tail {
     pub queued: bool,
     /// Whether it was found through a symbolic link.
     pub polled: bool,
+    /// Whether its stream began in another file, of which this is a copy.
+    pub copy: bool,
+    /// Whether a rewrite has to be seen twice before it is believed.
+    pub cautious: bool,
+    /// Since when it looks rewritten, as long as that is not believed.
+    pub doubtful_since: Option<Instant>,
     file: Option<File>,
     /// The last bytes before `offset`, as they were when they were read.
     trail: Trail,
@@ -73,6 +82,8 @@ pub enum Look {
     Grew,
     /// It is shorter, or its content was replaced.
     Rewritten,
+    /// It looks like that, but on a network file system that may pass.
+    Doubtful,
 }
 
 /// How a reading ended.
@@ -181,6 +192,9 @@ impl Tail {
             missing_since: None,
             queued: false,
             polled: false,
+            copy: false,
+            cautious: false,
+            doubtful_since: None,
             file: Some(file),
             trail: Trail::default(),
             size: 0,
@@ -213,6 +227,11 @@ impl Tail {
     /// Whether the file is open.
     pub fn is_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// The file, if it is open.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
     /// Lets the file go; everything that is known of it stays.
@@ -255,6 +274,50 @@ impl Tail {
         self.size.saturating_sub(self.offset)
     }
 
+    /// Whether the file has the bytes that were read of this one, as far as is remembered.
+    pub fn has_its_content(&self, file: &File) -> io::Result<bool> {
+        let fingerprint = self.fingerprint.grown(file)?;
+        Ok(fingerprint.is_some() && self.trail.matches(file, self.offset)?)
+    }
+
+    /// Whether the other file is a beginning of this one, or was before this was truncated.
+    pub fn is_copied_in(&self, other: &File, length: u64) -> io::Result<bool> {
+        let Some(file) = self.file.as_ref().filter(|_| self.offset > 0) else {
+            return Ok(false);
+        };
+        let own = file.metadata()?.len();
+        if own < self.offset || !self.trail.matches(file, self.offset)? {
+            // It has been truncated already, which is yet to be noticed.
+            return Ok(length >= self.offset && self.has_its_content(other)?);
+        }
+        Ok(length <= own && super::copies::same_beginning(file, other, length)?)
+    }
+
+    /// Lets go of the file without closing it.
+    pub fn take_file(&mut self) -> Option<File> {
+        self.file.take()
+    }
+
+    /// Goes on with another file that has the same content.
+    pub fn replace_file(&mut self, file: Option<File>, metadata: &Metadata, path: &Path) {
+        self.file = file;
+        self.copy = true;
+        self.identity = Identity::of(metadata);
+        self.born = birth_of(metadata);
+        path.clone_into(&mut self.path);
+        self.modified = None;
+        self.doubtful_since = None;
+    }
+
+    /// Nothing of the file is left: it ends here.
+    pub fn end_at(&mut self, offset: u64) {
+        self.offset = offset;
+        self.shipped_to = self.shipped_to.min(offset);
+        self.size = offset;
+        self.trail = Trail::default();
+        self.mid_line = false;
+    }
+
     /// Whether nothing links to the file any more.
     pub fn is_deleted(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
@@ -278,15 +341,23 @@ impl Tail {
         if self.is_as_known(&metadata) {
             return Ok(Look::Unchanged);
         }
-        if metadata.len() < self.offset || !self.trail.matches(file, self.offset)? {
-            return Ok(Look::Rewritten);
+        let mut fingerprint = Some(self.fingerprint);
+        let mut same = metadata.len() >= self.offset && self.trail.matches(file, self.offset)?;
+        if same && !self.fingerprint.is_full() {
+            fingerprint = self.fingerprint.grown(file)?;
+            same = fingerprint.is_some();
         }
-        if !self.fingerprint.is_full() {
-            match self.fingerprint.grown(file)? {
-                Some(fingerprint) => self.fingerprint = fingerprint,
-                None => return Ok(Look::Rewritten),
-            }
+        if !same {
+            let since = *self.doubtful_since.get_or_insert(now);
+            let doubted = self.cautious && now.saturating_duration_since(since) < DOUBT;
+            return Ok(if doubted {
+                Look::Doubtful
+            } else {
+                Look::Rewritten
+            });
         }
+        self.doubtful_since = None;
+        self.fingerprint = fingerprint.unwrap_or(self.fingerprint);
         let grew = metadata.len() != self.size;
         self.modified = metadata.modified().ok();
         self.size = metadata.len();
@@ -307,6 +378,7 @@ impl Tail {
         self.shipped_to = 0;
         self.size = 0;
         self.modified = None;
+        self.doubtful_since = None;
         self.trail = Trail::default();
         self.mid_line = false;
         self.last_growth = now;

@@ -9,6 +9,8 @@
 //! again when it grows; once no pattern finds it (renamed, deleted), read to its end and closed
 //! when it has been quiet for a while.
 
+pub mod archive;
+pub mod copies;
 pub mod file;
 pub mod identity;
 pub mod lines;
@@ -55,9 +57,20 @@ pub struct Tails {
     queue: VecDeque<u64>,
     /// Files whose last line has no end yet.
     partial: HashSet<u64>,
+    by_fingerprint: HashMap<u64, u64>,
     missing: HashSet<u64>,
+    /// Files that may be copies in the making.
+    held: HashMap<Identity, copies::Held>,
+    /// Files that look rewritten, on a network file system.
+    doubtful: HashSet<u64>,
+    /// Compressed files that are read to their end.
+    archives: VecDeque<archive::Archive>,
+    /// Sources of those that have been, and where they end.
+    archives_read: Vec<(u64, u64)>,
     /// Files found through a symbolic link.
     polled: HashSet<u64>,
+    /// Files the registry knows that are too short, on a network file system.
+    short: HashMap<Identity, Instant>,
     /// Files left out for what they are, so that it is said once.
     left_out: HashMap<Identity, (Option<u64>, Option<SystemTime>)>,
     buffer: ReadBuffer,
@@ -120,8 +133,14 @@ impl Tails {
             by_path: HashMap::new(),
             queue: VecDeque::new(),
             partial: HashSet::new(),
+            by_fingerprint: HashMap::new(),
             missing: HashSet::new(),
+            held: HashMap::new(),
+            doubtful: HashSet::new(),
+            archives: VecDeque::new(),
+            archives_read: Vec::new(),
             polled: HashSet::new(),
+            short: HashMap::new(),
             left_out: HashMap::new(),
             buffer,
             open_files: 0,
@@ -218,9 +237,17 @@ impl Tails {
     /// Looks at the files that no hint will come for: those that have gone, partial last lines,
     /// and those that have been idle for their dead time.
     pub fn tick(&mut self, now: Instant) {
-        for key in self.polled.clone() {
+        for key in self
+            .polled
+            .iter()
+            .chain(&self.doubtful)
+            .copied()
+            .collect::<Vec<_>>()
+        {
             self.wake(key);
         }
+        self.look_at_held(now);
+        self.finish_archives();
         for key in self.missing.clone() {
             self.let_go_if_done(key, now);
             self.wake(key);
@@ -238,18 +265,22 @@ impl Tails {
 
     /// Whether files need a [`Tails::tick`] from time to time.
     pub fn needs_tick(&self) -> bool {
-        !self.missing.is_empty() || !self.polled.is_empty()
+        !self.missing.is_empty()
+            || !self.polled.is_empty()
+            || !self.held.is_empty()
+            || !self.doubtful.is_empty()
+            || !self.archives_read.is_empty()
     }
 
     /// Whether there are files to look at or to read.
     pub fn has_work(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || !self.archives.is_empty()
     }
 
     /// Takes the next file that may have grown, and reads from it once. False if the batch is full.
     pub fn read_next(&mut self, batch: &mut Batch, budget: Budget, now: Instant) -> bool {
         let Some(key) = self.queue.pop_front() else {
-            return true;
+            return self.read_archive(batch, budget);
         };
         let Some(tail) = self.known.get_mut(&key) else {
             return true;
@@ -291,8 +322,21 @@ impl Tails {
         let Some(tail) = self.known.get_mut(&key) else {
             return Ok(Reading::End);
         };
-        if tail.look(now)? == Look::Rewritten {
-            self.start_over(key, now)?;
+        let before = tail.fingerprint;
+        match tail.look(now)? {
+            Look::Rewritten => {
+                self.doubtful.remove(&key);
+                self.start_over(key, now)?;
+            }
+            Look::Doubtful => {
+                self.doubtful.insert(key);
+                return Ok(Reading::End);
+            }
+            Look::Unchanged | Look::Grew => {
+                if !self.doubtful.is_empty() {
+                    self.doubtful.remove(&key);
+                }
+            }
         }
         let Some(tail) = self.known.get_mut(&key) else {
             return Ok(Reading::End);
@@ -314,6 +358,9 @@ impl Tails {
         let read_at = jiff::Timestamp::now().as_millisecond();
         let mut split = 0;
         let reading = tail.read(&mut self.buffer, batch, budget, read_at, &mut split)?;
+        if tail.fingerprint.is_full() && before != tail.fingerprint {
+            self.by_fingerprint.insert(tail.fingerprint.hash, key);
+        }
         self.ledger
             .borrow_mut()
             .update_fingerprint(tail.source.id, tail.fingerprint);
@@ -394,14 +441,30 @@ impl Tails {
         let Some(tail) = self.known.get_mut(&key) else {
             return Ok(());
         };
+        if tail.copy && tail.missing_since.is_some() {
+            // No pattern wants it for its own sake: what it was followed for is gone.
+            debug!(path = %tail.path.display(), "a copy was overwritten, it is not followed any more");
+            self.let_go(key, true);
+            return Ok(());
+        }
         add(&self.counters.files_rewritten, 1);
         let path = tail.path.display();
         warn!(%path, position = tail.offset, not_read = tail.behind(),
-            "the file was truncated or rewritten in place, starting over with it");
+            "the file was truncated or rewritten in place");
         let fields = &self.config.groups[tail.group].fields;
         let source = Source::new(id, true, &tail.first_path, &self.config.hostname, fields);
+        let source = Rc::new(source);
+        if self.move_to_copy(key, &source, now) {
+            if let Some(tail) = self.known.get_mut(&key) {
+                tail.look(now)?;
+            }
+            return Ok(());
+        }
+        let Some(tail) = self.known.get_mut(&key) else {
+            return Ok(());
+        };
         let old = tail.source.id;
-        tail.restart(Rc::new(source), now)?;
+        tail.restart(source, now)?;
         let entry = open::entry_of(tail);
         let mut ledger = self.ledger.borrow_mut();
         ledger.remove(old);
@@ -456,25 +519,26 @@ impl Tails {
             }
         }
         let deleted = tail.is_deleted();
+        self.let_go(key, deleted);
+    }
+
+    /// Follows a file no longer; what is known of it is kept unless its content is gone.
+    fn let_go(&mut self, key: u64, gone: bool) {
         let Some(tail) = self.known.remove(&key) else {
             return;
         };
         self.missing.remove(&key);
         self.partial.remove(&key);
         self.polled.remove(&key);
-        if self.by_identity.get(&tail.identity) == Some(&key) {
-            self.by_identity.remove(&tail.identity);
-        }
-        if self.by_path.get(&tail.path) == Some(&key) {
-            self.by_path.remove(&tail.path);
-        }
+        self.doubtful.remove(&key);
+        self.forget_places(key, &tail);
         if tail.is_open() {
             self.open_files -= 1;
         }
         let path = tail.path.display();
-        debug!(%path, deleted, "the file is done with");
+        debug!(%path, gone, "the file is done with");
         let mut ledger = self.ledger.borrow_mut();
-        if deleted {
+        if gone {
             ledger.remove(tail.source.id);
         } else {
             ledger.release(tail.source.id);

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::file::{Beginning, Tail, last_line_start};
+use super::copies::Verdict;
+use super::file::{Beginning, DOUBT, Tail, last_line_start};
 use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
 use super::{MAX_FILES, Tails, Trust};
-use crate::config::StartPosition;
+use crate::config::{NetworkFiles, StartPosition};
 use crate::event::Source;
 use crate::registry::Entry;
 use crate::registry::store::now as unix_now;
@@ -43,6 +44,7 @@ pub(super) fn entry_of(tail: &Tail) -> Entry {
         offset: tail.offset,
         mark: None,
         path: tail.first_path.clone(),
+        packed: None,
         seen: unix_now(),
     }
 }
@@ -164,7 +166,24 @@ impl Tails {
             warn!(%path, format, "{NOT_COMPRESSED}");
             return Ok(None);
         }
-        let known = self.recognise(path, &file, &metadata)?;
+        if self.is_doubtful(group, &file, &metadata, now) {
+            return Ok(None);
+        }
+        let mut known = self.recognise(path, &file, &metadata)?;
+        if !matches!(known, Known::Same(..))
+            && metadata.len() > 0
+            && let Some((number, entry, fingerprint)) =
+                self.recognise_copy(path, &file, &metadata)?
+        {
+            info!(path = %path.display(), of = %entry.path.display(), "the file is a copy of one that is known");
+            known = Known::Same(number, entry, fingerprint);
+        }
+        if matches!(known, Known::Nothing)
+            && self.may_be_copy(path, group, &file, &metadata, now)? == Verdict::Wait
+        {
+            debug!(path = %path.display(), "the file may be a copy in the making, it has to wait");
+            return Ok(None);
+        }
         let (beginning, first_path, mark) = match known {
             Known::Same(_, ref entry, fingerprint) => {
                 let offset = entry.offset;
@@ -224,19 +243,48 @@ impl Tails {
         match known {
             Known::Same(number, _, _) => ledger.claim(id, number, kept),
             Known::Another(number) => {
-                ledger.discard(number);
+                // Its content may be in a copy.
+                ledger.orphan(number);
                 ledger.insert(id, kept);
             }
             Known::Nothing => ledger.insert(id, kept),
         }
         drop(ledger);
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
-        self.known.insert(id, tail);
-        self.by_identity.insert(identity, id);
-        self.by_path.insert(path.to_owned(), id);
+        tail.cautious = self.is_cautious(group, tail.file());
         self.open_files += 1;
-        self.wake(id);
+        self.take_place(id, tail);
         Ok(Some(id))
+    }
+
+    /// Whether what the file system says about this file may be out of date.
+    fn is_cautious(&self, group: usize, file: Option<&File>) -> bool {
+        match self.config.groups[group].network_files {
+            NetworkFiles::On => true,
+            NetworkFiles::Off => false,
+            NetworkFiles::Auto => file.is_some_and(is_on_network),
+        }
+    }
+
+    /// Whether a file that the registry knows is too short, which on a network file system may pass.
+    fn is_doubtful(
+        &mut self,
+        group: usize,
+        file: &File,
+        metadata: &Metadata,
+        now: Instant,
+    ) -> bool {
+        let identity = Identity::of(metadata);
+        let short = match self.ledger.borrow().find_unclaimed(identity) {
+            Some((_, entry)) => metadata.len() < entry.offset,
+            None => false,
+        };
+        if !short || !self.is_cautious(group, Some(file)) {
+            self.short.remove(&identity);
+            return false;
+        }
+        let since = *self.short.entry(identity).or_insert(now);
+        now.saturating_duration_since(since) < DOUBT
     }
 
     /// What the registry knows of this file.
@@ -303,11 +351,11 @@ impl Tails {
     /// After a start: files that were renamed while nobody looked, to where no pattern finds
     /// them, may have lines left. They are sought in the directory they were in.
     pub(super) fn find_renamed(&mut self, now: Instant, seen: &HashSet<u64>) {
-        let mut sought: HashMap<PathBuf, Vec<(Identity, PathBuf)>> = HashMap::new();
+        let mut sought: HashMap<PathBuf, HashMap<Identity, PathBuf>> = HashMap::new();
         for (_, entry) in self.ledger.borrow().unclaimed() {
             if let Some(directory) = entry.path.parent() {
-                let wanted = (entry.identity, entry.path.clone());
-                sought.entry(directory.to_owned()).or_default().push(wanted);
+                let wanted = sought.entry(directory.to_owned()).or_default();
+                wanted.insert(entry.identity, entry.path.clone());
             }
         }
         for (directory, wanted) in sought {
@@ -319,19 +367,35 @@ impl Tails {
                     continue;
                 };
                 let identity = Identity::of(&metadata);
-                let Some((_, first_path)) = wanted.iter().find(|(known, _)| *known == identity)
-                else {
+                if seen.len() >= MAX_FILES
+                    || !metadata.is_file()
+                    || self.by_identity.contains_key(&identity)
+                {
+                    continue;
+                }
+                // An error: the file has just gone, or nobody may read it.
+                if self.consider_archive(&path).unwrap_or(true) {
+                    continue;
+                }
+                let first_path = match wanted.get(&identity) {
+                    Some(first_path) if self.is_same(&path, identity) => Some(first_path.clone()),
+                    _ => self.first_path_of_copy(&path, &metadata),
+                };
+                let Some(first_path) = first_path else {
                     continue;
                 };
-                let Some(group) = self.group_of(first_path) else {
-                    continue;
-                };
-                if seen.len() < MAX_FILES && metadata.is_file() && self.is_same(&path, identity) {
+                if let Some(group) = self.group_of(&first_path) {
                     // Not `seen`: no pattern finds it, so it is closed when it is done.
-                    self.consider_as(&path, first_path, group, now);
+                    self.consider_as(&path, &first_path, group, now);
                 }
             }
         }
+    }
+
+    fn first_path_of_copy(&self, path: &Path, metadata: &Metadata) -> Option<PathBuf> {
+        let file = open(path).ok()?;
+        let (_, entry, _) = self.recognise_copy(path, &file, metadata).ok()??;
+        Some(entry.path)
     }
 
     fn is_same(&self, path: &Path, identity: Identity) -> bool {
@@ -402,7 +466,7 @@ enum Known {
 }
 
 /// The fingerprint as it is now, if the file is the one of the entry.
-fn still_the_same(
+pub(super) fn still_the_same(
     entry: &Entry,
     file: &File,
     metadata: &Metadata,
@@ -419,7 +483,29 @@ fn still_the_same(
     entry.fingerprint.grown(file)
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// Whether the file is on a file system whose server others write to.
+fn is_on_network(file: &File) -> bool {
+    // The magic numbers of NFS, SMB, CIFS, SMB2, AFS, Coda, 9P, Ceph, GFS2, Lustre and FUSE.
+    const NETWORK: &[i64] = &[
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x5346_414F,
+        0x7375_7245,
+        0x0102_1997,
+        0x00C3_6400,
+        0x0116_1970,
+        0x0BD0_0BD0,
+        0x6573_5546,
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|status| {
+        #[allow(clippy::unnecessary_cast, reason = "its width is the platform's")]
+        NETWORK.contains(&(status.f_type as i64))
+    })
+}
+
+pub(super) fn open(path: &Path) -> io::Result<File> {
     // Non-blocking, or a pipe that took the file's place would hold us up for ever.
     let flags = rustix::fs::OFlags::NONBLOCK.bits();
     OpenOptions::new()

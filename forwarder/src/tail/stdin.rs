@@ -68,6 +68,20 @@ impl Stdin {
         }
     }
 
+    /// Goes on in the middle of a stream, perhaps in the middle of a line.
+    pub fn resume(source: Rc<Source>, offset: u64, mid_line: bool) -> Self {
+        Self {
+            offset,
+            mid_line,
+            ..Self::new(source)
+        }
+    }
+
+    /// Where the next line begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Takes the next chunk. To be called only when [`Stdin::fill`] said that it needs more.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.held.drain(..self.taken);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use skidder_forwarder::registry::{Entry, store};
 use skidder_forwarder::{Outcome, config};
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Version, serve};
 use tokio::net::TcpListener;
@@ -408,6 +409,21 @@ impl Place {
             .expect("writes");
     }
 
+    /// Waits until the entries of the registry are as wanted.
+    pub(crate) fn wait_for_registry(&self, what: &str, wanted: impl Fn(&[Entry]) -> bool) {
+        let path = self.root.path().join("data/registry");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let entries = store::read(&path).expect("reads");
+            let entries = entries.map_or_else(Vec::new, |decoded| decoded.entries);
+            if wanted(&entries) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} is not in {entries:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// A config with short times that ships the pattern to a receiver.
     pub(crate) fn config(&self, receiver: &Receiver, pattern: &str, more: &str) -> PathBuf {
         let network = format!(
@@ -447,7 +463,22 @@ pub(crate) fn assert_each_once(receiver: &Receiver, expected: &str) {
     got.sort();
     let mut expected: Vec<_> = expected.lines().map(str::to_owned).collect();
     expected.sort();
-    assert_eq!(got, expected);
+    if got == expected {
+        return;
+    }
+    let mut counts: HashMap<String, i64> = HashMap::new();
+    for message in got {
+        *counts.entry(message).or_default() += 1;
+    }
+    for message in expected {
+        *counts.entry(message).or_default() -= 1;
+    }
+    counts.retain(|_, count| *count != 0);
+    let some: Vec<_> = counts.iter().take(5).collect();
+    panic!(
+        "{} lines came too often or too rarely, as {some:?}",
+        counts.len()
+    );
 }
 
 /// The program.
