@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::event::Source;
+use crate::tail::identity::Mark;
 
 /// A buffer that had to grow beyond this many times its normal size is given back to the system.
 const KEEP_FACTOR: usize = 2;
@@ -18,6 +19,17 @@ pub struct Batch {
     text: Vec<u8>,
     lines: Vec<Line>,
     runs: Vec<Run>,
+    /// What some lines have beside their text, by line.
+    extras: Vec<(usize, Extra)>,
+}
+
+/// What an event has that is not simply a line of its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// Fields of this event alone.
+    pub fields: Vec<(&'static str, Vec<u8>)>,
+    /// Hash of what stands in the file before `next`; the text does not tell.
+    pub mark: Option<Mark>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +63,18 @@ pub struct LineView<'a> {
     pub next: u64,
     /// When it was read, in milliseconds since 1970.
     pub read_at: i64,
+    /// What it has beside its text.
+    pub extra: Option<&'a Extra>,
+}
+
+impl LineView<'_> {
+    /// The mark of the file just before `next`.
+    pub fn mark(&self) -> Option<Mark> {
+        match self.extra {
+            Some(extra) => extra.mark,
+            None => Mark::of(self.text, self.start + self.text.len() as u64),
+        }
+    }
 }
 
 impl Batch {
@@ -88,6 +112,20 @@ impl Batch {
         }
     }
 
+    /// Appends an event that is not simply a line.
+    pub fn push_extra(
+        &mut self,
+        source: &Rc<Source>,
+        read_at: i64,
+        text: &[u8],
+        start: u64,
+        next: u64,
+        extra: Extra,
+    ) {
+        self.extras.push((self.lines.len(), extra));
+        self.push(source, read_at, text, start, next);
+    }
+
     /// Takes the lines out, keeps the buffers unless an extraordinary line made them huge.
     pub fn clear(&mut self, normal_bytes: usize) {
         self.text.clear();
@@ -95,6 +133,7 @@ impl Batch {
             self.text.shrink_to(normal_bytes);
         }
         self.lines.clear();
+        self.extras.clear();
         self.runs.clear();
     }
 
@@ -134,7 +173,17 @@ impl Batch {
             start: line.start,
             next: line.next,
             read_at: run.read_at,
+            extra: self.extra(index),
         }
+    }
+
+    /// PERF: most batches have none at all.
+    fn extra(&self, index: usize) -> Option<&Extra> {
+        if self.extras.is_empty() {
+            return None;
+        }
+        let found = self.extras.binary_search_by_key(&index, |(line, _)| *line);
+        found.ok().map(|at| &self.extras[at].1)
     }
 }
 

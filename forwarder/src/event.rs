@@ -97,6 +97,15 @@ impl Source {
     }
 }
 
+/// Adds fields to an event of version 2 that has just been written.
+pub fn write_fields(json: &mut Vec<u8>, fields: &[(&'static str, Vec<u8>)]) {
+    let end = json.pop();
+    for (name, value) in fields {
+        write_member(json, name.as_bytes(), value);
+    }
+    json.extend(end);
+}
+
 fn as_slices(pair: &(Vec<u8>, Vec<u8>)) -> (&[u8], &[u8]) {
     (&pair.0, &pair.1)
 }
@@ -239,6 +248,22 @@ mod tests {
             ("type", "x"),
         ]);
         assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn fields_of_one_event() {
+        let source = Source::new(1, true, Path::new("/a"), "h", &fields(&[("type", "x")]));
+        let mut json = Vec::new();
+        source.write_json(&mut json, b"t", b"m", 0);
+        write_fields(
+            &mut json,
+            &[("stream", b"std\"out".to_vec()), ("time", b"now".to_vec())],
+        );
+        let text = String::from_utf8(json).expect("valid");
+        assert!(
+            text.ends_with(r#","type":"x","stream":"std\"out","time":"now"}"#),
+            "{text}"
+        );
     }
 
     #[test]

@@ -62,6 +62,8 @@ struct Input {
     lines: Stdin,
     /// All lines of the chunks so far are in batches.
     empty: bool,
+    /// When the last chunk came.
+    last: Instant,
 }
 
 /// The two ends of the round that batches make.
@@ -103,6 +105,7 @@ impl Reader {
                 chunks: Some(chunks),
                 lines,
                 empty: true,
+                last: now,
             }),
             full: batches.full,
             empty: batches.empty,
@@ -154,6 +157,9 @@ impl Reader {
             if let Some(left) = next_partial {
                 wake = wake.min(now + left);
             }
+            if let Some(time) = self.input_time().filter(|_| self.filling.is_some()) {
+                wake = wake.min(time);
+            }
             if let Some(flush) = self.flush_time() {
                 wake = wake.min(flush);
             }
@@ -202,6 +208,16 @@ impl Reader {
             None => input.chunks = None,
         }
         input.empty = false;
+        input.last = Instant::now();
+    }
+
+    /// When what standard input holds back becomes an event.
+    fn input_time(&self) -> Option<Instant> {
+        let input = self.stdin.as_ref().filter(|input| input.empty)?;
+        let patience = input
+            .lines
+            .patience(self.config.limits.partial_line_timeout)?;
+        Some(input.last + patience)
     }
 
     /// Reads a bounded amount, and hands batches over as they fill up.
@@ -210,10 +226,15 @@ impl Reader {
             if self.filling.is_none() {
                 self.filling = self.empty.try_recv().ok();
             }
+            let input_due = self.input_time().is_some_and(|time| time <= now);
             let Some(batch) = &mut self.filling else {
                 return;
             };
             let mut room = true;
+            if let Some(input) = self.stdin.as_mut().filter(|_| input_due) {
+                let read_at = jiff::Timestamp::now().as_millisecond();
+                input.lines.flush(batch, read_at);
+            }
             if let Some(input) = self.stdin.as_mut().filter(|input| !input.empty) {
                 let ended = input.chunks.is_none();
                 let before = (batch.len(), batch.bytes());

@@ -28,6 +28,10 @@ pub struct Counters {
     pub connections: Cell<u64>,
     /// Pieces cut off long lines.
     pub lines_split: Cell<u64>,
+    /// Lines that were left out as they were too long.
+    pub lines_skipped: Cell<u64>,
+    /// Bytes of holes that were left out.
+    pub hole_bytes: Cell<u64>,
     /// Files that were rewritten or truncated.
     pub files_rewritten: Cell<u64>,
 }

@@ -137,7 +137,7 @@ fn build(
         Some(group) => {
             let chunks = stdin::start(std::io::stdin()).map_err(RunError::Stdin)?;
             let source = Source::new(0, false, Path::new(STDIN), &config.hostname, &group.fields);
-            Some((chunks, Stdin::new(Rc::new(source))))
+            Some((chunks, Stdin::new(Rc::new(source), &group.lines, b"")))
         }
     };
     let tails = Tails::new(

@@ -13,6 +13,8 @@ pub enum Section {
     Network,
     /// One element of the list under `files`.
     Files,
+    /// The mapping under `multiline` in an element of `files`.
+    Multiline,
 }
 
 impl Section {
@@ -22,6 +24,7 @@ impl Section {
             Self::Top => "the top level",
             Self::Network => "`network`",
             Self::Files => "an element of `files`",
+            Self::Multiline => "`multiline`",
         }
     }
 }
@@ -92,6 +95,17 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Files, "start position", "beginning"),
     option(Section::Files, "compressed files", "skip"),
     option(Section::Files, "network files", "auto"),
+    option(Section::Files, "encoding", "utf-8"),
+    option(Section::Files, "format", "plain"),
+    option(Section::Files, "long lines", "split"),
+    option(Section::Files, "multiline", "none"),
+    option(Section::Multiline, "preset", "none"),
+    option(Section::Multiline, "pattern", "none"),
+    option(Section::Multiline, "match", "start"),
+    option(Section::Multiline, "negate", "off"),
+    option(Section::Multiline, "max lines", "500"),
+    option(Section::Multiline, "max bytes", "256KiB"),
+    option(Section::Multiline, "timeout", "5s"),
 ];
 
 /// Brings a typed key into the form of the table: lower case, `_` and `-` as spaces.

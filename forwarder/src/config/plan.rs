@@ -5,6 +5,7 @@
 //! compared with them by a test.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::options::nearest_word;
@@ -14,6 +15,7 @@ use super::{Problems, units};
 use crate::link::tls::{self, TlsSettings};
 use crate::registry::machine;
 use crate::tail::pattern::{Excludes, Pattern};
+use crate::tail::shape::Rules;
 
 /// A path in `paths` that stands for standard input.
 pub const STDIN: &str = "-";
@@ -137,6 +139,8 @@ pub struct FileGroup {
     pub ship_compressed: bool,
     /// Whether what the file system says may be out of date.
     pub network_files: NetworkFiles,
+    /// How lines become events.
+    pub lines: Rc<Rules>,
 }
 
 /// Whether files are on a network file system.
@@ -432,7 +436,9 @@ fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems)
                 _ => StartPosition::Beginning,
             },
         };
+        let lines = Rc::new(super::lines::build(section, reader.problems));
         groups.push(FileGroup {
+            lines,
             patterns,
             stdin,
             exclude,
@@ -513,13 +519,13 @@ fn items(node: &Node) -> &[Node] {
 }
 
 /// Reads typed values of one section; what does not fit becomes a problem and the default.
-struct Reader<'a> {
-    section: &'a RawSection,
-    problems: &'a mut Problems,
+pub(super) struct Reader<'a> {
+    pub(super) section: &'a RawSection,
+    pub(super) problems: &'a mut Problems,
 }
 
 impl Reader<'_> {
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let node = self.section.find(name).filter(|node| !node.is_null())?;
         match node.text() {
             Some("") => self.wrong(node, format!("`{name}` is empty")),
@@ -536,11 +542,11 @@ impl Reader<'_> {
         None
     }
 
-    fn place(&self, name: &str) -> Option<Place> {
+    pub(super) fn place(&self, name: &str) -> Option<Place> {
         self.section.find(name).map(|node| node.place.clone())
     }
 
-    fn number(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
+    pub(super) fn number(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
         let Some(text) = self.text(name) else {
             return default;
         };
@@ -555,7 +561,7 @@ impl Reader<'_> {
         }
     }
 
-    fn size(&mut self, name: &str, default: usize, least: u64, most: u64) -> usize {
+    pub(super) fn size(&mut self, name: &str, default: usize, least: u64, most: u64) -> usize {
         let Some(text) = self.text(name) else {
             return default;
         };
@@ -569,7 +575,7 @@ impl Reader<'_> {
         default
     }
 
-    fn seconds(&mut self, name: &str, default: u64) -> Duration {
+    pub(super) fn seconds(&mut self, name: &str, default: u64) -> Duration {
         self.duration(
             name,
             Duration::from_secs(default),
@@ -601,7 +607,7 @@ impl Reader<'_> {
         default
     }
 
-    fn switch(&mut self, name: &str, default: bool) -> bool {
+    pub(super) fn switch(&mut self, name: &str, default: bool) -> bool {
         let Some(text) = self.text(name) else {
             return default;
         };
@@ -620,7 +626,7 @@ impl Reader<'_> {
     }
 
     /// One of a few words; the first is the default.
-    fn choice(&mut self, name: &str, words: &[&'static str]) -> &'static str {
+    pub(super) fn choice(&mut self, name: &str, words: &[&'static str]) -> &'static str {
         let Some(text) = self.text(name) else {
             return words[0];
         };

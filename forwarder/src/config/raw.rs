@@ -22,6 +22,8 @@ pub struct RawSection {
     /// Where the section begins, for what is missing in it.
     pub place: Option<Place>,
     values: Vec<(&'static str, Node)>,
+    /// What stands under `multiline`, in an element of `files`.
+    pub multiline: Option<Box<Self>>,
 }
 
 impl RawSection {
@@ -161,12 +163,15 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
                 for item in items {
                     let mut section = RawSection {
                         place: Some(item.place.clone()),
-                        values: Vec::new(),
+                        ..RawSection::default()
                     };
                     let Some(pairs) = mapping(Section::Files, item, problems) else {
                         continue;
                     };
                     for (name, key, value) in known_keys(Section::Files, pairs, problems) {
+                        if name == "multiline" && matches!(value.value, Value::Map(_)) {
+                            section.multiline = Some(Box::new(multiline(&value, problems)));
+                        }
                         insert(&mut section, name, &key, value, problems);
                     }
                     raw.files.push(section);
@@ -175,6 +180,19 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
             _ => insert(&mut raw.top, name, &key, value, problems),
         }
     }
+}
+
+fn multiline(node: &Node, problems: &mut Problems) -> RawSection {
+    let mut section = RawSection {
+        place: Some(node.place.clone()),
+        ..RawSection::default()
+    };
+    if let Some(pairs) = mapping(Section::Multiline, node.clone(), problems) {
+        for (name, key, value) in known_keys(Section::Multiline, pairs, problems) {
+            insert(&mut section, name, &key, value, problems);
+        }
+    }
+    section
 }
 
 fn mapping(section: Section, node: Node, problems: &mut Problems) -> Option<Vec<(Node, Node)>> {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use skidder_lumberjack::{Acked, Compression, EncodeError, EncodedWindow, Version, WindowBuilder};
 
 use crate::batch::Batch;
-use crate::event::{decimal, timestamp};
+use crate::event::{decimal, timestamp, write_fields};
 use crate::registry::Ledger;
 
 /// After trouble a window has at least this many lines.
@@ -124,8 +124,10 @@ impl Flight {
                 Version::V1 => {
                     let mut digits = [0; 20];
                     let offset = decimal(line.start, &mut digits);
-                    self.builder
-                        .push_pairs(line.source.pairs(line.text, offset))?;
+                    let extra = line.extra.into_iter().flat_map(|extra| &extra.fields);
+                    let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_slice()));
+                    let pairs = line.source.pairs(line.text, offset);
+                    self.builder.push_pairs(pairs.chain(extra))?;
                 }
                 Version::V2 => {
                     if read_at != Some(line.read_at) {
@@ -135,6 +137,9 @@ impl Flight {
                     self.scratch.clear();
                     line.source
                         .write_json(&mut self.scratch, &time, line.text, line.start);
+                    if let Some(extra) = line.extra {
+                        write_fields(&mut self.scratch, &extra.fields);
+                    }
                     self.builder.push_json(&self.scratch)?;
                 }
             }

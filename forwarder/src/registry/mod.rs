@@ -277,7 +277,7 @@ impl Ledger {
             }
             debug_assert!(line.next >= entry.offset, "positions only move forward");
             entry.offset = entry.offset.max(line.next);
-            entry.mark = Mark::of(line.text, line.start + line.text.len() as u64).or(entry.mark);
+            entry.mark = line.mark().or(entry.mark);
             self.changes.entry(*number).or_insert(Change::Moved);
         }
     }

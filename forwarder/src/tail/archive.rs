@@ -22,7 +22,8 @@ use super::Tails;
 use super::copies::related_names;
 use super::file::Budget;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, MARK_BYTES, Mark, birth_of};
-use super::open::open;
+use super::open::{open, source_of};
+use super::shape::Rules;
 use super::stdin::Stdin;
 use crate::batch::Batch;
 use crate::event::Source;
@@ -45,7 +46,9 @@ pub(super) struct Archive {
     from: u64,
     mark: Option<Mark>,
     before: Vec<u8>,
+    head: Vec<u8>,
     chunk: Vec<u8>,
+    rules: Rc<Rules>,
     lines: Stdin,
     ended: bool,
     wants_more: bool,
@@ -119,6 +122,12 @@ impl Archive {
         let count = fill(&mut *self.unpacked, &mut self.chunk)?;
         self.ended = count < self.chunk.len();
         let mut bytes = &self.chunk[..count];
+        if self.at == 0 {
+            self.head = bytes[..count.min(2)].to_vec();
+            if self.from == 0 {
+                self.lines = Stdin::new(Rc::clone(&self.source), &self.rules, &self.head);
+            }
+        }
         if self.at < self.from {
             let skipped = (self.from - self.at).min(bytes.len() as u64) as usize;
             self.before.extend_from_slice(&bytes[..skipped]);
@@ -131,7 +140,13 @@ impl Archive {
                     return Ok(false);
                 }
                 let mid_line = self.before.last().is_some_and(|byte| *byte != b'\n');
-                self.lines = Stdin::resume(Rc::clone(&self.source), self.from, mid_line);
+                self.lines = Stdin::resume(
+                    Rc::clone(&self.source),
+                    self.from,
+                    mid_line,
+                    &self.rules,
+                    &self.head,
+                );
             } else if self.ended {
                 return Ok(false);
             }
@@ -177,10 +192,8 @@ impl Tails {
             return Ok(false);
         };
         let id = self.new_id();
-        let settings = &self.config.groups[group];
-        let hostname = &self.config.hostname;
-        let source = Source::new(id, true, &entry.path, hostname, &settings.fields);
-        let source = Rc::new(source);
+        let source = source_of(&self.config, id, &entry.path, group);
+        let lines = Rc::clone(&self.config.groups[group].lines);
         info!(path = %path.display(), of = %entry.path.display(), offset = entry.offset,
             "the file was compressed before all of it was shipped, reading it on");
         self.archives.push_back(Archive {
@@ -191,8 +204,10 @@ impl Tails {
             from: entry.offset,
             mark: entry.mark,
             before: Vec::new(),
+            head: Vec::new(),
             chunk: Vec::new(),
-            lines: Stdin::new(source),
+            rules: Rc::clone(&lines),
+            lines: Stdin::new(source, &lines, b""),
             ended: false,
             wants_more: true,
         });

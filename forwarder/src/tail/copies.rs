@@ -97,6 +97,26 @@ impl Tails {
         Ok(Verdict::Wait)
     }
 
+    /// Whether a file that was empty when it was found may be a copy in the making: then it is held
+    /// back like one that was not.
+    pub(super) fn turns_out_a_copy(&mut self, key: u64, now: Instant) -> io::Result<bool> {
+        let Some(tail) = self.known.get_mut(&key) else {
+            return Ok(false);
+        };
+        tail.own = true;
+        let (path, group) = (tail.path.clone(), tail.group);
+        let Some(file) = tail.file().map(File::try_clone).transpose()? else {
+            return Ok(false);
+        };
+        let metadata = file.metadata()?;
+        if self.may_be_copy(&path, group, &file, &metadata, now)? == Verdict::Independent {
+            return Ok(false);
+        }
+        debug!(path = %path.display(), "the file may be a copy in the making, it has to wait");
+        self.let_go(key, true);
+        Ok(true)
+    }
+
     fn original_of(&self, path: &Path, file: &File, size: u64) -> io::Result<Option<u64>> {
         let fingerprint = Fingerprint::take(file)?;
         let candidates: Vec<u64> = if fingerprint.is_full() {
@@ -215,6 +235,9 @@ impl Tails {
         info!(from = %old.path.display(), to = %copy.path.display(), position = old.offset, unread,
             "the file was copied and truncated, what was not read of it is read from the copy");
         (tail.polled, tail.cautious, tail.last_growth) = (old.polled, old.cautious, now);
+        if let Err(error) = tail.shape(&self.config.groups[old.group].lines) {
+            debug!(%error, "cannot read the beginning of the truncated file");
+        }
         let mut ledger = self.ledger.borrow_mut();
         ledger.insert(fresh.id, entry_of(&tail));
         drop(ledger);

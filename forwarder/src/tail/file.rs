@@ -17,10 +17,15 @@ use tokio::time::Instant;
 
 use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
 use super::lines;
+use super::shape::{self, LongLines, Raw, Rules, Shaper, Sink};
 use crate::batch::Batch;
 use crate::config::Limits;
 use crate::event::Source;
 
+/// So many NUL bytes at the beginning of a line are a hole, not text.
+pub const LEAST_HOLE: usize = 16;
+/// So much of a hole that the file system does not know of is looked through for its end.
+pub const MAX_SEARCHED_HOLE: u64 = 64 << 20;
 /// Bytes before the position that are kept to notice a rewrite.
 const TRAIL_BYTES: usize = 64;
 
@@ -56,6 +61,8 @@ pub struct Tail {
     pub queued: bool,
     /// Whether it was found through a symbolic link.
     pub polled: bool,
+    /// Whether it is certain that it is not a copy in the making.
+    pub own: bool,
     /// Whether its stream began in another file, of which this is a copy.
     pub copy: bool,
     /// Whether a rewrite has to be seen twice before it is believed.
@@ -69,8 +76,14 @@ pub struct Tail {
     modified: Option<SystemTime>,
     /// The position is inside a line: what comes next up to its end is not a line of its own.
     mid_line: bool,
-    /// All that is left is a return, which may be half of a line end.
-    only_return: bool,
+    /// Makes events of its lines, if they are not simply lines.
+    shaper: Option<Box<Shaper>>,
+    long_lines: LongLines,
+    /// The rest of a line is left out.
+    cut: bool,
+    /// Bytes at the end that are not shipped as they are: a return, which may be half of a line
+    /// end, or NUL bytes.
+    rest: u64,
 }
 
 /// What a look at the file tells.
@@ -95,6 +108,17 @@ pub enum Reading {
     Full,
     /// The end of the file.
     End,
+}
+
+/// What was unusual in what was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Pieces cut off long lines.
+    pub split: u64,
+    /// Long lines that were left out.
+    pub skipped: u64,
+    /// Bytes of holes.
+    pub hole_bytes: u64,
 }
 
 /// How much a reading may put into a batch, and how it treats lines.
@@ -192,6 +216,7 @@ impl Tail {
             missing_since: None,
             queued: false,
             polled: false,
+            own: false,
             copy: false,
             cautious: false,
             doubtful_since: None,
@@ -200,10 +225,40 @@ impl Tail {
             size: 0,
             modified: None,
             mid_line: false,
-            only_return: false,
+            shaper: None,
+            long_lines: LongLines::Split,
+            cut: false,
+            rest: 0,
         };
         tail.move_to(beginning.offset)?;
         Ok(tail)
+    }
+
+    /// Sets how its lines become events.
+    pub fn shape(&mut self, rules: &Rc<Rules>) -> io::Result<()> {
+        let mut head = [0; 2];
+        let read = match &self.file {
+            Some(file) => read_fully_at(file, &mut head, 0)?,
+            None => 0,
+        };
+        self.shaper = Shaper::new(rules, &head[..read]);
+        self.long_lines = rules.long_lines;
+        Ok(())
+    }
+
+    /// Whether lines are held back that may belong to an event with those to come.
+    pub fn is_pending(&self) -> bool {
+        self.shaper
+            .as_ref()
+            .is_some_and(|shaper| shaper.is_pending())
+    }
+
+    /// How long its last line, or event, is waited for.
+    pub fn patience(&self, partial_line_timeout: Duration) -> Duration {
+        match &self.shaper {
+            Some(shaper) if self.offset >= self.size => shaper.patience(partial_line_timeout),
+            _ => partial_line_timeout,
+        }
     }
 
     /// Sets the position, and reads what stands before it.
@@ -247,12 +302,12 @@ impl Tail {
 
     /// Whether everything that is known to be there has been read, a partial line included.
     pub fn is_drained(&self) -> bool {
-        self.offset >= self.size
+        self.offset >= self.size && !self.is_pending()
     }
 
     /// Whether nothing is left that would ever be shipped as it is.
     pub fn is_settled(&self) -> bool {
-        self.is_drained() || (self.only_return && self.behind() == 1)
+        self.behind() <= self.rest && !self.is_pending()
     }
 
     /// The name of the compression its first bytes show, if they do.
@@ -290,7 +345,9 @@ impl Tail {
             // It has been truncated already, which is yet to be noticed.
             return Ok(length >= self.offset && self.has_its_content(other)?);
         }
-        Ok(length <= own && super::copies::same_beginning(file, other, length)?)
+        // When the original is removed, its copy may have grown already.
+        let may_be = length <= own || self.is_deleted();
+        Ok(may_be && super::copies::same_beginning(file, other, length.min(own))?)
     }
 
     /// Lets go of the file without closing it.
@@ -315,7 +372,7 @@ impl Tail {
         self.shipped_to = self.shipped_to.min(offset);
         self.size = offset;
         self.trail = Trail::default();
-        self.mid_line = false;
+        (self.mid_line, self.cut) = (false, false);
     }
 
     /// Whether nothing links to the file any more.
@@ -359,10 +416,13 @@ impl Tail {
         self.doubtful_since = None;
         self.fingerprint = fingerprint.unwrap_or(self.fingerprint);
         let grew = metadata.len() != self.size;
+        // Room that was allocated ahead is written over.
+        let written = self.offset < self.size && metadata.modified().ok() != self.modified;
         self.modified = metadata.modified().ok();
         self.size = metadata.len();
-        if grew {
+        if grew || written {
             self.last_growth = now;
+            self.rest = 0;
         }
         Ok(if self.size > self.offset && grew {
             Look::Grew
@@ -380,7 +440,7 @@ impl Tail {
         self.modified = None;
         self.doubtful_since = None;
         self.trail = Trail::default();
-        self.mid_line = false;
+        (self.mid_line, self.cut) = (false, false);
         self.last_growth = now;
         self.fingerprint = match &self.file {
             Some(file) => Fingerprint::take(file)?,
@@ -396,31 +456,107 @@ impl Tail {
         batch: &mut Batch,
         budget: Budget,
         read_at: i64,
-        split: &mut u64,
+        tally: &mut Tally,
     ) -> io::Result<Reading> {
         let Some(file) = &self.file else {
             return Ok(Reading::End);
         };
-        let most = lines::lookahead(budget.max_line_bytes);
+        let most = lines::lookahead(budget.max_line_bytes) + 2;
+        let wide = self.shaper.as_ref().and_then(|shaper| shaper.line_end());
         loop {
             let filled = read_fully_at(file, &mut buffer.bytes, self.offset)?;
             let ended = filled < buffer.bytes.len();
             let bytes = &buffer.bytes[..filled];
-            let (mut at, mut full) = (0, false);
-            while let Some(line) = lines::next_line(bytes, at, budget.max_line_bytes) {
-                if !budget.allows(batch, line.end - line.start) {
+            let (mut at, mut full, mut waiting) = (0, false, false);
+            loop {
+                if wide.is_none() && bytes.get(at) == Some(&0) {
+                    let hole = nul_bytes(&bytes[at..]);
+                    if at + hole < bytes.len() {
+                        let skipped = if hole >= LEAST_HOLE { hole } else { 0 };
+                        at += skipped;
+                        tally.hole_bytes += skipped as u64;
+                    } else {
+                        break;
+                    }
+                }
+                let line = match wide {
+                    None => lines::next_line(bytes, at, budget.max_line_bytes),
+                    Some(end) => lines::next_wide_line(bytes, at, budget.max_line_bytes, end),
+                };
+                let Some(mut line) = line else { break };
+                // Text and then a hole: either the writer goes on there, or it is all of the line.
+                if line.split
+                    && wide.is_none()
+                    && let Some(text) = text_before_hole(&bytes[line.start..line.end])
+                {
+                    let hole = self.offset + (line.start + text) as u64;
+                    if end_of_hole(file, hole, &mut [0; 4096])?.is_none() {
+                        waiting = true;
+                        break;
+                    }
+                    line.end = line.start + text;
+                    (line.next, line.split) = (line.end, false);
+                }
+                let held = self
+                    .shaper
+                    .as_ref()
+                    .map_or(0, |shaper| shaper.pending_bytes());
+                if !budget.allows(batch, line.end - line.start + held) {
                     full = true;
                     break;
                 }
                 let text = &bytes[line.start..line.end];
+                let (start, next) = (
+                    self.offset + line.start as u64,
+                    self.offset + line.next as u64,
+                );
+                let (mut cut, mut truncated) = (false, false);
+                if line.split || self.cut {
+                    tally.split += u64::from(line.split);
+                    // Not of a piece that was shipped as it was: the rest of it is wanted.
+                    let whole = !self.mid_line || self.cut;
+                    cut = self.cut || (whole && self.long_lines == LongLines::Skip);
+                    tally.skipped += u64::from(cut && !self.cut);
+                    truncated = !cut && whole && self.long_lines == LongLines::Truncate;
+                    self.cut = line.split && (cut || truncated);
+                }
                 // Of a line whose first part was shipped already, a mere line end is swallowed.
-                if !(self.mid_line && text.is_empty()) {
-                    let start = self.offset + line.start as u64;
-                    self.shipped_to = self.offset + line.next as u64;
-                    batch.push(&self.source, read_at, text, start, self.shipped_to);
+                if !(cut || (self.mid_line && text.is_empty())) {
+                    match &mut self.shaper {
+                        None if !truncated => {
+                            self.shipped_to = next;
+                            batch.push(&self.source, read_at, text, start, next);
+                        }
+                        None => {
+                            self.shipped_to = next;
+                            let extra = shape::truncated(text, start);
+                            batch.push_extra(&self.source, read_at, text, start, next, extra);
+                        }
+                        Some(shaper) => {
+                            let raw = Raw {
+                                text,
+                                start,
+                                next,
+                                continued: self.mid_line,
+                                truncated,
+                            };
+                            let before = batch.len();
+                            let source = &self.source;
+                            shaper.line(
+                                raw,
+                                &mut Sink {
+                                    batch,
+                                    source,
+                                    read_at,
+                                },
+                            );
+                            if batch.len() > before {
+                                self.shipped_to = shaper.safe();
+                            }
+                        }
+                    }
                 }
                 self.mid_line = line.split;
-                *split += u64::from(line.split);
                 at = line.next;
             }
             self.trail.append(&bytes[..at]);
@@ -429,11 +565,41 @@ impl Tail {
             if full {
                 return Ok(Reading::Full);
             }
+            if waiting {
+                buffer.shrink();
+                return Ok(Reading::End);
+            }
+            let rest = &bytes[at..];
+            if wide.is_none() && rest.first() == Some(&0) && !ended {
+                let Some(end) = end_of_hole(file, self.offset, &mut buffer.bytes)? else {
+                    return Ok(Reading::End);
+                };
+                tally.hole_bytes += end - self.offset;
+                self.trail.append(&[0; TRAIL_BYTES]);
+                self.offset = end;
+                return Ok(Reading::More);
+            }
             if at == 0 && !ended && buffer.grow(most) {
                 continue;
             }
             buffer.shrink();
             return Ok(if ended { Reading::End } else { Reading::More });
+        }
+    }
+
+    /// Makes an event of what is held back, as no more of it will come.
+    pub fn flush_pending(&mut self, batch: &mut Batch, read_at: i64) {
+        if let Some(shaper) = &mut self.shaper {
+            let source = &self.source;
+            shaper.flush(
+                self.offset,
+                &mut Sink {
+                    batch,
+                    source,
+                    read_at,
+                },
+            );
+            self.shipped_to = self.offset;
         }
     }
 
@@ -448,7 +614,7 @@ impl Tail {
         let Some(file) = &self.file else {
             return Ok(true);
         };
-        let most = lines::lookahead(budget.max_line_bytes);
+        let most = lines::lookahead(budget.max_line_bytes) + 2;
         let filled = loop {
             let filled = read_fully_at(file, &mut buffer.bytes, self.offset)?;
             if filled < buffer.bytes.len() || !buffer.grow(most) {
@@ -456,13 +622,66 @@ impl Tail {
             }
         };
         let bytes = &buffer.bytes[..filled];
-        if lines::next_line(bytes, 0, budget.max_line_bytes).is_some() {
+        let wide = self.shaper.as_ref().and_then(|shaper| shaper.line_end());
+        let bytes = if wide.is_none() {
+            without_nul_bytes(bytes)
+        } else {
+            bytes
+        };
+        if bytes.is_empty() {
+            self.rest = self.size - self.offset;
+            self.flush_pending(batch, read_at);
+            buffer.shrink();
+            return Ok(true);
+        }
+        let line = match wide {
+            None => lines::next_line(bytes, 0, budget.max_line_bytes),
+            Some(end) => lines::next_wide_line(bytes, 0, budget.max_line_bytes, end),
+        };
+        if line.is_some() {
             // It has grown to a line meanwhile: that is for an ordinary reading.
             return Ok(true);
         }
-        // A return may be half of a line end: it stays for what comes.
-        let text = lines::strip_return(bytes);
-        self.only_return = text.is_empty() && !bytes.is_empty();
+        // A return may be half of a line end: it stays for what comes. So do NUL bytes: they may be
+        // room that was allocated ahead, and text will be written over them.
+        let text = match wide {
+            None => lines::strip_return(bytes),
+            Some(end) => lines::strip_wide_return(bytes, end),
+        };
+        self.rest = self.size.saturating_sub(self.offset + text.len() as u64);
+        if let Some(shaper) = &mut self.shaper {
+            if !budget.allows(batch, text.len() + shaper.pending_bytes()) {
+                return Ok(false);
+            }
+            let (start, next) = (self.offset, self.offset + text.len() as u64);
+            let mut sink = Sink {
+                batch,
+                source: &self.source,
+                read_at,
+            };
+            if !text.is_empty() && !self.cut {
+                let raw = Raw {
+                    text,
+                    start,
+                    next,
+                    continued: self.mid_line,
+                    truncated: false,
+                };
+                shaper.line(raw, &mut sink);
+            }
+            shaper.flush(next, &mut sink);
+            self.trail.append(text);
+            (self.offset, self.shipped_to) = (next, next);
+            self.mid_line |= !text.is_empty();
+            buffer.shrink();
+            return Ok(true);
+        }
+        if self.cut {
+            self.trail.append(text);
+            self.offset += text.len() as u64;
+            buffer.shrink();
+            return Ok(true);
+        }
         if text.is_empty() {
             return Ok(true);
         }
@@ -478,6 +697,63 @@ impl Tail {
         buffer.shrink();
         Ok(true)
     }
+}
+
+/// NUL bytes at the beginning.
+fn nul_bytes(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|byte| *byte != 0);
+    end.unwrap_or(bytes.len())
+}
+
+/// How much text there is before a hole, if there is one behind some text.
+fn text_before_hole(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(found) = memchr::memchr(0, &bytes[from..]) {
+        let at = from + found;
+        let length = nul_bytes(&bytes[at..]);
+        if length >= LEAST_HOLE {
+            return Some(at);
+        }
+        from = at + length;
+    }
+    None
+}
+
+/// The bytes without a hole at their end.
+fn without_nul_bytes(bytes: &[u8]) -> &[u8] {
+    let text = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    if bytes.len() - text >= LEAST_HOLE {
+        &bytes[..text]
+    } else {
+        bytes
+    }
+}
+
+/// Where something else than NUL bytes follows; `None` if nothing does: then they may be room that
+/// was allocated ahead.
+fn end_of_hole(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<Option<u64>> {
+    let data = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(data) => data,
+        Err(rustix::io::Errno::NXIO) => return Ok(None),
+        // Not every file system tells.
+        Err(_) => offset,
+    };
+    let mut at = data.max(offset);
+    while at - data.max(offset) < MAX_SEARCHED_HOLE {
+        let filled = read_fully_at(file, buffer, at)?;
+        let hole = nul_bytes(&buffer[..filled]);
+        at += hole as u64;
+        if hole < filled {
+            return Ok(Some(at));
+        }
+        if filled < buffer.len() {
+            break;
+        }
+    }
+    Ok(None)
 }
 
 /// Where to begin in a file whose old lines are not wanted: at its last line, if that is not
@@ -539,11 +815,11 @@ mod tests {
     use super::*;
 
     struct Fixture {
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
         writer: File,
         tail: Tail,
         buffer: ReadBuffer,
-        split: u64,
+        tally: Tally,
     }
 
     const BUDGET: Budget = Budget {
@@ -573,11 +849,11 @@ mod tests {
             let tail =
                 Tail::new(source, 0, &path, &path, file, &metadata, beginning).expect("tail");
             Self {
-                _directory: directory,
+                directory,
                 writer,
                 tail,
                 buffer: ReadBuffer::new(16),
-                split: 0,
+                tally: Tally::default(),
             }
         }
 
@@ -593,7 +869,7 @@ mod tests {
             let mut batch = Batch::default();
             while self
                 .tail
-                .read(&mut self.buffer, &mut batch, BUDGET, 0, &mut self.split)
+                .read(&mut self.buffer, &mut batch, BUDGET, 0, &mut self.tally)
                 .expect("reads")
                 == Reading::More
             {}
@@ -647,7 +923,7 @@ mod tests {
         let lines = fixture.read();
         let lengths: Vec<_> = lines.iter().map(|(text, ..)| text.len()).collect();
         assert_eq!(
-            (lengths.as_slice(), fixture.split),
+            (lengths.as_slice(), fixture.tally.split),
             (&[50, 50, 20, 4][..], 2)
         );
         assert_eq!(lines[3], line("next", 121, 126));
@@ -675,6 +951,58 @@ mod tests {
         let mut fixture = Fixture::new(b"one\r\ntwo\r\n", 4);
         fixture.look();
         assert_eq!(fixture.read(), [line("two", 5, 10)]);
+    }
+
+    #[test]
+    fn a_hole_is_left_out_and_room_allocated_ahead_is_waited_for() {
+        let hole = vec![0; 1000];
+        let mut fixture = Fixture::new(&[&b"one\n"[..], &hole, b"two\n"].concat(), 0);
+        fixture.look();
+        assert_eq!(fixture.read(), [line("one", 0, 4), line("two", 1004, 1008)]);
+        assert_eq!(fixture.tally.hole_bytes, 1000);
+        // A few NUL bytes are text.
+        fixture.write(b"\0\0three\n");
+        fixture.look();
+        assert_eq!(fixture.read(), [line("\0\0three", 1008, 1016)]);
+        // At the end it may be written over.
+        fixture.writer.set_len(2_000_000).expect("allocates");
+        fixture.look();
+        assert_eq!((fixture.read(), fixture.flush()), (vec![], vec![]));
+        assert!(fixture.tail.is_settled() && !fixture.tail.is_drained());
+        let path = fixture.directory.path().join("a.log");
+        let over = OpenOptions::new().write(true).open(path).expect("opens");
+        std::os::unix::fs::FileExt::write_all_at(&over, b"four\nfi", 1016).expect("writes");
+        fixture.look();
+        assert_eq!(fixture.read(), [line("four", 1016, 1021)]);
+        assert_eq!(fixture.flush(), [line("fi", 1021, 1023)]);
+        // A large one, as a writer leaves that does not append.
+        fixture.write(b"\nlast\n");
+        fixture.look();
+        let lines = fixture.read();
+        assert_eq!(lines, [line("last", 2_000_001, 2_000_006)]);
+    }
+
+    #[test]
+    fn long_lines_are_truncated_or_left_out() {
+        let text = [
+            &b"x".repeat(120)[..],
+            b"\nnext\n",
+            &b"y".repeat(60),
+            b"\nlast\n",
+        ]
+        .concat();
+        for (policy, expected, skipped) in [
+            (LongLines::Truncate, vec![50, 4, 50, 4], 0),
+            (LongLines::Skip, vec![4, 4], 2),
+        ] {
+            let mut fixture = Fixture::new(&text, 0);
+            fixture.tail.long_lines = policy;
+            fixture.look();
+            let lines = fixture.read();
+            let lengths: Vec<_> = lines.iter().map(|(text, ..)| text.len()).collect();
+            assert_eq!((lengths, fixture.tally.skipped), (expected, skipped));
+            assert_eq!(fixture.tail.offset, text.len() as u64);
+        }
     }
 
     #[test]
@@ -716,7 +1044,7 @@ mod tests {
         let mut buffer = ReadBuffer::new(4096);
         let reading = fixture
             .tail
-            .read(&mut buffer, &mut batch, BUDGET, 0, &mut 0)
+            .read(&mut buffer, &mut batch, BUDGET, 0, &mut Tally::default())
             .expect("reads");
         assert_eq!(
             (reading, batch.len(), fixture.tail.offset),

@@ -54,6 +54,64 @@ pub fn next_line(bytes: &[u8], start: usize, max_line_bytes: usize) -> Option<Fr
     })
 }
 
+/// As [`next_line`], for two bytes a character; `line_end` is how a line end looks. `start` and
+/// `max_line_bytes` are taken for even.
+pub fn next_wide_line(
+    bytes: &[u8],
+    start: usize,
+    max_line_bytes: usize,
+    line_end: [u8; 2],
+) -> Option<Framed> {
+    let limit = (max_line_bytes & !1).max(4);
+    let rest = &bytes[start..];
+    let at = |at: usize| rest.get(at..at + 2);
+    let mut from = 0;
+    let newline = loop {
+        let Some(found) = memchr(b'\n', &rest[from..]).map(|found| found + from) else {
+            break None;
+        };
+        let unit = found & !1;
+        if unit > limit + 2 {
+            break None;
+        }
+        match at(unit) {
+            Some(pair) if pair == line_end => break Some(unit),
+            None => return None,
+            Some(_) => from = unit + 2,
+        }
+    };
+    if let Some(newline) = newline {
+        let text = strip_wide_return(&rest[..newline], line_end);
+        if text.len() <= limit {
+            return Some(Framed {
+                start,
+                end: start + text.len(),
+                next: start + newline + 2,
+                split: false,
+            });
+        }
+    } else if rest.len() < limit + 4 {
+        return None;
+    }
+    // Not between the halves of a character.
+    let high = |pair: &[u8]| pair[usize::from(line_end[0] == b'\n')];
+    let halves = at(limit).is_some_and(|pair| high(pair) & 0xFC == 0xDC);
+    let end = start + limit - if halves { 2 } else { 0 };
+    Some(Framed {
+        start,
+        end,
+        next: end,
+        split: true,
+    })
+}
+
+/// A last line of two bytes a character, as far as it is whole.
+pub fn strip_wide_return(text: &[u8], line_end: [u8; 2]) -> &[u8] {
+    let text = &text[..text.len() & !1];
+    let carriage_return = line_end.map(|byte| if byte == b'\n' { b'\r' } else { byte });
+    text.strip_suffix(&carriage_return).unwrap_or(text)
+}
+
 /// The text of a last line that has no end yet.
 pub fn strip_return(text: &[u8]) -> &[u8] {
     text.strip_suffix(b"\r").unwrap_or(text)
@@ -112,6 +170,43 @@ mod tests {
         let (lines, _) = all(&[0x80; 64], 8);
         assert!(lines.iter().all(|line| line.len() <= 8));
         assert!(lines.len() >= 6);
+    }
+
+    #[test]
+    fn complaint_24_wide_lines_are_told_apart_by_pairs() {
+        let wide = |text: &str, big: bool| -> Vec<u8> {
+            let units = text.encode_utf16();
+            units
+                .flat_map(|unit| {
+                    if big {
+                        unit.to_be_bytes()
+                    } else {
+                        unit.to_le_bytes()
+                    }
+                })
+                .collect()
+        };
+        for (big, line_end) in [(false, [b'\n', 0]), (true, [0, b'\n'])] {
+            // U+0A0D and U+0D0A have the bytes of line ends in them.
+            let bytes = wide("one\r\n\u{a0d}\u{d0a}x\n\nlast", big);
+            let (mut lines, mut at) = (Vec::new(), 0);
+            while let Some(line) = next_wide_line(&bytes, at, 100, line_end) {
+                lines.push(bytes[line.start..line.end].to_vec());
+                at = line.next;
+            }
+            let expected = [wide("one", big), wide("\u{a0d}\u{d0a}x", big), Vec::new()];
+            assert_eq!(lines, expected);
+            assert_eq!(&bytes[at..], wide("last", big));
+            // Cut, but not in the middle of a character of two pairs.
+            let bytes = wide("abc\u{1f600}def\n", big);
+            let (mut lines, mut at) = (Vec::new(), 0);
+            while let Some(line) = next_wide_line(&bytes, at, 8, line_end) {
+                lines.push(bytes[line.start..line.end].to_vec());
+                at = line.next;
+            }
+            let expected = [wide("abc", big), wide("\u{1f600}de", big), wide("f", big)];
+            assert_eq!(lines, expected);
+        }
     }
 
     proptest! {

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod lines;
 mod open;
 pub mod pattern;
+pub mod shape;
 pub mod stdin;
 pub mod watch;
 
@@ -30,13 +31,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use self::file::{Budget, Look, ReadBuffer, Reading, Tail};
+use self::file::{Budget, Look, ReadBuffer, Reading, Tail, Tally};
 use self::identity::Identity;
 use self::pattern::Visitor;
 use self::watch::Hints;
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::event::Source;
 use crate::registry::Ledger;
 use crate::registry::store::now as unix_now;
 use crate::report::{Counters, Progress, Throttle, add};
@@ -326,6 +326,10 @@ impl Tails {
         match tail.look(now)? {
             Look::Rewritten => {
                 self.doubtful.remove(&key);
+                if !tail.copy && tail.is_pending() {
+                    let read_at = jiff::Timestamp::now().as_millisecond();
+                    tail.flush_pending(batch, read_at);
+                }
                 self.start_over(key, now)?;
             }
             Look::Doubtful => {
@@ -345,6 +349,12 @@ impl Tails {
             self.partial.remove(&key);
             return Ok(Reading::End);
         }
+        if tail.offset == 0 && !tail.own && self.turns_out_a_copy(key, now)? {
+            return Ok(Reading::End);
+        }
+        let Some(tail) = self.known.get_mut(&key) else {
+            return Ok(Reading::End);
+        };
         if tail.offset == 0
             && !self.config.groups[tail.group].ship_compressed
             && let Some(format) = tail.compression()?
@@ -356,21 +366,20 @@ impl Tails {
             return Ok(Reading::End);
         }
         let read_at = jiff::Timestamp::now().as_millisecond();
-        let mut split = 0;
-        let reading = tail.read(&mut self.buffer, batch, budget, read_at, &mut split)?;
+        let mut tally = Tally::default();
+        let reading = tail.read(&mut self.buffer, batch, budget, read_at, &mut tally)?;
         if tail.fingerprint.is_full() && before != tail.fingerprint {
             self.by_fingerprint.insert(tail.fingerprint.hash, key);
         }
         self.ledger
             .borrow_mut()
             .update_fingerprint(tail.source.id, tail.fingerprint);
-        if split > 0 {
-            add(&self.counters.lines_split, split);
-            if let Some(suppressed) = self.throttle.admit("line split") {
-                let (path, limit) = (tail.path.display(), budget.max_line_bytes);
-                warn!(%path, limit, split, suppressed, "a line is longer than `max line bytes`, shipped in pieces");
-            }
+        if tally != Tally::default() {
+            self.report(key, tally, budget.max_line_bytes);
         }
+        let Some(tail) = self.known.get_mut(&key) else {
+            return Ok(reading);
+        };
         if reading != Reading::End {
             return Ok(reading);
         }
@@ -378,7 +387,7 @@ impl Tails {
             self.partial.remove(&key);
             return Ok(Reading::End);
         }
-        let patience = self.config.limits.partial_line_timeout;
+        let patience = tail.patience(self.config.limits.partial_line_timeout);
         if now.saturating_duration_since(tail.last_growth) >= patience {
             if !tail.flush_partial(&mut self.buffer, batch, budget, read_at)? {
                 return Ok(Reading::Full);
@@ -390,15 +399,42 @@ impl Tails {
         Ok(Reading::End)
     }
 
+    /// Says what was unusual.
+    fn report(&self, key: u64, tally: Tally, limit: usize) {
+        add(&self.counters.lines_split, tally.split);
+        add(&self.counters.lines_skipped, tally.skipped);
+        add(&self.counters.hole_bytes, tally.hole_bytes);
+        let Some(tail) = self.known.get(&key) else {
+            return;
+        };
+        let path = tail.path.display();
+        let kind = if tally.split > 0 {
+            "line split"
+        } else {
+            "hole"
+        };
+        let Some(suppressed) = self.throttle.admit(kind) else {
+            return;
+        };
+        if tally.split > 0 {
+            let policy = self.config.groups[tail.group].lines.long_lines;
+            warn!(%path, limit, split = tally.split, skipped = tally.skipped, suppressed, ?policy,
+                "a line is longer than `max line bytes`");
+        } else {
+            warn!(%path, bytes = tally.hole_bytes, suppressed, "a hole of NUL bytes is left out");
+        }
+    }
+
     /// Queues the partial lines whose time has come. Returns when the next one's does.
     pub fn wake_partial(&mut self, now: Instant) -> Option<Duration> {
-        let patience = self.config.limits.partial_line_timeout;
+        let timeout = self.config.limits.partial_line_timeout;
         let mut next: Option<Duration> = None;
         for key in self.partial.clone() {
             let Some(tail) = self.known.get(&key) else {
                 self.partial.remove(&key);
                 continue;
             };
+            let patience = tail.patience(timeout);
             let quiet = now.saturating_duration_since(tail.last_growth);
             if quiet >= patience {
                 self.partial.remove(&key);
@@ -449,11 +485,10 @@ impl Tails {
         }
         add(&self.counters.files_rewritten, 1);
         let path = tail.path.display();
+        let group = tail.group;
         warn!(%path, position = tail.offset, not_read = tail.behind(),
             "the file was truncated or rewritten in place");
-        let fields = &self.config.groups[tail.group].fields;
-        let source = Source::new(id, true, &tail.first_path, &self.config.hostname, fields);
-        let source = Rc::new(source);
+        let source = open::source_of(&self.config, id, &tail.first_path, tail.group);
         if self.move_to_copy(key, &source, now) {
             if let Some(tail) = self.known.get_mut(&key) {
                 tail.look(now)?;
@@ -465,6 +500,7 @@ impl Tails {
         };
         let old = tail.source.id;
         tail.restart(source, now)?;
+        tail.shape(&self.config.groups[group].lines)?;
         let entry = open::entry_of(tail);
         let mut ledger = self.ledger.borrow_mut();
         ledger.remove(old);

@@ -1,6 +1,7 @@
 //! The decision about a path: a file we know, a file the registry knows, or a new one, and
 //! where to begin in it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -15,8 +16,9 @@ use tracing::{debug, info, warn};
 use super::copies::Verdict;
 use super::file::{Beginning, DOUBT, Tail, last_line_start};
 use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
+use super::shape::container::{Format, fields_of_path};
 use super::{MAX_FILES, Tails, Trust};
-use crate::config::{NetworkFiles, StartPosition};
+use crate::config::{Config, NetworkFiles, StartPosition};
 use crate::event::Source;
 use crate::registry::Entry;
 use crate::registry::store::now as unix_now;
@@ -34,6 +36,22 @@ const COMPRESSED: &[(&[u8], &str)] = &[
 /// The advice for a compressed file.
 pub(super) const NOT_COMPRESSED: &str =
     "a compressed file is not shipped; set `compressed files: ship` to ship its bytes";
+
+/// What the lines of a file come from, with the fields of its group, and of its path if it is a
+/// container's.
+pub(super) fn source_of(config: &Config, id: u64, first_path: &Path, group: usize) -> Rc<Source> {
+    let settings = &config.groups[group];
+    let mut fields = Cow::Borrowed(settings.fields.as_slice());
+    if settings.lines.format != Format::Plain {
+        for (name, value) in fields_of_path(first_path) {
+            if !fields.iter().any(|(known, _)| *known == name) {
+                fields.to_mut().push((name, value));
+            }
+        }
+    }
+    let source = Source::new(id, true, first_path, &config.hostname, &fields);
+    Rc::new(source)
+}
 
 /// What the registry keeps of a tail.
 pub(super) fn entry_of(tail: &Tail) -> Entry {
@@ -221,15 +239,9 @@ impl Tails {
             }
         };
         let id = self.new_id();
-        let settings = &self.config.groups[group];
-        let source = Rc::new(Source::new(
-            id,
-            true,
-            &first_path,
-            &self.config.hostname,
-            &settings.fields,
-        ));
+        let source = source_of(&self.config, id, &first_path, group);
         let mut tail = Tail::new(source, group, path, &first_path, file, &metadata, beginning)?;
+        tail.shape(&self.config.groups[group].lines)?;
         tail.last_growth = now;
         // What is written through a link is not hinted at where the link is.
         tail.polled = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
@@ -251,6 +263,7 @@ impl Tails {
         }
         drop(ledger);
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
+        tail.own = metadata.len() > 0;
         tail.cautious = self.is_cautious(group, tail.file());
         self.open_files += 1;
         self.take_place(id, tail);

@@ -4,13 +4,16 @@
 //! kept. A thread does the blocking reads; it hands over a few chunks at most and then waits.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::file::Budget;
 use super::lines;
+use super::shape::{self, LongLines, Raw, Rules, Shaper, Sink};
 use crate::batch::Batch;
 use crate::event::Source;
 
@@ -54,12 +57,18 @@ pub struct Stdin {
     taken: usize,
     offset: u64,
     mid_line: bool,
+    shaper: Option<Box<Shaper>>,
+    long_lines: LongLines,
+    cut: bool,
 }
 
 impl Stdin {
     /// Nothing read yet.
-    pub fn new(source: Rc<Source>) -> Self {
+    pub fn new(source: Rc<Source>, rules: &Rc<Rules>, head: &[u8]) -> Self {
         Self {
+            shaper: Shaper::new(rules, head),
+            long_lines: rules.long_lines,
+            cut: false,
             source,
             held: Vec::new(),
             taken: 0,
@@ -69,11 +78,17 @@ impl Stdin {
     }
 
     /// Goes on in the middle of a stream, perhaps in the middle of a line.
-    pub fn resume(source: Rc<Source>, offset: u64, mid_line: bool) -> Self {
+    pub fn resume(
+        source: Rc<Source>,
+        offset: u64,
+        mid_line: bool,
+        rules: &Rc<Rules>,
+        head: &[u8],
+    ) -> Self {
         Self {
             offset,
             mid_line,
-            ..Self::new(source)
+            ..Self::new(source, rules, head)
         }
     }
 
@@ -99,37 +114,118 @@ impl Stdin {
         ended: bool,
         split: &mut u64,
     ) -> bool {
-        while let Some(line) = lines::next_line(&self.held, self.taken, budget.max_line_bytes) {
-            if !budget.allows(batch, line.end - line.start) {
+        let wide = self.shaper.as_ref().and_then(|shaper| shaper.line_end());
+        loop {
+            let line = match wide {
+                None => lines::next_line(&self.held, self.taken, budget.max_line_bytes),
+                Some(end) => {
+                    lines::next_wide_line(&self.held, self.taken, budget.max_line_bytes, end)
+                }
+            };
+            let Some(line) = line else { break };
+            if !self.allows(batch, budget, line.end - line.start) {
                 return false;
             }
-            let length = (line.next - line.start) as u64;
-            let text = &self.held[line.start..line.end];
-            if !(self.mid_line && text.is_empty()) {
-                batch.push(
-                    &self.source,
-                    read_at,
-                    text,
-                    self.offset,
-                    self.offset + length,
-                );
+            let next = self.offset + (line.next - line.start) as u64;
+            let range = line.start..line.end;
+            let cut = self.cut || (line.split && self.long_lines == LongLines::Skip);
+            let truncated = line.split && !cut && self.long_lines == LongLines::Truncate;
+            if !(cut || (self.mid_line && range.is_empty())) {
+                self.push(batch, read_at, range, next, truncated);
             }
+            self.cut = line.split && (cut || truncated);
             self.mid_line = line.split;
             *split += u64::from(line.split);
-            self.offset += length;
+            self.offset = next;
             self.taken = line.next;
         }
-        let rest = lines::strip_return(&self.held[self.taken..]);
-        if ended && !rest.is_empty() {
-            if !budget.allows(batch, rest.len()) {
-                return false;
+        if !ended {
+            return true;
+        }
+        let rest = &self.held[self.taken..];
+        let length = match wide {
+            None => lines::strip_return(rest).len(),
+            Some(end) => lines::strip_wide_return(rest, end).len(),
+        };
+        if !self.allows(batch, budget, length) {
+            return false;
+        }
+        if length > 0 {
+            let next = self.offset + length as u64;
+            if !self.cut {
+                self.push(batch, read_at, self.taken..self.taken + length, next, false);
             }
-            let next = self.offset + rest.len() as u64;
-            batch.push(&self.source, read_at, rest, self.offset, next);
             self.taken = self.held.len();
             self.offset = next;
         }
+        self.flush(batch, read_at);
         true
+    }
+
+    /// Whether lines are held back that may belong to an event with those to come, and how long they
+    /// are waited for.
+    pub fn patience(&self, otherwise: Duration) -> Option<Duration> {
+        let shaper = self.shaper.as_ref().filter(|shaper| shaper.is_pending())?;
+        Some(shaper.patience(otherwise))
+    }
+
+    /// Makes events of what is held back.
+    pub fn flush(&mut self, batch: &mut Batch, read_at: i64) {
+        if let Some(shaper) = &mut self.shaper {
+            let source = &self.source;
+            shaper.flush(
+                self.offset,
+                &mut Sink {
+                    batch,
+                    source,
+                    read_at,
+                },
+            );
+        }
+    }
+
+    fn allows(&self, batch: &Batch, budget: Budget, bytes: usize) -> bool {
+        let held = self
+            .shaper
+            .as_ref()
+            .map_or(0, |shaper| shaper.pending_bytes());
+        budget.allows(batch, bytes + held)
+    }
+
+    fn push(
+        &mut self,
+        batch: &mut Batch,
+        read_at: i64,
+        range: Range<usize>,
+        next: u64,
+        truncated: bool,
+    ) {
+        let (text, start) = (&self.held[range], self.offset);
+        match &mut self.shaper {
+            None if !truncated => batch.push(&self.source, read_at, text, start, next),
+            None => {
+                let extra = shape::truncated(text, start);
+                batch.push_extra(&self.source, read_at, text, start, next, extra);
+            }
+            Some(shaper) => {
+                let raw = Raw {
+                    text,
+                    start,
+                    next,
+                    continued: self.mid_line,
+                    truncated,
+                };
+                let source = &self.source;
+                shaper.line(
+                    raw,
+                    &mut Sink {
+                        batch,
+                        source,
+                        read_at,
+                    },
+                );
+            }
+        }
     }
 }
 
@@ -144,7 +240,8 @@ mod tests {
         let input = io::Cursor::new(b"one\r\ntwo\nlast".to_vec());
         let mut chunks = start(input).expect("starts");
         let source = Rc::new(Source::new(1, false, Path::new("-"), "h", &[]));
-        let mut stdin = Stdin::new(source);
+        let rules = Rc::new(shape::tests::rules());
+        let mut stdin = Stdin::new(source, &rules, b"");
         let budget = Budget {
             events: 2,
             bytes: 100,

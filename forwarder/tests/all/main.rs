@@ -2,6 +2,7 @@
 //! matters the real program.
 
 mod identity;
+mod lines;
 mod link;
 mod manual;
 mod model;

@@ -22,6 +22,7 @@ fn documented() -> Vec<(Section, String, String)> {
                 "Top level" => Some(Section::Top),
                 "`network`" => Some(Section::Network),
                 "`files`" => Some(Section::Files),
+                "`multiline`" => Some(Section::Multiline),
                 _ => None,
             };
         }
@@ -71,6 +72,12 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             "info",
             "beginning",
             "skip",
+            "auto",
+            "utf-8",
+            "plain",
+            "split",
+            "start",
+            "off",
             "/var/lib/skidder-forwarder",
         ];
         if !typed && !words.contains(&option.default) {
@@ -81,6 +88,17 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             Section::Top => format!("{text}{}: {value}\n", option.name),
             Section::Network => text.replace("off}", &format!("off, {}: {value}}}", option.name)),
             Section::Files => text.replace("[/a]", &format!("[/a], {}: {value}", option.name)),
+            Section::Multiline => text.replace(
+                "[/a]",
+                &format!("[/a], multiline: {{preset: go, {}: {value}}}", option.name),
+            ),
+        };
+        let defaults = if option.section == Section::Multiline {
+            let with = text.replace("[/a]", "[/a], multiline: {preset: go}");
+            std::fs::write(&path, with).expect("writes");
+            &config::load(&path, &Overrides::default()).expect("valid")
+        } else {
+            &defaults
         };
         std::fs::write(&path, with).expect("writes");
         let written = config::load(&path, &Overrides::default()).expect("valid");
@@ -208,6 +226,26 @@ fn every_kind_of_mistake_has_its_message() {
             "cannot read `ssl ca` from `/missing`",
         ),
         (&good.replace("a:1", "a:b"), "is not `host:port`"),
+        (
+            &good.replace("/a]", "/a], encoding: klingon"),
+            "unknown encoding `klingon`",
+        ),
+        (
+            &good.replace("/a]", "/a], multiline: cobol"),
+            "one of java, python, go, ruby, dotnet",
+        ),
+        (
+            &good.replace("/a]", "/a], multiline: {negate: on}"),
+            "either a `preset` or a `pattern`",
+        ),
+        (
+            &good.replace("/a]", "/a], multiline: {pattern: \"(\"}"),
+            "`pattern` is not a regular expression",
+        ),
+        (
+            &good.replace("/a]", "/a], multiline: {patern: x}"),
+            "did you mean `pattern`?",
+        ),
         (&good.replace("a:1", "\"::1:5\""), "is not `host:port`"),
         (
             &format!("{good}log level: loud\n"),
