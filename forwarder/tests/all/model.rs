@@ -1,9 +1,10 @@
 //! Random histories: appends, rotations of every kind, orderly restarts and kills, against a
-//! receiver that takes everything. Afterwards no line is missing; and without a kill or a
-//! truncation nothing came twice.
+//! receiver that takes everything. Afterwards no line is missing; and without a kill nothing came
+//! twice.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -21,6 +22,7 @@ enum Step {
     Restart,
     Kill,
     AppendWhileDown(usize),
+    CompressWhileDown(usize),
     Wait,
 }
 
@@ -34,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Restart),
         1 => Just(Step::Kill),
         1 => (1_usize..50).prop_map(Step::AppendWhileDown),
+        1 => (1_usize..300).prop_map(Step::CompressWhileDown),
         1 => Just(Step::Wait),
     ]
 }
@@ -127,12 +130,36 @@ impl History {
                 drop(std::fs::rename(log, to));
             }
             Step::CopyTruncate => {
+                // Nothing is waited for: what is not read yet is in the copy.
                 self.finish_partial();
-                self.wait();
-                // The copy is of a name that no pattern finds.
-                if let Ok(file) = OpenOptions::new().write(true).open(log) {
-                    file.set_len(0).expect("truncates");
+                self.rotations += 1;
+                let to = self.place.log(&format!("app.log.{}", self.rotations));
+                if std::fs::copy(&log, to).is_ok() {
+                    let file = OpenOptions::new().write(true).open(log);
+                    file.expect("opens").set_len(0).expect("truncates");
                 }
+            }
+            Step::CompressWhileDown(count) => {
+                // A file that was never seen before it was compressed is not known for a log.
+                self.append(1);
+                self.wait();
+                self.running.take().expect("runs").stop();
+                self.append(*count);
+                self.finish_partial();
+                self.rotations += 1;
+                let text = std::fs::read(&log).expect("reads");
+                let name = format!("app.log.{}.gz", self.rotations);
+                let mut packed = Vec::new();
+                // Two members.
+                for part in [&text[..text.len() / 2], &text[text.len() / 2..]] {
+                    let level = flate2::Compression::fast();
+                    let mut encoder = flate2::write::GzEncoder::new(&mut packed, level);
+                    encoder.write_all(part).expect("packs");
+                    encoder.finish().expect("packs");
+                }
+                std::fs::write(self.place.log(&name), packed).expect("writes");
+                std::fs::remove_file(log).expect("removes");
+                self.running = Some(Running::start(&self.config));
             }
             Step::Delete => {
                 self.finish_partial();

@@ -295,9 +295,7 @@ impl Shaper {
     /// The first position that is still held back, at most `next`.
     fn least_start(&self, next: u64) -> u64 {
         let held = self.slots.iter().flat_map(|slot| [&slot.part, &slot.event]);
-        held.flatten()
-            .map(|held| held.start)
-            .fold(next, u64::min)
+        held.flatten().map(|held| held.start).fold(next, u64::min)
     }
 
     fn whole_line(

@@ -118,9 +118,7 @@ impl Multiline {
                 negate,
             } => match (role, regex.is_match(line) != *negate) {
                 (Role::Start, true) | (Role::Continue, false) => Class::Begins,
-                (Role::Start | Role::End, false) | (Role::Continue, true) => {
-                    Class::Continues
-                }
+                (Role::Start | Role::End, false) | (Role::Continue, true) => Class::Continues,
                 (Role::End, true) => Class::Ends,
             },
             By::Preset(preset) => preset.class(state, line),
