@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::config::Config;
 use crate::report::{Counters, Summary, Throttle, add};
 use crate::tail::Tails;
-use crate::tail::file::Budget;
+use crate::tail::reading::Budget;
 use crate::tail::stdin::Stdin;
 use crate::tail::watch::Watcher;
 

@@ -20,9 +20,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Tails;
 use super::copies::related_names;
-use super::file::Budget;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, MARK_BYTES, Mark, birth_of};
 use super::open::{open, source_of};
+use super::reading::Budget;
 use super::shape::Rules;
 use super::stdin::Stdin;
 use crate::batch::Batch;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::file::Budget;
 use super::lines;
+use super::reading::Budget;
 use super::shape::{self, LongLines, Raw, Rules, Shaper, Sink};
 use crate::batch::Batch;
 use crate::event::Source;
