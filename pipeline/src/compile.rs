@@ -69,10 +69,16 @@ impl Step for FilterStep {
     #[inline]
     fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) {
         let outcome = self.filter.apply(event, context);
-        if let Some(common) = &self.common
-            && outcome == Outcome::Applied
-        {
+        let Some(common) = &self.common else { return };
+        if matches!(outcome, Outcome::Applied | Outcome::AppliedAndEmitted) {
             common.apply(event, context);
+        }
+        if matches!(outcome, Outcome::Emitted | Outcome::AppliedAndEmitted) {
+            let mut emitted = std::mem::take(context.emitted);
+            for event in &mut emitted {
+                common.apply(event, context);
+            }
+            *context.emitted = emitted;
         }
     }
 }

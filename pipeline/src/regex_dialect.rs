@@ -116,6 +116,20 @@ impl Regex {
         }
     }
 
+    /// Start and end of the first match from byte `at` on, which is the start of a character.
+    pub fn find_at(&self, text: &str, at: usize) -> Result<Option<(usize, usize)>, TooHard> {
+        match &self.0 {
+            Engine::Linear(regex) => {
+                let found = regex.find_at(text, at);
+                Ok(found.map(|found| (found.start(), found.end())))
+            }
+            Engine::Backtracking(regex) => {
+                let found = regex.find_from_pos(text, at).map_err(|_| TooHard)?;
+                Ok(found.map(|found| (found.start(), found.end())))
+            }
+        }
+    }
+
     /// Appends `text` with every match replaced to `out`; answers whether there was one. Without a
     /// match nothing is appended. When the search is given up, `out` is as it was.
     pub fn replace_all(

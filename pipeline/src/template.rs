@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::event::{
     Event, Key, Name, Path, TAGS, TIMESTAMP, Timestamp, Value, path, write_json_value,
 };
-use crate::language::{EscapeStyle, FieldReference, FieldReferenceError};
+use crate::language::{EscapeStyle, FieldReference, FieldReferenceError, METADATA};
 use crate::number_text::{write_java_float, write_whole};
 use crate::time::{Pattern, PatternError};
 
@@ -247,19 +247,8 @@ impl FieldName {
         match &self.0 {
             Naming::Fixed(path) => Ok(Place(PlaceKind::Path(path))),
             Naming::Filled(template, escape_style) => {
-                let text = String::from_utf8_lossy(template.fill(event, now, arena));
-                let reference = FieldReference::parse_with(&text, *escape_style)?;
-                let mut keys = ArenaVec::with_capacity_in(reference.keys().len(), arena);
-                keys.extend(
-                    reference
-                        .keys()
-                        .iter()
-                        .map(|key| Key::new(arena.alloc_str(key))),
-                );
-                Ok(Place(PlaceKind::Keys {
-                    metadata: reference.is_metadata(),
-                    keys: keys.into_bump_slice(),
-                }))
+                let name = template.fill(event, now, arena);
+                Place::named(name, *escape_style, arena)
             }
         }
     }
@@ -276,6 +265,37 @@ enum PlaceKind<'b> {
 }
 
 impl<'b> Place<'b> {
+    /// The place that a name read from an event names: a bare name or a reference in brackets. One
+    /// that is no reference is an error.
+    pub fn named(
+        name: &'b [u8],
+        escape_style: EscapeStyle,
+        arena: &'b Bump,
+    ) -> Result<Self, FieldReferenceError> {
+        // PERF: nearly every name is a plain one, which needs no parser and no copy.
+        if is_plain(name, escape_style)
+            && let Ok(name) = std::str::from_utf8(name)
+        {
+            return Ok(Self(PlaceKind::Keys {
+                metadata: false,
+                keys: std::slice::from_ref(arena.alloc(Key::new(name))),
+            }));
+        }
+        let text = String::from_utf8_lossy(name);
+        let reference = FieldReference::parse_with(&text, escape_style)?;
+        let mut keys = ArenaVec::with_capacity_in(reference.keys().len(), arena);
+        keys.extend(
+            reference
+                .keys()
+                .iter()
+                .map(|key| Key::new(arena.alloc_str(key))),
+        );
+        Ok(Self(PlaceKind::Keys {
+            metadata: reference.is_metadata(),
+            keys: keys.into_bump_slice(),
+        }))
+    }
+
     /// The value there.
     pub fn get<'e>(&self, event: &'e Event<'b>) -> Option<&'e Value<'b>> {
         match self.0 {
@@ -335,6 +355,40 @@ impl<'b> Place<'b> {
     }
 }
 
+/// Whether a name read from an event is one of a field at the top, and no reference.
+fn is_plain(name: &[u8], escape_style: EscapeStyle) -> bool {
+    escape_style == EscapeStyle::None
+        && !name.is_empty()
+        && memchr::memchr2(b'[', b']', name).is_none()
+        && name != METADATA.as_bytes()
+}
+
+/// Sets the field that a name read from an event names. Answers false if that is no reference, or a
+/// field that does not take such a value.
+pub fn set_named<'b>(
+    event: &mut Event<'b>,
+    name: Name<'b>,
+    value: Value<'b>,
+    escape_style: EscapeStyle,
+    arena: &'b Bump,
+) -> bool {
+    let text = name.as_str().as_bytes();
+    if is_plain(text, escape_style) {
+        let refused = top_level_refuses(&name, &value);
+        if !refused {
+            event.fields.set(name, value);
+        }
+        return !refused;
+    }
+    match Place::named(text, escape_style, arena) {
+        Ok(place) if !place.refuses(&value) => {
+            place.set(event, value, arena);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Whether a field must not hold such a value.
 ///
 /// INVARIANT: `@timestamp` holds a time or is not there, and `tags` is no object, as search
@@ -384,7 +438,7 @@ pub fn write_value(value: &Value<'_>, out: &mut Vec<u8>) {
 }
 
 /// A value as Java's `toString` prints it.
-fn write_java(value: &Value<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_java(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Boolean(boolean) => {

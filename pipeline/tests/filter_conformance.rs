@@ -4,25 +4,58 @@ mod support;
 
 use support::{Case, run_cases};
 
-/// Whether the case is for a filter that there is, and asks for nothing that there is not.
+/// Whether the case is for one of these filters, and asks for nothing that there is not.
 fn is_for(case: &Case<'_>, plugins: &[&str]) -> bool {
     const MET: &[&str] = &[
         "files",
         "clock",
-        "plugin:anonymize",
-        "plugin:bytes",
-        "plugin:throttle",
         "state",
+        "branch-event-order",
         "ua-regexes",
     ];
-    let config = case.text("config").unwrap_or_default();
-    let plugin = case.text("plugin");
-    let other_filter = ["clone", "split"]
-        .iter()
-        .any(|name| config.contains(&format!("{name} {{")));
-    plugins.contains(&plugin.unwrap_or_default())
-        && !other_filter
-        && case.texts("needs").iter().all(|need| MET.contains(need))
+    let plugin = case.text("plugin").unwrap_or_default();
+    let is_met = |need: &&str| {
+        MET.contains(need)
+            || need
+                .strip_prefix("plugin:")
+                .is_some_and(|name| name == plugin)
+    };
+    plugins.contains(&plugin) && case.texts("needs").iter().all(is_met)
+}
+
+/// The cases of these filters in `filters.jsonl`.
+fn run(plugins: &[&str]) {
+    run_cases(
+        "filters",
+        |case| is_for(case, plugins),
+        support::pipeline::run_filters,
+    );
+}
+
+#[test]
+fn dissect() {
+    run(&["dissect"]);
+}
+
+#[test]
+fn dissect_mappings() {
+    // Elasticsearch's dialect, where it is the same as Logstash's: there a reference without a key
+    // of its own fails, and pieces are joined by a separator of their own.
+    let other_dialect = |case: &Case<'_>| {
+        case.text("append_separator")
+            .is_some_and(|separator| !separator.is_empty())
+            || case.id == "dissect/elastic-spec/21"
+    };
+    run_cases(
+        "dissect",
+        |case| !other_dialect(case),
+        support::dissect::run_mapping,
+    );
+}
+
+#[test]
+fn kv() {
+    run(&["kv"]);
 }
 
 /// Filters that look something up, mark, shorten or leave out.

@@ -6,7 +6,7 @@
 
 /// Whether `float`, read from `text`, prints as the same number again. Every decimal of up to 15
 /// digits in the normal range does; longer ones are compared digit by digit.
-pub(super) fn holds_exactly(float: f64, text: &str) -> bool {
+pub(crate) fn holds_exactly(float: f64, text: &str) -> bool {
     const ALWAYS_EXACT_DIGITS: usize = 15;
     if !float.is_finite() {
         return false;

@@ -25,6 +25,7 @@ pub mod path;
 mod timestamp;
 mod value;
 
+pub(crate) use decimal::holds_exactly;
 pub use json::{write_json, write_json_text, write_json_value};
 pub use json_error::{JsonError, JsonFault};
 pub use json_read::{JsonLimits, read_json, read_json_object};

@@ -8,16 +8,19 @@
 pub mod anonymize;
 pub mod bytes;
 mod cache;
+mod char_class;
 pub mod cidr;
 mod common;
 pub mod date;
 pub mod de_dot;
 pub mod dedupe;
+pub mod dissect;
 pub mod drop;
 pub mod fingerprint;
 pub mod geoip;
 pub mod grok;
 mod hash;
+pub mod kv;
 pub mod mutate;
 mod owned;
 pub mod prune;
@@ -61,10 +64,12 @@ pub const NAMES: &[&str] = &[
     "date",
     "de_dot",
     "dedupe",
+    "dissect",
     "drop",
     "fingerprint",
     "geoip",
     "grok",
+    "kv",
     "mutate",
     "prune",
     "redact",
@@ -99,10 +104,12 @@ pub fn build(
         "date" => date::Date::from_options(&mut options).map(boxed),
         "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
         "dedupe" => dedupe::Dedupe::from_options(&mut options).map(boxed),
+        "dissect" => dissect::Dissect::from_options(&mut options, build).map(boxed),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "geoip" => geoip::GeoIp::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
+        "kv" => kv::Kv::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
         "redact" => redact::Redact::from_options(&mut options, build).map(boxed),
@@ -138,6 +145,10 @@ pub fn build(
 pub enum Outcome {
     /// It did: the common options apply.
     Applied,
+    /// It made events ([`Context::emitted`]): the common options apply to those, not to this one.
+    Emitted,
+    /// It did its work and made events: the common options apply to all of them.
+    AppliedAndEmitted,
     /// It did not (no match, a failure it tagged, nothing to do): the common options do not apply.
     Unapplied,
 }

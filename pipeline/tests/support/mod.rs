@@ -16,6 +16,8 @@
     reason = "every test uses its own part of the harness, and says what it did"
 )]
 
+pub(crate) mod dissect;
+pub(crate) mod events;
 pub(crate) mod expectation;
 pub(crate) mod pipeline;
 

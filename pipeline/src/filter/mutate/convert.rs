@@ -36,7 +36,7 @@ const MOST_DIGITS: usize = 400;
 
 /// A value that cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotConvertible;
+pub(in crate::filter) struct NotConvertible;
 
 impl Conversion {
     /// Converts a value in place, an array element by element. Objects and nulls stay.
@@ -274,7 +274,10 @@ impl<'t> Decimal<'t> {
 }
 
 /// The whole part of a decimal number of any size.
-fn whole_of_decimal<'b>(text: &str, arena: &'b Bump) -> Result<Value<'b>, NotConvertible> {
+pub(in crate::filter) fn whole_of_decimal<'b>(
+    text: &str,
+    arena: &'b Bump,
+) -> Result<Value<'b>, NotConvertible> {
     if let Ok(integer) = text.parse() {
         return Ok(Value::Integer(integer));
     }

@@ -10,8 +10,8 @@
 //! but a time. Unlike there a rename that fails keeps the field, and `merge` of several fields into
 //! one that is no array keeps them all.
 
-mod convert;
-mod texts;
+pub(super) mod convert;
+pub(super) mod texts;
 
 use std::collections::HashMap;
 

@@ -7,7 +7,7 @@ use crate::number_text::{write_ruby_float, write_whole};
 
 /// How the letters of a text are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Case {
+pub(in crate::filter) enum Case {
     Upper,
     Lower,
     /// The first letter upper, the rest lower.
@@ -15,7 +15,7 @@ pub(super) enum Case {
 }
 
 /// The text in another case. Nothing is copied if it has it already and is ASCII.
-pub(super) fn change_case<'b>(text: &'b [u8], case: Case, arena: &'b Bump) -> &'b [u8] {
+pub(in crate::filter) fn change_case<'b>(text: &'b [u8], case: Case, arena: &'b Bump) -> &'b [u8] {
     if text.is_ascii() {
         let (first, rest) = text.split_at(text.len().min(1));
         let has_it = match case {
@@ -123,7 +123,7 @@ pub(super) fn join(array: &[Value<'_>], separator: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends a value as Ruby's `to_s` prints it.
-pub(super) fn to_s(value: &Value<'_>, out: &mut Vec<u8>) {
+pub(in crate::filter) fn to_s(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => {}
         Value::Text(text) => out.extend_from_slice(text),
