@@ -19,7 +19,7 @@ use bumpalo::collections::Vec as ArenaVec;
 use thiserror::Error;
 
 use crate::event::{
-    Event, Key, Name, Path, TAGS, TIMESTAMP, Timestamp, Value, path, write_json_value,
+    Event, Key, Name, Object, Path, TAGS, TIMESTAMP, Timestamp, Value, path, write_json_value,
 };
 use crate::language::{EscapeStyle, FieldReference, FieldReferenceError, METADATA};
 use crate::number_text::{write_java_float, write_whole};
@@ -387,6 +387,36 @@ pub fn set_named<'b>(
         }
         _ => false,
     }
+}
+
+/// Moves the fields of an object into the event, as [`set_named`] does one. Answers false at the
+/// first that cannot be set.
+pub fn set_all_named<'b>(
+    event: &mut Event<'b>,
+    fields: &mut Object<'b>,
+    escape_style: EscapeStyle,
+    arena: &'b Bump,
+) -> bool {
+    /// To search for each of more names than this would take time by the square of their number.
+    const SEARCHED: usize = 64;
+    let many = fields.len() > SEARCHED;
+    let mut all = true;
+    for (name, value) in fields.iter_mut() {
+        let value = std::mem::replace(value, Value::Null);
+        let unsearched = many
+            && is_plain(name.as_str().as_bytes(), escape_style)
+            && !top_level_refuses(&name, &value);
+        if unsearched {
+            event.fields.push_unsearched(name, value);
+        } else if !set_named(event, name, value, escape_style, arena) {
+            all = false;
+            break;
+        }
+    }
+    if many {
+        event.fields.keep_last_of_each_name();
+    }
+    all
 }
 
 /// Whether a field must not hold such a value.

@@ -75,6 +75,36 @@ const ENRICHMENT: &[&str] = &[
 ];
 
 #[test]
+fn csv() {
+    run(&["csv"]);
+}
+
+#[test]
+fn split() {
+    run(&["split"]);
+}
+
+#[test]
+fn clone() {
+    run(&["clone"]);
+}
+
+#[test]
+fn urldecode() {
+    run(&["urldecode"]);
+}
+
+#[test]
+fn json() {
+    run(&["json"]);
+}
+
+#[test]
+fn json_encode() {
+    run(&["json_encode"]);
+}
+
+#[test]
 fn grok() {
     run_cases(
         "filters",

@@ -200,13 +200,13 @@ impl<'b> Object<'b> {
     }
 
     /// Appends a field that may be there already; [`Object::keep_last_of_each_name`] must follow.
-    pub(super) fn push_unsearched(&mut self, name: Name<'b>, value: Value<'b>) {
+    pub(crate) fn push_unsearched(&mut self, name: Name<'b>, value: Value<'b>) {
         self.entries.push((name, value));
     }
 
     /// Leaves one field of each name: the first, with the last one's value. Takes n log n time, so
     /// that an object with a great many names costs no more than its length warrants.
-    pub(super) fn keep_last_of_each_name(&mut self) {
+    pub(crate) fn keep_last_of_each_name(&mut self) {
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
         let key = |at: usize| {
             let name = &self.entries[at].0;

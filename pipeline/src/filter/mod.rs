@@ -10,7 +10,9 @@ pub mod bytes;
 mod cache;
 mod char_class;
 pub mod cidr;
+pub mod clone;
 mod common;
+pub mod csv;
 pub mod date;
 pub mod de_dot;
 pub mod dedupe;
@@ -20,6 +22,8 @@ pub mod fingerprint;
 pub mod geoip;
 pub mod grok;
 mod hash;
+pub mod json;
+pub mod json_encode;
 pub mod kv;
 pub mod mutate;
 mod owned;
@@ -29,12 +33,14 @@ pub mod redact;
 pub mod reload;
 pub mod sampling;
 pub mod sleep;
+pub mod split;
 pub mod syslog_pri;
 mod text;
 pub mod throttle;
 pub mod tld;
 pub mod translate;
 pub mod truncate;
+pub mod urldecode;
 pub mod useragent;
 pub mod uuid;
 
@@ -61,6 +67,8 @@ pub const NAMES: &[&str] = &[
     "anonymize",
     "bytes",
     "cidr",
+    "clone",
+    "csv",
     "date",
     "de_dot",
     "dedupe",
@@ -69,17 +77,21 @@ pub const NAMES: &[&str] = &[
     "fingerprint",
     "geoip",
     "grok",
+    "json",
+    "json_encode",
     "kv",
     "mutate",
     "prune",
     "redact",
     "sampling",
     "sleep",
+    "split",
     "syslog_pri",
     "throttle",
     "tld",
     "translate",
     "truncate",
+    "urldecode",
     "useragent",
     "uuid",
 ];
@@ -101,6 +113,8 @@ pub fn build(
         "anonymize" => anonymize::Anonymize::from_options(&mut options).map(boxed),
         "bytes" => bytes::Bytes::from_options(&mut options).map(boxed),
         "cidr" => cidr::Cidr::from_options(&mut options, build).map(boxed),
+        "clone" => clone::Clone::from_options(&mut options, build).map(boxed),
+        "csv" => csv::Csv::from_options(&mut options, build).map(boxed),
         "date" => date::Date::from_options(&mut options).map(boxed),
         "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
         "dedupe" => dedupe::Dedupe::from_options(&mut options).map(boxed),
@@ -109,12 +123,15 @@ pub fn build(
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "geoip" => geoip::GeoIp::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
+        "json" => json::Json::from_options(&mut options, build).map(boxed),
+        "json_encode" => json_encode::JsonEncode::from_options(&mut options, build).map(boxed),
         "kv" => kv::Kv::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
         "redact" => redact::Redact::from_options(&mut options, build).map(boxed),
         "sampling" => sampling::Sampling::from_options(&mut options, build).map(boxed),
         "sleep" => sleep::Sleep::from_options(&mut options).map(boxed),
+        "split" => split::Split::from_options(&mut options).map(boxed),
         "syslog_pri" => Some(boxed(syslog_pri::SyslogPri::from_options(
             &mut options,
             build,
@@ -123,6 +140,7 @@ pub fn build(
         "tld" => tld::Tld::from_options(&mut options, build).map(boxed),
         "translate" => translate::Translate::from_options(&mut options, build).map(boxed),
         "truncate" => truncate::Truncate::from_options(&mut options).map(boxed),
+        "urldecode" => urldecode::Urldecode::from_options(&mut options).map(boxed),
         "useragent" => useragent::UserAgent::from_options(&mut options, build).map(boxed),
         "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
         unknown => {

@@ -21,7 +21,7 @@ use crate::filter::mutate::texts::{Case, change_case};
 use crate::filter::{Context, Filter, Outcome};
 use crate::language::EscapeStyle;
 use crate::regex_dialect::{Regex, Replacement, TooHard};
-use crate::template::{Template, refuses, set_named};
+use crate::template::{Template, refuses, set_all_named};
 
 use scan::Scanner;
 pub use scan::{MAX_BACKTRACKING_SEARCHES, MAX_LOOKS};
@@ -246,11 +246,8 @@ impl Kv {
             target.set(event, pairs, arena);
             return Ok(());
         }
-        for (name, value) in pairs.iter_mut() {
-            let value = std::mem::replace(value, Value::Null);
-            if !set_named(event, name, value, self.escape_style, arena) {
-                return Err(Failure::Failed);
-            }
+        if !set_all_named(event, &mut pairs, self.escape_style, arena) {
+            return Err(Failure::Failed);
         }
         Ok(())
     }
