@@ -105,6 +105,11 @@ fn json_encode() {
 }
 
 #[test]
+fn xml() {
+    run(&["xml"]);
+}
+
+#[test]
 fn grok() {
     run_cases(
         "filters",

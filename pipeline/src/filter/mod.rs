@@ -43,6 +43,7 @@ pub mod truncate;
 pub mod urldecode;
 pub mod useragent;
 pub mod uuid;
+pub mod xml;
 
 use std::any::Any;
 
@@ -94,6 +95,7 @@ pub const NAMES: &[&str] = &[
     "urldecode",
     "useragent",
     "uuid",
+    "xml",
 ];
 
 /// Makes a filter and its common options of its configuration; what is wrong goes into
@@ -143,6 +145,7 @@ pub fn build(
         "urldecode" => urldecode::Urldecode::from_options(&mut options).map(boxed),
         "useragent" => useragent::UserAgent::from_options(&mut options, build).map(boxed),
         "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
+        "xml" => xml::Xml::from_options(&mut options, build).map(boxed),
         unknown => {
             let near = did_you_mean(unknown, NAMES.iter().copied());
             diagnostics.push(
