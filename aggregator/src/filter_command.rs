@@ -62,7 +62,35 @@ pub fn run(
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-    })
+    })?;
+    if pipeline.has_flush() {
+        output.write_all(&flushed(pipeline, format))?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// What filters have left to say when there are no more events.
+fn flushed(pipeline: &Pipeline, format: Format) -> Vec<u8> {
+    let (arena, mut out) = (Bump::new(), Vec::new());
+    let mut scratch = Scratch::default();
+    pipeline
+        .filters
+        .flush(true, &arena, now(), &mut scratch, |event| {
+            write(event, format, &arena, &mut out);
+        });
+    out
+}
+
+/// Appends an event as a line.
+fn write<'b>(mut event: Event<'b>, format: Format, arena: &'b Bump, out: &mut Vec<u8>) {
+    if format.metadata && !event.metadata.is_empty() {
+        let name = event::Name::new("@metadata");
+        let metadata = event.metadata.copy_in(arena);
+        event.fields.set(name, Value::object(metadata, arena));
+    }
+    event::write_json(&event, out);
+    out.push(b'\n');
 }
 
 /// Gives each worker its turn.
@@ -119,13 +147,7 @@ fn filter_line<'b>(
             .filters
             .run(event, arena, now, scratch, |mut event| {
                 implied.take_away(&mut event, now);
-                if format.metadata && !event.metadata.is_empty() {
-                    let name = event::Name::new("@metadata");
-                    let metadata = event.metadata.copy_in(arena);
-                    event.fields.set(name, Value::object(metadata, arena));
-                }
-                event::write_json(&event, out);
-                out.push(b'\n');
+                write(event, format, arena, out);
             });
     };
     if format.lines {

@@ -14,14 +14,14 @@
 //! is acknowledged, so that a pause here would be a pause of the whole line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bumpalo::Bump;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use skidder_pipeline::Pipeline;
 use skidder_pipeline::event::{Event, Timestamp};
-use skidder_pipeline::filter::Scratch;
+use skidder_pipeline::filter::{FLUSH_INTERVAL, Scratch};
 
 use crate::ack::Ack;
 use crate::output::Writer;
@@ -30,6 +30,9 @@ use crate::queue::stored::{Form, write_events};
 /// Arena size above which a worker gives the memory back instead of keeping it for the next
 /// batch. A usual batch needs a tenth of it.
 pub const MAX_KEPT_ARENA_BYTES: usize = 8 << 20;
+
+/// Seconds between two flushes of the filters that want it.
+const FLUSH_SECONDS: i64 = FLUSH_INTERVAL.as_secs() as i64;
 
 /// What an input puts into the queue: records that are read into events by the worker.
 pub struct Batch {
@@ -83,6 +86,8 @@ pub struct Counters {
     pub received: AtomicU64,
     /// Events that left the filters.
     pub filtered: AtomicU64,
+    /// Workers that run.
+    pub workers: AtomicUsize,
 }
 
 /// One worker.
@@ -108,7 +113,14 @@ impl Worker {
         let mut arena = Bump::new();
         let mut scratch = Scratch::default();
         let mut waiting = 0;
+        let flushes = pipeline.has_flush();
+        self.counters.workers.fetch_add(1, Ordering::AcqRel);
+        let mut flushed = now();
         loop {
+            if flushes && now().seconds() >= flushed.seconds() + FLUSH_SECONDS {
+                flushed = now();
+                waiting += self.flush_filters(&pipeline, false, &mut arena, &mut scratch);
+            }
             match self.queue.recv_timeout(self.batch_delay) {
                 Ok(batch) => {
                     self.work(&pipeline, &batch, &mut arena, &mut scratch);
@@ -127,7 +139,39 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        // After the last worker no event can come; one that has not begun yet finds none either.
+        let is_last = self.counters.workers.fetch_sub(1, Ordering::AcqRel) == 1;
+        if flushes && is_last {
+            self.flush_filters(&pipeline, true, &mut arena, &mut scratch);
+        }
         self.flush();
+    }
+
+    /// Sends what filters have due; answers how many events that are.
+    fn flush_filters(
+        &mut self,
+        pipeline: &Pipeline,
+        last: bool,
+        arena: &mut Bump,
+        scratch: &mut Scratch,
+    ) -> usize {
+        let now = now();
+        let mut filtered = 0;
+        let writers = &mut self.writers;
+        // Nobody upstream waits for what a filter made by itself.
+        let ack = Ack::ignored();
+        pipeline.filters.flush(last, arena, now, scratch, |event| {
+            filtered += 1;
+            pipeline.outputs.visit(&event, |output| {
+                writers[*output].write(&event, now, &ack);
+            });
+        });
+        arena.reset();
+        ack.done(1);
+        self.counters
+            .filtered
+            .fetch_add(filtered, Ordering::Relaxed);
+        filtered as usize
     }
 
     fn work(
@@ -228,6 +272,85 @@ mod tests {
         fn flush(&mut self) {
             self.0.send(()).unwrap();
         }
+    }
+
+    /// One record that is one event.
+    struct One;
+
+    impl Records for One {
+        fn len(&self) -> usize {
+            1
+        }
+
+        fn decode<'b>(
+            &'b self,
+            _: usize,
+            arena: &'b Bump,
+            now: Timestamp,
+            each: &mut dyn FnMut(Event<'b>),
+        ) {
+            each(Event::with_timestamp_in(now, arena));
+        }
+    }
+
+    /// Says of each event how many fields it has.
+    struct Fields(SyncSender<usize>);
+
+    impl Writer for Fields {
+        fn write(&mut self, event: &Event<'_>, _: Timestamp, _: &Ack) {
+            self.0.send(event.fields.len()).unwrap();
+        }
+
+        fn flush(&mut self) {}
+    }
+
+    #[test]
+    fn what_filters_have_left_comes_at_the_end_and_once() {
+        use skidder_pipeline::language::{Diagnostics, EscapeStyle, SourceMap, parse};
+        let text = "filter { metrics { meter => events } } output { stdout { } }";
+        let sources = SourceMap::single("test", text);
+        let mut diagnostics = Diagnostics::new();
+        let config = parse(
+            &sources,
+            skidder_pipeline::language::ParseOptions::default(),
+            &mut diagnostics,
+        );
+        let options = skidder_pipeline::CompileOptions {
+            ecs: false,
+            escape_style: EscapeStyle::None,
+            files: &skidder_pipeline::NoFiles,
+        };
+        let pipeline = skidder_pipeline::compile(&config, &options, &mut diagnostics);
+        let pipeline = Arc::new(pipeline.unwrap());
+        let counters = Arc::new(Counters::default());
+        let (queue, receiver) = bounded(2);
+        let (written, events) = sync_channel(10);
+        let threads = [(); 2].map(|()| {
+            let worker = Worker {
+                pipeline: Arc::clone(&pipeline),
+                queue: receiver.clone(),
+                writers: vec![Box::new(Fields(written.clone()))],
+                batch_size: 125,
+                batch_delay: Duration::from_hours(1),
+                counters: Arc::clone(&counters),
+            };
+            std::thread::spawn(move || worker.run())
+        });
+        drop(written);
+        for _ in 0..2 {
+            let batch = Batch {
+                records: Box::new(One),
+                ack: Ack::ignored(),
+            };
+            queue.send(batch).unwrap();
+        }
+        drop(queue);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        // Two events with a time and a version, then the figures with a message and a meter.
+        assert_eq!(events.iter().collect::<Vec<_>>(), [2, 2, 4]);
+        assert_eq!(counters.filtered.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -335,7 +335,7 @@ const SOURCES: &[Source] = &[
         text: include_str!("../../pipeline/src/filter/common.rs"),
         document: FILTERS,
         heading: "## Options of every filter",
-        others: &[],
+        others: &["localhost"],
     },
     Source {
         text: include_str!("../../pipeline/src/filter/grok/mod.rs"),
@@ -365,6 +365,12 @@ const SOURCES: &[Source] = &[
         text: include_str!("../../pipeline/src/filter/drop.rs"),
         document: FILTERS,
         heading: "## drop",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/aggregate/mod.rs"),
+        document: FILTERS,
+        heading: "## aggregate",
         others: &[],
     },
     Source {
@@ -416,6 +422,12 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/filter/elapsed.rs"),
+        document: FILTERS,
+        heading: "## elapsed",
+        others: &["elapsed", "host", "tags"],
+    },
+    Source {
         text: include_str!("../../pipeline/src/filter/fingerprint.rs"),
         document: FILTERS,
         heading: "## fingerprint",
@@ -460,6 +472,12 @@ const SOURCES: &[Source] = &[
         text: include_str!("../../pipeline/src/filter/kv/build.rs"),
         document: FILTERS,
         heading: "## kv",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/metrics.rs"),
+        document: FILTERS,
+        heading: "## metrics",
         others: &[],
     },
     Source {
@@ -602,6 +620,7 @@ const SOURCES: &[Source] = &[
             "defaulthtml",
             "defaultxslt",
             "xmlns",
+            "xml",
         ],
     },
 ];

@@ -58,6 +58,13 @@ pub struct Pipeline {
     pub watched_files: Vec<WatchedFile>,
 }
 
+impl Pipeline {
+    /// Whether any filter wants to be flushed from time to time.
+    pub fn has_flush(&self) -> bool {
+        self.filters.plugins().any(|step| step.filter.has_flush())
+    }
+}
+
 /// A filter of a pipeline.
 pub struct FilterStep {
     filter: Box<dyn Filter>,
@@ -74,6 +81,19 @@ impl Step for FilterStep {
             common.apply(event, context);
         }
         if matches!(outcome, Outcome::Emitted | Outcome::AppliedAndEmitted) {
+            let mut emitted = std::mem::take(context.emitted);
+            for event in &mut emitted {
+                common.apply(event, context);
+            }
+            *context.emitted = emitted;
+        }
+    }
+
+    fn flush<'b>(&'b self, last: bool, context: &mut Context<'_, 'b>) {
+        let outcome = self.filter.flush(last, context);
+        if let Some(common) = &self.common
+            && outcome != Outcome::Unapplied
+        {
             let mut emitted = std::mem::take(context.emitted);
             for event in &mut emitted {
                 common.apply(event, context);

@@ -39,6 +39,9 @@ pub trait Test {
 pub trait Step {
     /// Works on the event, which may cancel it or emit others.
     fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>);
+
+    /// Emits what is due without an event.
+    fn flush<'b>(&'b self, last: bool, context: &mut Context<'_, 'b>);
 }
 
 impl<P, C> Default for Program<P, C> {
@@ -116,11 +119,50 @@ impl<P: Step, C: Test> Program<P, C> {
         scratch: &mut Scratch,
         mut done: impl FnMut(Event<'b>),
     ) {
+        self.run_from(event, 0, arena, now, scratch, &mut done);
+    }
+
+    /// Lets each plugin emit what is due, and runs that through the rest of the program. With `last`
+    /// no event will come any more.
+    pub fn flush<'b>(
+        &'b self,
+        last: bool,
+        arena: &'b Bump,
+        now: Timestamp,
+        scratch: &mut Scratch,
+        mut done: impl FnMut(Event<'b>),
+    ) {
+        let mut emitted = Vec::new();
+        for (at, operation) in self.operations.iter().enumerate() {
+            if let Operation::Run(plugin) = operation {
+                let mut context = Context {
+                    arena,
+                    now,
+                    scratch,
+                    emitted: &mut emitted,
+                };
+                plugin.flush(last, &mut context);
+                for event in emitted.drain(..) {
+                    self.run_from(event, at + 1, arena, now, scratch, &mut done);
+                }
+            }
+        }
+    }
+
+    fn run_from<'b>(
+        &'b self,
+        event: Event<'b>,
+        at: usize,
+        arena: &'b Bump,
+        now: Timestamp,
+        scratch: &mut Scratch,
+        done: &mut impl FnMut(Event<'b>),
+    ) {
         let mut emitted = Vec::new();
         // Events that wait for their turn, with the operation they go on at. Empty for nearly every
         // event.
         let mut waiting: VecDeque<(Event<'b>, usize)> = VecDeque::new();
-        let mut current = Some((event, 0));
+        let mut current = Some((event, at));
         while let Some((mut event, mut at)) = current.take() {
             // Children of this event stand before those that wait already.
             let mut place = 0;

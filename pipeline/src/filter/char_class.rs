@@ -6,7 +6,7 @@
 
 /// A set of ASCII characters.
 #[derive(Clone)]
-pub(crate) struct ByteSet([bool; 256]);
+pub(crate) struct ByteSet(Box<[bool; 256]>);
 
 impl ByteSet {
     /// Reads a class; nothing if it is empty or takes more than a table.
@@ -52,7 +52,7 @@ impl ByteSet {
             set[usize::from(member)] = true;
             last = Some(member);
         }
-        Some(Self(set))
+        Some(Self(Box::new(set)))
     }
 
     /// Whether the byte is in the set.

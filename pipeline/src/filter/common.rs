@@ -11,6 +11,7 @@
 
 use bumpalo::Bump;
 
+use crate::Build;
 use crate::event::{Array, Event, Name, Object, Path, TAGS, Timestamp, Value};
 use crate::filter::Context;
 use crate::language::{FieldReference, Options};
@@ -147,6 +148,18 @@ impl AddedFields {
                 }
             }
         }
+    }
+}
+
+/// The name of this machine, for events that a filter makes.
+pub(crate) fn host_name(build: &Build<'_>) -> Box<[u8]> {
+    const FILE: &str = "/proc/sys/kernel/hostname";
+    let name = build.files.read(std::path::Path::new(FILE));
+    let name = name.unwrap_or_default().trim_ascii().to_vec();
+    if name.is_empty() {
+        b"localhost".as_slice().into()
+    } else {
+        name.into()
     }
 }
 

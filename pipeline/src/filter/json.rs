@@ -35,7 +35,7 @@ pub struct Json {
     source: Path,
     target: Option<Path>,
     tags_on_failure: Vec<Box<[u8]>>,
-    skip_on_invalid_json: bool,
+    skip_invalid: bool,
     limits: JsonLimits,
     escape_style: EscapeStyle,
 }
@@ -59,7 +59,7 @@ impl Json {
             source: Path::from(&source?),
             target: target.map(|target| Path::from(&target)),
             tags_on_failure: tags(options, "tag_on_failure", &["_jsonparsefailure"]),
-            skip_on_invalid_json: options.boolean("skip_on_invalid_json").unwrap_or(false),
+            skip_invalid: options.boolean("skip_on_invalid_json").unwrap_or(false),
             limits: JsonLimits {
                 depth: depth.map_or(DEFAULT_MAX_DEPTH, |depth| depth as u16),
                 values: values.map_or(DEFAULT_MAX_VALUES, |values| values as u32),
@@ -126,7 +126,7 @@ impl Filter for Json {
         };
         let stored = match parsed {
             Some(parsed) => self.store(parsed, event, context.now, arena).is_ok(),
-            None if self.skip_on_invalid_json => return Outcome::Unapplied,
+            None if self.skip_invalid => return Outcome::Unapplied,
             None => false,
         };
         if stored {

@@ -5,6 +5,7 @@
 //! what it must remember between events it guards itself. It gets `&'b self`, so texts of the
 //! configuration can stand in an event without a copy.
 
+pub mod aggregate;
 pub mod anonymize;
 pub mod bytes;
 mod cache;
@@ -18,6 +19,7 @@ pub mod de_dot;
 pub mod dedupe;
 pub mod dissect;
 pub mod drop;
+pub mod elapsed;
 pub mod fingerprint;
 pub mod geoip;
 pub mod grok;
@@ -25,6 +27,7 @@ mod hash;
 pub mod json;
 pub mod json_encode;
 pub mod kv;
+pub mod metrics;
 pub mod mutate;
 mod owned;
 pub mod prune;
@@ -46,6 +49,9 @@ pub mod uuid;
 pub mod xml;
 
 use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bumpalo::Bump;
 
@@ -61,10 +67,26 @@ pub trait Filter: Send + Sync {
     /// Works on one event. The common options (`add_field`, `add_tag`, …) are applied by the
     /// program afterwards, if the answer is [`Outcome::Applied`]. Must not panic on any event.
     fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome;
+
+    /// Whether [`Filter::flush`] does anything.
+    fn has_flush(&self) -> bool {
+        false
+    }
+
+    /// Emits what is due without an event: called from time to time (every [`FLUSH_INTERVAL`], by
+    /// any worker), and with `last` when no event will come any more. The answer says whether the
+    /// common options apply to what was emitted.
+    fn flush<'b>(&'b self, _last: bool, _context: &mut Context<'_, 'b>) -> Outcome {
+        Outcome::Unapplied
+    }
 }
+
+/// How often [`Filter::flush`] is called. COMPAT: Logstash's interval.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The filters there are.
 pub const NAMES: &[&str] = &[
+    "aggregate",
     "anonymize",
     "bytes",
     "cidr",
@@ -75,12 +97,14 @@ pub const NAMES: &[&str] = &[
     "dedupe",
     "dissect",
     "drop",
+    "elapsed",
     "fingerprint",
     "geoip",
     "grok",
     "json",
     "json_encode",
     "kv",
+    "metrics",
     "mutate",
     "prune",
     "redact",
@@ -112,6 +136,7 @@ pub fn build(
         Options::new(plugin, "filter", diagnostics).with_escape_style(build.escape_style);
     let common = CommonOptions::from_options(&mut options);
     let filter = match plugin.name.value.as_str() {
+        "aggregate" => aggregate::Aggregate::from_options(&mut options, build).map(boxed),
         "anonymize" => anonymize::Anonymize::from_options(&mut options).map(boxed),
         "bytes" => bytes::Bytes::from_options(&mut options).map(boxed),
         "cidr" => cidr::Cidr::from_options(&mut options, build).map(boxed),
@@ -122,12 +147,14 @@ pub fn build(
         "dedupe" => dedupe::Dedupe::from_options(&mut options).map(boxed),
         "dissect" => dissect::Dissect::from_options(&mut options, build).map(boxed),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
+        "elapsed" => elapsed::Elapsed::from_options(&mut options, build).map(boxed),
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
         "geoip" => geoip::GeoIp::from_options(&mut options, build).map(boxed),
         "grok" => grok::Grok::from_options(&mut options, build).map(boxed),
         "json" => json::Json::from_options(&mut options, build).map(boxed),
         "json_encode" => json_encode::JsonEncode::from_options(&mut options, build).map(boxed),
         "kv" => kv::Kv::from_options(&mut options, build).map(boxed),
+        "metrics" => metrics::Metrics::from_options(&mut options, build).map(boxed),
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
         "redact" => redact::Redact::from_options(&mut options, build).map(boxed),
@@ -208,15 +235,30 @@ pub struct Scratch {
 #[derive(Clone, Copy, Debug)]
 pub struct ScratchSlot(usize);
 
-/// Hands out slots while a program is compiled.
-#[derive(Debug, Default)]
-pub struct ScratchSlots(usize);
+/// Hands out slots while a program is compiled, and what its filters share.
+#[derive(Default)]
+pub struct ScratchSlots {
+    slots: usize,
+    shared: HashMap<String, Arc<dyn Any + Send + Sync>>,
+}
 
 impl ScratchSlots {
     /// A slot that no other filter has.
     pub fn take(&mut self) -> ScratchSlot {
-        self.0 += 1;
-        ScratchSlot(self.0 - 1)
+        self.slots += 1;
+        ScratchSlot(self.slots - 1)
+    }
+
+    /// What all filters of the program share that ask for it by the same name, made by `make` for
+    /// the first. Nothing if another type has that name.
+    pub fn shared<T: Send + Sync + 'static>(
+        &mut self,
+        name: &str,
+        make: impl FnOnce() -> T,
+    ) -> Option<Arc<T>> {
+        let shared = self.shared.entry(name.to_owned());
+        let shared = shared.or_insert_with(|| Arc::new(make()));
+        Arc::clone(shared).downcast().ok()
     }
 }
 

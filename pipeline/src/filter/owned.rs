@@ -127,14 +127,32 @@ impl OwnedValue {
                 array.extend(values.iter().map(|value| value.copied_in(arena)));
                 Value::array(array, arena)
             }
-            Self::Object(fields) => {
-                let mut object = Object::with_capacity_in(fields.len(), arena);
-                for (name, value) in fields {
-                    object.set(Name::copied_in(name, arena), value.copied_in(arena));
-                }
-                Value::object(object, arena)
-            }
+            Self::Object(fields) => Value::object(Self::object_in(fields, arena), arena),
         }
+    }
+
+    /// Fields as an object of an event.
+    pub(super) fn object_in<'b>(fields: &[(Box<str>, Self)], arena: &'b Bump) -> Object<'b> {
+        let mut object = Object::with_capacity_in(fields.len(), arena);
+        for (name, value) in fields {
+            object.set(Name::copied_in(name, arena), value.copied_in(arena));
+        }
+        object
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Text(text) => text.len(),
+                Self::Numeral(numeral) => numeral.len(),
+                Self::Array(values) => values.iter().map(Self::bytes).sum(),
+                Self::Object(fields) => fields
+                    .iter()
+                    .map(|(name, value)| size_of::<Box<str>>() + name.len() + value.bytes())
+                    .sum(),
+                _ => 0,
+            }
     }
 
     /// The text, if it is one.

@@ -47,10 +47,10 @@ impl Urldecode {
     /// Decodes a value, all through.
     fn decode<'b>(&self, value: &mut Value<'b>, arena: &'b Bump) {
         match value {
-            Value::Text(text) => {
-                if memchr::memchr(b'%', text).is_some() || self.charset != Charset::Utf8 {
-                    *text = self.charset.decode(unescaped(text, arena), arena);
-                }
+            Value::Text(text)
+                if memchr::memchr(b'%', text).is_some() || self.charset != Charset::Utf8 =>
+            {
+                *text = self.charset.decode(unescaped(text, arena), arena);
             }
             Value::Array(values) => {
                 for value in values.iter_mut() {

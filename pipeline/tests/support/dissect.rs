@@ -24,7 +24,7 @@ pub(crate) fn run_mapping(case: &Case<'_>) -> Result<(), String> {
         (None, None) => {}
     }
     let settings = hash("mapping", "message", pattern, case.arena);
-    let event = match run(case, settings, event) {
+    let event = match run(case, &settings, event) {
         Err(_) if refused => return Ok(()),
         Ok(_) if refused => return Err("the mapping should have been refused".to_owned()),
         other => other?,
@@ -71,7 +71,7 @@ fn run_conversion(case: &Case<'_>) -> Result<(), String> {
         .fields
         .set(Name::new("field"), value.copy_in(case.arena));
     let settings = hash("convert_datatype", "field", kind, case.arena);
-    let event = run(case, settings, event)?;
+    let event = run(case, &settings, event)?;
     let actual = get(&event, "field", case.arena);
     let failed = get(&event, "tags", case.arena).is_some();
     let expect = case.expect();
@@ -122,10 +122,10 @@ fn hash<'b>(option: &'b str, key: &'b str, value: &'b str, arena: &'b Bump) -> O
     settings
 }
 
-fn run<'b>(case: &Case<'b>, settings: Object<'b>, event: Event<'b>) -> Result<Event<'b>, String> {
+fn run<'b>(case: &Case<'b>, settings: &Object<'b>, event: Event<'b>) -> Result<Event<'b>, String> {
     let mut diagnostics = Diagnostics::new();
     let config = Config {
-        filters: vec![Statement::Plugin(plugin_of("dissect", Some(&settings)))],
+        filters: vec![Statement::Plugin(plugin_of("dissect", Some(settings)))],
         ..Config::default()
     };
     let options = CompileOptions {

@@ -47,6 +47,37 @@ pub(crate) fn run(filters: &str, events: &[&str]) -> String {
     String::from_utf8(out).expect("JSON is UTF-8")
 }
 
+/// The events that some become which come at these seconds after [`NOW`], with a flush of the filters
+/// at each that has no event, and the last flush at the end.
+pub(crate) fn run_timed(filters: &str, events: &[(i64, &str)]) -> Vec<String> {
+    let (pipeline, _) = compiled(filters).unwrap_or_else(|error| panic!("{error}"));
+    let arena = Bump::new();
+    let mut scratch = Scratch::default();
+    let mut out = Vec::new();
+    let mut done = |event: Event<'_>| {
+        let mut line = Vec::new();
+        write_json(&event, &mut line);
+        out.push(String::from_utf8(line).expect("JSON is UTF-8"));
+    };
+    let mut now = NOW;
+    for (seconds, event) in events {
+        now = Timestamp::new(NOW.seconds() + seconds, 0);
+        if event.is_empty() {
+            let filters = &pipeline.filters;
+            filters.flush(false, &arena, now, &mut scratch, &mut done);
+            continue;
+        }
+        let fields = read_json_object(event.as_bytes(), JsonLimits::default(), &arena);
+        let fields = fields.unwrap_or_else(|error| panic!("{error}: {event}"));
+        let input = Event::from_object(fields, now, &arena);
+        let filters = &pipeline.filters;
+        filters.run(input, &arena, now, &mut scratch, &mut done);
+    }
+    let filters = &pipeline.filters;
+    filters.flush(true, &arena, now, &mut scratch, &mut done);
+    out
+}
+
 /// Checks what one event becomes.
 pub(crate) fn assert_becomes(filters: &str, event: &str, expected: &str) {
     assert_eq!(run(filters, &[event]).trim_end(), expected, "{filters}");

@@ -90,11 +90,7 @@ impl Conversion {
 
 /// `[sign] digits [. digits] [e [sign] digits]`, with a digit on one side of the point.
 fn is_decimal(text: &str) -> bool {
-    let unsigned = |text: &'_ str| {
-        text.starts_with(['+', '-'])
-            .then_some(1)
-            .unwrap_or_default()
-    };
+    let unsigned = |text: &str| usize::from(text.starts_with(['+', '-']));
     let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(&exponent[unsigned(exponent)..])),

@@ -9,6 +9,7 @@ use crate::filter::common::{tags, template};
 use crate::filter::mutate::texts::Case;
 use crate::language::{self, Number, Options};
 use crate::regex_dialect::Regex;
+use crate::template::Template;
 
 /// The most that `max_fields` may be.
 const HIGHEST_MAX_FIELDS: usize = 10_000;
@@ -204,7 +205,7 @@ fn keys(options: &mut Options<'_>, name: &'static str) -> Option<Keys> {
         .iter()
         .filter_map(|text| template(options, name, &text.value))
         .collect();
-    if templates.iter().all(|template| template.is_literal()) {
+    if templates.iter().all(Template::is_literal) {
         let texts = texts.into_iter().map(|text| text.value.into_bytes().into());
         let mut keys: Vec<Box<[u8]>> = texts.collect();
         keys.sort_unstable();

@@ -194,7 +194,7 @@ impl Kv {
                 let mut filled = ArenaVec::with_capacity_in(templates.len(), arena);
                 let keys = templates.iter();
                 filled.extend(keys.map(|key| key.fill(event, context.now, arena)));
-                Some(&*filled.into_bump_slice())
+                Some(filled.into_bump_slice() as &[_])
             }
             _ => None,
         };

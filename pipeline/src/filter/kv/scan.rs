@@ -68,6 +68,9 @@ struct Budget {
     bytes: usize,
 }
 
+/// A key and its value.
+type Pair<'t> = (&'t [u8], &'t [u8]);
+
 /// A search from some place and what it found.
 type Found = Option<(usize, Option<(usize, usize)>)>;
 
@@ -115,7 +118,7 @@ impl Scanner {
 
 impl<'t> Pairs<'_, 't> {
     /// The next key and its value, which may be empty.
-    pub(super) fn next(&mut self) -> Result<Option<(&'t [u8], &'t [u8])>, TooHard> {
+    pub(super) fn next(&mut self) -> Result<Option<Pair<'t>>, TooHard> {
         let mut start = self.at;
         while start < self.text.len() {
             let (key_end, value_start) = match self.key(start)? {

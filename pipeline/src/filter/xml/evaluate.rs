@@ -294,6 +294,7 @@ impl<'d> Evaluator<'d, '_> {
         left: &Outcome<'d>,
         right: &Outcome<'d>,
     ) -> Result<bool, Fault> {
+        #[expect(clippy::float_cmp, reason = "that is what the operators mean")]
         let by_number = |left: f64, right: f64| match comparison {
             Comparison::Equal => left == right,
             Comparison::Unequal => left != right,

@@ -270,7 +270,7 @@ fn is_deeper(document: &Document<'_>, most: usize) -> bool {
     loop {
         if let Some(child) = node.first_child() {
             depth += 1;
-            if depth > most + 1 {
+            if child.is_element() && depth > most {
                 return true;
             }
             node = child;

@@ -617,7 +617,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_does_harm(text in r#"([a@*./|()\[\]=<>,' 0-9-]|and|or|div|::|text\(\)|count){0,24}"#) {
+        fn no_text_does_harm(text in r"([a@*./|()\[\]=<>,' 0-9-]|and|or|div|::|text\(\)|count){0,24}") {
             // Whether it is an expression or not.
             let _parsed = Expression::parse(&text);
         }
