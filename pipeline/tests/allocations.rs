@@ -87,6 +87,32 @@ impl Files for Cities {
     }
 }
 
+/// Filters, a line for them and how many fields it becomes at least.
+const CASES: [(&str, &[u8], usize); 6] = [
+    (CONFIG, LINE, 13),
+    (ENRICHMENT, LINE, 21),
+    (
+        r#"filter { dissect { mapping => { "message" => '%{ip} %{} %{user} [%{day} %{+day}] "%{verb->} %{path}"%{rest}' } } }"#,
+        LINE,
+        9,
+    ),
+    (
+        "filter { kv { } }",
+        br#"IN=eth0 OUT=eth1 SRC=10.0.0.1 SRC=10.0.0.2 LEN = 60 MARK="a b" NOTE=(c d)"#,
+        9,
+    ),
+    (
+        r#"filter { json { source => "message" } }"#,
+        br#"{"level":"info","msg":"a \"b\"","order":{"id":4711,"items":["nut"]},"took":12}"#,
+        7,
+    ),
+    (
+        r#"filter { csv { columns => ["id", "[a][name]"] convert => { "id" => "integer" } } }"#,
+        br#"4711,"Doe, ""Ann""",,x,99.5"#,
+        8,
+    ),
+];
+
 fn pipeline(config: &str) -> Pipeline {
     let sources = SourceMap::single("test", config);
     let mut diagnostics = Diagnostics::new();
@@ -100,19 +126,9 @@ fn pipeline(config: &str) -> Pipeline {
     pipeline.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)))
 }
 
-#[test]
-fn an_event_of_eleven_captures_allocates_nothing() {
-    for (config, least_fields) in [(CONFIG, 13), (ENRICHMENT, 21)] {
-        let (calls, fields) = allocations(&pipeline(config));
-        assert!(fields >= least_fields, "all fields are there: {fields}");
-        assert_eq!(calls, 0, "{calls} heap allocations for {EVENTS} events");
-    }
-}
-
-const EVENTS: u64 = 1000;
-
-/// How many allocations some events cost, and how many fields one has.
-fn allocations(pipeline: &Pipeline) -> (u64, usize) {
+/// How many heap allocations so many events cost, and how many fields the last one has.
+fn allocations(config: &str, line: &'static [u8], events: usize) -> (u64, usize) {
+    let pipeline = pipeline(config);
     let mut arena = Bump::with_capacity(1 << 20);
     let mut scratch = Scratch::default();
     let mut body = Vec::with_capacity(4 << 20);
@@ -122,12 +138,12 @@ fn allocations(pipeline: &Pipeline) -> (u64, usize) {
     for _ in 0..2 {
         let before = CALLS.load(Ordering::Relaxed);
         body.clear();
-        for _ in 0..EVENTS {
+        for _ in 0..events {
             {
                 let arena = &arena;
                 let now = Timestamp::new(1_700_000_000, 0);
                 let mut event = Event::with_timestamp_in(now, arena);
-                event.fields.push_new(MESSAGE, Value::Text(LINE));
+                event.fields.push_new(MESSAGE, Value::Text(line));
                 pipeline
                     .filters
                     .run(event, arena, now, &mut scratch, |event| {
@@ -141,4 +157,20 @@ fn allocations(pipeline: &Pipeline) -> (u64, usize) {
         calls = CALLS.load(Ordering::Relaxed) - before;
     }
     (calls, fields)
+}
+
+#[test]
+fn fields_of_a_line_allocate_nothing() {
+    const EVENTS: usize = 1000;
+    for (config, line, least) in CASES {
+        let (calls, fields) = allocations(config, line, EVENTS);
+        assert!(
+            fields >= least,
+            "all fields are there: {fields} of {config}"
+        );
+        assert_eq!(
+            calls, 0,
+            "{calls} heap allocations for {EVENTS} events: {config}"
+        );
+    }
 }
