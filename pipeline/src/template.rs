@@ -335,14 +335,18 @@ impl<'b> Place<'b> {
         }
     }
 
+    /// Whether it is all of the metadata.
+    fn is_metadata(&self) -> bool {
+        match self.0 {
+            PlaceKind::Path(path) => path.is_root() && path.is_metadata(),
+            PlaceKind::Keys { metadata, keys } => metadata && keys.is_empty(),
+        }
+    }
+
     /// Takes the value there out of the event. All of the metadata is emptied when it is named as a
     /// whole.
     pub fn remove(&self, event: &mut Event<'b>) -> Option<Value<'b>> {
-        let is_metadata = match self.0 {
-            PlaceKind::Path(path) => path.is_root() && path.is_metadata(),
-            PlaceKind::Keys { metadata, keys } => metadata && keys.is_empty(),
-        };
-        if is_metadata {
+        if self.is_metadata() {
             event.metadata.clear();
             return None;
         }
@@ -381,12 +385,39 @@ pub fn set_named<'b>(
         return !refused;
     }
     match Place::named(text, escape_style, arena) {
+        Ok(place) if place.is_metadata() => set_metadata(event, value, arena),
         Ok(place) if !place.refuses(&value) => {
             place.set(event, value, arena);
             true
         }
         _ => false,
     }
+}
+
+/// Sets a field, or all of the metadata, to what a filter made. Answers false if it does not take
+/// such a value.
+pub fn set_target<'b>(
+    event: &mut Event<'b>,
+    path: &'b Path,
+    value: Value<'b>,
+    arena: &'b Bump,
+) -> bool {
+    if path.is_root() && path.is_metadata() {
+        return set_metadata(event, value, arena);
+    }
+    let refused = refuses(path, &value);
+    if !refused {
+        path.set(event, value, arena);
+    }
+    !refused
+}
+
+fn set_metadata<'b>(event: &mut Event<'b>, value: Value<'b>, arena: &'b Bump) -> bool {
+    let Value::Object(fields) = value else {
+        return false;
+    };
+    event.metadata = std::mem::replace(fields, Object::new_in(arena));
+    true
 }
 
 /// Moves the fields of an object into the event, as [`set_named`] does one. Answers false at the

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use support::events::{assert_becomes, assert_refused, compiled, run_bytes};
 
 fn assert_pairs(options: &str, message: &str, expected: &str) {
-    let message = serde_json::to_string(message).unwrap();
+    let message = serde_json::to_string(message).expect("a text is JSON");
     assert_becomes(
         &format!(r#"kv {{ {options} remove_field => "message" }}"#),
         &format!(r#"{{"message":{message}}}"#),
@@ -240,7 +240,7 @@ proptest! {
 }
 
 fn run(options: &str, message: &str) -> String {
-    let message = serde_json::to_string(message).unwrap();
+    let message = serde_json::to_string(message).expect("a text is JSON");
     support::events::run(
         &format!("kv {{ {options} allow_empty_values => true target => \"t\" }}"),
         &[&format!(r#"{{"message":{message}}}"#)],

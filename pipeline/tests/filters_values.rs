@@ -46,6 +46,17 @@ fn json_reads_fields() {
                 r#"{"m":"{"}"#,
                 r#"{"m":"{"}"#,
             ),
+            // The metadata as a whole.
+            (
+                r#"source => "m" add_field => { "x" => "%{[@metadata][y]}" } remove_field => "m""#,
+                r#"{"m":"{\"@metadata\":{\"y\":1}}"}"#,
+                r#"{"x":"1"}"#,
+            ),
+            (
+                r#"source => "m" target => "[@metadata]" add_field => { "x" => "%{[@metadata][y]}" } remove_field => "m""#,
+                r#"{"m":"{\"y\":1}"}"#,
+                r#"{"x":"1"}"#,
+            ),
             // What cannot be a field.
             (
                 r#"source => "m""#,
@@ -144,7 +155,7 @@ fn csv_reads_rows() {
                 r#"{"message":"a||'b||''c'","t":{"column1":"a","column2":"b||'c"}}"#,
             ),
             (
-                r#"max_columns => 2"#,
+                "max_columns => 2",
                 r#"{"message":"a,b,c"}"#,
                 r#"{"message":"a,b,c","tags":["_csvparsefailure"]}"#,
             ),
@@ -297,7 +308,7 @@ fn urldecode_decodes() {
 }
 
 fn found(xpath: &str, document: &str) -> String {
-    let document = serde_json::to_string(document).unwrap();
+    let document = serde_json::to_string(document).expect("a text is JSON");
     let filter = format!(
         r#"xml {{ source => "m" store_xml => false xpath => [ "{xpath}", "f" ] remove_field => "m" }}"#
     );
@@ -413,6 +424,18 @@ fn xml_values() {
             "{document}"
         );
     }
+    // To expressions alone it is none, unless the options ask for it.
+    for (options, fails) in [
+        ("", false),
+        (r#"parse_options => "strict""#, true),
+        (r#"parse_options => "NO_ERROR | recover""#, false),
+    ] {
+        let filter = format!(
+            r#"xml {{ source => "m" store_xml => false xpath => [ "//a", "f" ] {options} }}"#
+        );
+        let out = run(&filter, &[r#"{"m":"<a><b></a>"}"#]);
+        assert_eq!(out.contains("_xmlparsefailure"), fails, "{options}: {out}");
+    }
     // Nothing at all is left alone.
     assert_eq!(value("", "  "), r#"{"m":"  "}"#);
 }
@@ -445,12 +468,12 @@ fn xml_is_bounded() {
         r#"max_nodes => 10000 xpath => [ "//b[//b]", "f" ]"#,
         &wide
     ));
-    let laughs = format!(
-        "<!DOCTYPE a [<!ENTITY e0 'ha'>{}]><a>&e9;</a>",
-        (1..10)
-            .map(|n| format!("<!ENTITY e{n} '{}'>", format!("&e{};", n - 1).repeat(10)))
-            .collect::<String>()
-    );
+    let mut laughs = "<!DOCTYPE a [<!ENTITY e0 'ha'>".to_owned();
+    for number in 1..10 {
+        let inner = format!("&e{};", number - 1).repeat(10);
+        laughs.extend(["<!ENTITY e", &number.to_string(), " '", &inner, "'>"]);
+    }
+    laughs.push_str("]><a>&e9;</a>");
     assert!(failed("", &laughs));
 }
 

@@ -16,7 +16,7 @@ use crate::event::{
 use crate::filter::common::tags;
 use crate::filter::{Context, Filter, Outcome};
 use crate::language::{EscapeStyle, Options};
-use crate::template::{refuses, set_all_named};
+use crate::template::{set_all_named, set_target};
 use crate::time::Zone;
 
 /// The field that keeps a `@timestamp` that is no time.
@@ -76,11 +76,8 @@ impl Json {
         arena: &'b Bump,
     ) -> Result<(), Failed> {
         if let Some(target) = &self.target {
-            if refuses(target, &parsed) {
-                return Err(Failed);
-            }
-            target.set(event, parsed, arena);
-            return Ok(());
+            let set = set_target(event, target, parsed, arena);
+            return set.then_some(()).ok_or(Failed);
         }
         let Value::Object(fields) = parsed else {
             return Err(Failed);

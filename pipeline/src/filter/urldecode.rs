@@ -3,8 +3,9 @@
 //! A text without a `%` stays where it is; else the decoded bytes, read in `charset`, go into the
 //! arena. Arrays and objects are decoded all through.
 //!
-//! COMPAT: `+` stays, and so does a `%` that two hexadecimal digits do not follow. Unlike in
-//! Logstash a field that is not there is not made.
+//! COMPAT: `+` stays, and so does a `%` that two hexadecimal digits do not follow. What is no UTF-8
+//! then is written as Ruby's `inspect` writes it, `\xD3` for a byte. Unlike in Logstash a field that is
+//! not there is not made.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -51,6 +52,9 @@ impl Urldecode {
                 if memchr::memchr(b'%', text).is_some() || self.charset != Charset::Utf8 =>
             {
                 *text = self.charset.decode(unescaped(text, arena), arena);
+                if std::str::from_utf8(text).is_err() {
+                    *text = inspected(text, arena);
+                }
             }
             Value::Array(values) => {
                 for value in values.iter_mut() {
@@ -105,4 +109,34 @@ fn unescaped<'b>(text: &[u8], arena: &'b Bump) -> &'b [u8] {
     }
     bytes.extend_from_slice(rest);
     bytes.into_bump_slice()
+}
+
+/// A text with broken bytes as Ruby's `inspect` writes it, without the quotes.
+fn inspected<'b>(text: &[u8], arena: &'b Bump) -> &'b [u8] {
+    let mut out = ArenaVec::with_capacity_in(text.len() * 2, arena);
+    for chunk in text.utf8_chunks() {
+        let mut characters = chunk.valid().chars().peekable();
+        while let Some(character) = characters.next() {
+            let escape: &[u8] = match character {
+                '"' => b"\\\"",
+                '\\' => b"\\\\",
+                '\n' => b"\\n",
+                '\r' => b"\\r",
+                '\t' => b"\\t",
+                '\u{1b}' => b"\\e",
+                '#' if matches!(characters.peek(), Some('{' | '$' | '@')) => b"\\#",
+                other => {
+                    out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
+                    continue;
+                }
+            };
+            out.extend_from_slice(escape);
+        }
+        for byte in chunk.invalid() {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            out.extend_from_slice(&[b'\\', b'x', DIGITS[high], DIGITS[low]]);
+        }
+    }
+    out.into_bump_slice()
 }

@@ -21,7 +21,7 @@ use crate::filter::mutate::texts::{Case, change_case};
 use crate::filter::{Context, Filter, Outcome};
 use crate::language::EscapeStyle;
 use crate::regex_dialect::{Regex, Replacement, TooHard};
-use crate::template::{Template, refuses, set_all_named};
+use crate::template::{Template, set_all_named, set_target};
 
 use scan::Scanner;
 pub use scan::{MAX_BACKTRACKING_SEARCHES, MAX_LOOKS};
@@ -240,11 +240,8 @@ impl Kv {
     ) -> Result<(), Failure> {
         if let Some(target) = &self.target {
             let pairs = Value::object(pairs, arena);
-            if refuses(target, &pairs) {
-                return Err(Failure::Failed);
-            }
-            target.set(event, pairs, arena);
-            return Ok(());
+            let set = set_target(event, target, pairs, arena);
+            return set.then_some(()).ok_or(Failure::Failed);
         }
         if !set_all_named(event, &mut pairs, self.escape_style, arena) {
             return Err(Failure::Failed);

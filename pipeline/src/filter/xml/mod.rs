@@ -1,8 +1,8 @@
 //! The filter `xml`: a document as a value, and what `XPath` expressions find in it.
 //!
 //! COMPAT: the value is shaped as Ruby's `XmlSimple` shapes it, found nodes are written as Nokogiri
-//! writes them: elements as XML, indented if they hold nothing but elements. Unlike there a document
-//! that is not well-formed is a failure also if only expressions look at it.
+//! writes them: elements as XML, indented if they hold nothing but elements. Unlike there nothing is
+//! found in a document that is not well-formed.
 
 mod evaluate;
 mod simple;
@@ -16,7 +16,7 @@ use crate::event::{Array, Event, Path, Value};
 use crate::filter::common::field_name;
 use crate::filter::{Context, Filter, Outcome};
 use crate::language::{Options, did_you_mean};
-use crate::template::{FieldName, refuses};
+use crate::template::{FieldName, set_target};
 
 use evaluate::{Evaluator, Names, XNode};
 use simple::Shape;
@@ -43,6 +43,8 @@ pub struct Xml {
     namespaces: Box<[(String, String)]>,
     remove_namespaces: bool,
     shape: Shape,
+    /// Expressions find nothing in a broken document, and that is no failure.
+    recover: bool,
     max_depth: usize,
     max_nodes: usize,
 }
@@ -106,7 +108,7 @@ impl Xml {
                     .error(text.span, format!("`xpath`: {error}")),
             }
         }
-        Self::check_parse_options(options);
+        let recover = Self::recovers(options);
         let namespaces = options.string_hash("namespaces").unwrap_or_default();
         Some(Self {
             target: target.filter(|_| store).map(|target| Path::from(&target)),
@@ -121,6 +123,7 @@ impl Xml {
                 force_content: options.boolean("force_content").unwrap_or(false),
                 suppress_empty: options.boolean("suppress_empty").unwrap_or(true),
             },
+            recover,
             max_depth: options
                 .count("max_depth", 1..=HIGHEST_MAX_DEPTH)
                 .unwrap_or(DEFAULT_MAX_DEPTH),
@@ -131,13 +134,15 @@ impl Xml {
         })
     }
 
-    /// `parse_options` are checked and change nothing.
-    fn check_parse_options(options: &mut Options<'_>) {
+    /// Of `parse_options` all names are checked, and `recover` counts; without any it is on.
+    fn recovers(options: &mut Options<'_>) -> bool {
         let Some(text) = options.string("parse_options") else {
-            return;
+            return true;
         };
+        let mut recovers = false;
         for word in text.split([',', '|']) {
             let name = word.trim().replace('_', "").to_lowercase();
+            recovers |= matches!(name.as_str(), "recover" | "defaultxml" | "defaulthtml");
             if name.is_empty() || PARSE_OPTIONS.contains(&name.as_str()) {
                 continue;
             }
@@ -148,6 +153,7 @@ impl Xml {
                 format!("unsupported parse option `{}`{near}", word.trim()),
             );
         }
+        recovers
     }
 
     fn parse<'b>(
@@ -163,7 +169,13 @@ impl Xml {
             nodes_limit: self.max_nodes as u32,
             entity_resolver: None,
         };
-        let document = Document::parse_with_options(text, options).map_err(|_| Failed)?;
+        let document = match Document::parse_with_options(text, options) {
+            Ok(document) => document,
+            Err(roxmltree::Error::NodesLimitReached) => return Err(Failed),
+            // COMPAT: a broken document is no failure for expressions, unless the options say so.
+            Err(_) if self.recover && self.target.is_none() => return Ok(false),
+            Err(_) => return Err(Failed),
+        };
         if is_deeper(&document, self.max_depth) {
             return Err(Failed);
         }
@@ -198,10 +210,9 @@ impl Xml {
         }
         if let Some(target) = &self.target {
             let value = self.shape.value(document.root_element(), arena);
-            if refuses(target, &value) {
+            if !set_target(event, target, value, arena) {
                 return Err(Failed);
             }
-            target.set(event, value, arena);
             matched = true;
         }
         Ok(matched)
