@@ -23,8 +23,13 @@ const CONFIG: &str = r#"filter {
 }"#;
 
 fn explain(arguments: &[&str], input: &str) -> Output {
+    run("explain", CONFIG, arguments, input)
+}
+
+/// Runs a subcommand with a configuration on an input.
+fn run(command: &str, config: &str, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
-        .args(["explain", "-e", CONFIG])
+        .args([command, "-e", config])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -151,6 +156,81 @@ fn drops_metadata_and_lines_that_are_no_json() {
     assert_eq!(found[1]["event"]["message"], "{\"a\":");
     let found = explained(&["--lines"], r#"{"message":"m"}"#);
     assert_eq!(found[0]["event"]["message"], r#"{"message":"m"}"#);
+}
+
+/// Filters that make events: in the middle, of what another made, and at the end, with a map that
+/// two of them share.
+const MAKERS: &str = r#"filter {
+  split { field => "parts" add_tag => ["part"] }
+  if [parts] == "x" { clone { clones => ["copy"] } }
+  if [parts] == "x" { aggregate { task_id => "%{id}" code => "map['seen'] ||= 0; map['seen'] += 1" } }
+  if [parts] == "y" { aggregate { task_id => "%{id}" code => "map['seen'] += 10" push_previous_map_as_event => true } }
+  mutate { add_field => { "end" => "yes" } }
+}"#;
+
+const MADE: &str = r#"{"id":"7","parts":["x","y"],"@timestamp":"2024-01-02T03:04:05Z"}"#;
+
+#[test]
+fn events_that_filters_make() {
+    let text = run("explain", MAKERS, &[], MADE);
+    let text = String::from_utf8(text.stdout).unwrap();
+    for part in [
+        "split   (config.string:2:3)\n  dropped\n  makes 2 events\n    {",
+        "event 2, made by a filter\n",
+        "clone   (config.string:3:23)\n  changes nothing\n  makes an event\n    {",
+        "event 4, made by a filter\n",
+        "end of the input\n\naggregate   (config.string:5:23)\n  makes an event\n    {",
+        "event 1, made by a filter\n\nmutate   (config.string:6:3)\n  + end \"yes\"\n\nresult\n",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+
+    let output = run("explain", MAKERS, &["--json"], MADE);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [line, end] = &lines[..] else {
+        panic!("{text}");
+    };
+    let split = &line["steps"][0];
+    assert!(split["event"].is_null() && split["before"].is_object());
+    let emitted: Vec<_> = split["emitted"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (&event["parts"], &event["tags"]))
+        .collect();
+    let tags = json!(["part"]);
+    assert_eq!(emitted, [(&json!("x"), &tags), (&json!("y"), &tags)]);
+    assert!(end["event"].is_null());
+    assert_eq!(end["results"][0]["seen"], 11);
+
+    // The same as the filters themselves give, in the same order.
+    let filtered = run("filter", MAKERS, &["-w", "1"], MADE).stdout;
+    let filtered: Vec<Value> = String::from_utf8(filtered)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let results = [&line["results"], &end["results"]];
+    let mut results: Vec<Value> = results
+        .into_iter()
+        .flat_map(|results| results.as_array().unwrap().clone())
+        .collect();
+    assert_eq!((filtered.len(), results.len()), (4, 4));
+    // `filter` shows no version that was not there; the time of what is left at the end is the clock's.
+    for event in filtered.iter().chain(&results) {
+        assert_eq!(event["end"], "yes");
+    }
+    let mut filtered = filtered;
+    for event in filtered.iter_mut().chain(&mut results) {
+        let event = event.as_object_mut().unwrap();
+        event.remove("@version");
+        event.remove("@timestamp");
+    }
+    assert_eq!(filtered, results);
 }
 
 #[test]

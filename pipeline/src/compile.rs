@@ -72,6 +72,19 @@ pub struct FilterStep {
     common: Option<Box<CommonOptions>>,
 }
 
+impl FilterStep {
+    /// Makes a filter of its configuration; what is wrong goes into `diagnostics`.
+    pub fn build(
+        plugin: &Plugin,
+        build: &mut Build<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
+        let (filter, common) = filter::build(plugin, build, diagnostics)?;
+        let common = (!common.is_empty()).then(|| Box::new(common));
+        Some(Self { filter, common })
+    }
+}
+
 impl Step for FilterStep {
     #[inline]
     fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) {
@@ -149,9 +162,7 @@ pub fn compile(
                 slots: &mut slots,
                 watched: &mut watched_files,
             };
-            let (filter, common) = filter::build(plugin, &mut build, diagnostics)?;
-            let common = (!common.is_empty()).then(|| Box::new(common));
-            Some(FilterStep { filter, common })
+            FilterStep::build(plugin, &mut build, diagnostics)
         },
     );
     let mut outputs = Program::default();

@@ -1,9 +1,12 @@
 //! `explain`: what becomes of a line, step by step.
 //!
-//! Each filter of the configuration is compiled as a pipeline of its own and each condition once
-//! more with its parts, so that what happens between them can be looked at; the pipeline that
-//! runs events knows nothing of it. What is found is a tree of JSON, which `text.rs` makes
-//! readable. State that filters keep lives as long as the command, over all lines.
+//! Each filter of the configuration is built once more by itself and each condition with its
+//! parts, so that what happens between them can be looked at; the pipeline that runs events knows
+//! nothing of it. What is found is a tree of JSON, which `text.rs` makes readable. State that
+//! filters keep lives as long as the command, over all lines, and filters that share it do so here.
+//!
+//! INVARIANT: events go the way that [`skidder_pipeline::program::Program`] sends them, those that
+//! filters make included.
 
 mod text;
 
@@ -13,15 +16,15 @@ use std::io::{Read, Write};
 use bumpalo::Bump;
 use serde_json::{Value as Json, json};
 use skidder_pipeline::condition::Condition;
-use skidder_pipeline::event::{self, Event, JsonLimits, Path, Value};
+use skidder_pipeline::event::{self, Event, JsonLimits, Path, Timestamp, Value};
 use skidder_pipeline::filter::grok::probe::{Answer, Attempt, Probe};
-use skidder_pipeline::filter::{Scratch, ScratchSlots};
+use skidder_pipeline::filter::{Context, Scratch, ScratchSlots};
 use skidder_pipeline::language::{
     self, ConditionKind, Config, Diagnostics, If, Operand, OperandKind, Options, Plugin, SourceMap,
     Span, Statement,
 };
-use skidder_pipeline::program::Test as _;
-use skidder_pipeline::{Build, CompileOptions, Pipeline, compile};
+use skidder_pipeline::program::{Step as _, Test as _};
+use skidder_pipeline::{Build, CompileOptions, FilterStep};
 
 use crate::chunks::Chunks;
 use crate::worker::now;
@@ -45,24 +48,31 @@ pub fn run(
     output: &mut impl Write,
 ) -> std::io::Result<()> {
     let plan = Plan::new(config, sources, options);
-    let mut scratches: Vec<Scratch> = plan.steps.iter().map(|_| Scratch::default()).collect();
+    let mut scratch = Scratch::default();
     let mut chunks = Chunks::new(input, b"\n");
     while let Some(chunk) = chunks.next_chunk()? {
         let whole = chunk.strip_suffix(b"\n").unwrap_or(&chunk);
         for line in whole.split(|byte| *byte == b'\n') {
             let arena = Bump::new();
             let event = read_event(line, format, &arena);
-            let explained = plan.explain(event, &arena, &mut scratches);
-            if format.json {
-                writeln!(output, "{explained}")?;
-            } else {
-                let text = text::render(&explained).map_err(std::io::Error::other)?;
-                output.write_all(text.as_bytes())?;
-            }
-            output.flush()?;
+            let explained = plan.explain(event, &arena, &mut scratch);
+            write(&explained, format, output)?;
         }
     }
+    if let Some(explained) = plan.explain_end(&Bump::new(), &mut scratch) {
+        write(&explained, format, output)?;
+    }
     Ok(())
+}
+
+fn write(explained: &Json, format: Format, output: &mut impl Write) -> std::io::Result<()> {
+    if format.json {
+        writeln!(output, "{explained}")?;
+    } else {
+        let text = text::render(explained).map_err(std::io::Error::other)?;
+        output.write_all(text.as_bytes())?;
+    }
+    output.flush()
 }
 
 /// A line as an event: a JSON object is one, anything else is a message.
@@ -97,7 +107,7 @@ enum Operation {
 struct Step {
     name: String,
     place: String,
-    pipeline: Pipeline,
+    filter: FilterStep,
     /// For a grok: its expressions.
     probe: Option<Probe>,
 }
@@ -121,6 +131,7 @@ struct Comparison {
 struct Planner<'a> {
     sources: &'a SourceMap,
     options: &'a CompileOptions<'a>,
+    slots: ScratchSlots,
     plan: Plan,
 }
 
@@ -129,6 +140,7 @@ impl Plan {
         let mut planner = Planner {
             sources,
             options,
+            slots: ScratchSlots::default(),
             plan: Self {
                 operations: Vec::new(),
                 steps: Vec::new(),
@@ -139,47 +151,73 @@ impl Plan {
     }
 
     /// What becomes of an event.
-    fn explain<'b>(&'b self, event: Event<'b>, arena: &'b Bump, scratches: &mut [Scratch]) -> Json {
+    fn explain<'b>(&'b self, event: Event<'b>, arena: &'b Bump, scratch: &mut Scratch) -> Json {
         let first = to_json(&event, arena);
-        let mut steps = Vec::new();
-        let mut results = Vec::new();
-        let mut waiting = VecDeque::from([(event, 0)]);
-        let mut number = 0;
-        while let Some((event, at)) = waiting.pop_front() {
-            number += 1;
-            let mut run = Run {
-                plan: self,
-                arena,
-                number,
-                steps: &mut steps,
-            };
-            if let Some(result) = run.event(event, at, scratches, &mut waiting) {
-                results.push(result);
+        let mut run = Run::new(self, arena, scratch);
+        run.events(VecDeque::from([(event, 0)]));
+        json!({ "event": first, "steps": run.steps, "results": run.results })
+    }
+
+    /// What becomes of what filters have left when there are no more events, if they have.
+    fn explain_end<'b>(&'b self, arena: &'b Bump, scratch: &mut Scratch) -> Option<Json> {
+        let mut run = Run::new(self, arena, scratch);
+        for (at, operation) in self.operations.iter().enumerate() {
+            if let Operation::Run(index) = operation {
+                let emitted = run.flush(&self.steps[*index]);
+                run.events(emitted.into_iter().map(|event| (event, at + 1)).collect());
             }
         }
-        json!({ "event": first, "steps": steps, "results": results })
+        let is_any = !run.steps.is_empty();
+        is_any.then(|| json!({ "event": null, "steps": run.steps, "results": run.results }))
     }
 }
 
-/// The way of one event.
+/// The way of one event and of those that filters make of it.
 struct Run<'r, 'b> {
     plan: &'b Plan,
     arena: &'b Bump,
+    now: Timestamp,
+    scratch: &'r mut Scratch,
     /// The event, counted from 1; filters may make more of them.
     number: usize,
-    steps: &'r mut Vec<Json>,
+    steps: Vec<Json>,
+    results: Vec<Json>,
 }
 
-impl<'b> Run<'_, 'b> {
+impl<'r, 'b> Run<'r, 'b> {
+    fn new(plan: &'b Plan, arena: &'b Bump, scratch: &'r mut Scratch) -> Self {
+        Self {
+            plan,
+            arena,
+            now: now(),
+            scratch,
+            number: 0,
+            steps: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+
+    /// Runs events, each from an operation on, and what filters make of them.
+    fn events(&mut self, mut waiting: VecDeque<(Event<'b>, usize)>) {
+        while let Some((event, at)) = waiting.pop_front() {
+            self.number += 1;
+            if let Some(event) = self.event(event, at, &mut waiting) {
+                self.results.push(to_json(&event, self.arena));
+            }
+        }
+    }
+
     /// Runs an event to its end; gives nothing if it was dropped.
     fn event(
         &mut self,
         mut event: Event<'b>,
         mut at: usize,
-        scratches: &mut [Scratch],
         waiting: &mut VecDeque<(Event<'b>, usize)>,
-    ) -> Option<Json> {
-        while let Some(operation) = self.plan.operations.get(at) {
+    ) -> Option<Event<'b>> {
+        // What is made of this event stands before what waits already.
+        let mut place = 0;
+        let plan = self.plan;
+        while let Some(operation) = plan.operations.get(at) {
             at += 1;
             match operation {
                 Operation::Jump(target) => at = *target,
@@ -189,35 +227,61 @@ impl<'b> Run<'_, 'b> {
                     }
                 }
                 Operation::Run(index) => {
-                    let step = &self.plan.steps[*index];
-                    let probe = step.probe.as_ref();
-                    let attempts = probe.map(|probe| probe.attempts(&event, self.arena));
-                    let before = to_json(&event, self.arena);
-                    let mut events = VecDeque::new();
-                    step.pipeline.filters.run(
-                        event,
-                        self.arena,
-                        now(),
-                        &mut scratches[*index],
-                        |event| events.push_back(event),
-                    );
-                    let first = events.pop_front();
-                    let after = first.as_ref().map(|event| to_json(event, self.arena));
-                    self.steps.push(json!({
-                        "event_number": self.number, "filter": step.name, "place": step.place,
-                        "before": before, "event": after, "emitted": events.len(),
-                        "attempts": attempts.map(|all| {
-                            all.iter().map(attempt_json).collect::<Vec<_>>()
-                        }),
-                    }));
-                    for (place, event) in events.into_iter().enumerate() {
-                        waiting.insert(place, (event, at));
+                    for made in self.step(&plan.steps[*index], &mut event) {
+                        waiting.insert(place, (made, at));
+                        place += 1;
                     }
-                    event = first?;
+                    if event.is_cancelled() {
+                        return None;
+                    }
                 }
             }
         }
-        Some(to_json(&event, self.arena))
+        Some(event)
+    }
+
+    /// Lets a filter work on an event; gives the events that it makes.
+    fn step(&mut self, step: &'b Step, event: &mut Event<'b>) -> Vec<Event<'b>> {
+        let attempts = step.probe.as_ref().map(|probe| {
+            let attempts = probe.attempts(event, self.arena);
+            attempts.iter().map(attempt_json).collect::<Vec<_>>()
+        });
+        let before = to_json(event, self.arena);
+        let mut emitted = Vec::new();
+        step.filter.step(event, &mut self.context(&mut emitted));
+        let after = (!event.is_cancelled()).then(|| to_json(event, self.arena));
+        self.steps.push(json!({
+            "event_number": self.number, "filter": step.name, "place": step.place,
+            "before": before, "event": after, "emitted": self.all_json(&emitted),
+            "attempts": attempts,
+        }));
+        emitted
+    }
+
+    /// Gives the events that a filter has left.
+    fn flush(&mut self, step: &'b Step) -> Vec<Event<'b>> {
+        let mut emitted = Vec::new();
+        step.filter.flush(true, &mut self.context(&mut emitted));
+        if !emitted.is_empty() {
+            self.steps.push(json!({
+                "filter": step.name, "place": step.place, "emitted": self.all_json(&emitted),
+            }));
+        }
+        emitted
+    }
+
+    fn context<'c>(&'c mut self, emitted: &'c mut Vec<Event<'b>>) -> Context<'c, 'b> {
+        Context {
+            arena: self.arena,
+            now: self.now,
+            scratch: self.scratch,
+            emitted,
+        }
+    }
+
+    fn all_json(&self, events: &[Event<'b>]) -> Vec<Json> {
+        let json = |event| to_json(event, self.arena);
+        events.iter().map(json).collect()
     }
 
     fn test(&mut self, test: &Test, event: &Event<'b>) -> bool {
@@ -297,31 +361,27 @@ impl Planner<'_> {
     }
 
     fn plugin(&mut self, plugin: &Plugin) {
-        let config = Config {
-            filters: vec![Statement::Plugin(plugin.clone())],
-            ..Config::default()
-        };
         // The whole was compiled before, so that there is nothing new to say.
         let mut findings = Diagnostics::new();
-        let Some(pipeline) = compile(&config, self.options, &mut findings) else {
+        let mut build = Build {
+            ecs: self.options.ecs,
+            escape_style: self.options.escape_style,
+            files: self.options.files,
+            slots: &mut self.slots,
+            watched: &mut Vec::new(),
+        };
+        let Some(filter) = FilterStep::build(plugin, &mut build, &mut findings) else {
             return;
         };
         let probe = (plugin.name.value == "grok").then(|| {
             let mut options = Options::new(plugin, "filter", &mut findings)
                 .with_escape_style(self.options.escape_style);
-            let mut build = Build {
-                ecs: self.options.ecs,
-                escape_style: self.options.escape_style,
-                files: self.options.files,
-                slots: &mut ScratchSlots::default(),
-                watched: &mut Vec::new(),
-            };
             Probe::from_options(&mut options, &mut build)
         });
         self.plan.steps.push(Step {
             name: plugin.name.value.clone(),
             place: self.place(plugin.name.span),
-            pipeline,
+            filter,
             probe,
         });
         let index = self.plan.steps.len() - 1;

@@ -10,10 +10,16 @@ const SHOWN_CHARACTERS: usize = 120;
 
 /// The text for one line of the input.
 pub(super) fn render(explained: &Json) -> Result<String, std::fmt::Error> {
-    let mut text = format!("event\n  {}\n", explained["event"]);
-    let mut number = 1;
+    // What filters have left at the end comes of no event.
+    let (mut text, mut number, nothing) = match &explained["event"] {
+        Json::Null => ("end of the input\n".to_owned(), 0, "\nresult: none\n"),
+        event => {
+            let dropped = "\nresult: none, it was dropped\n";
+            (format!("event\n  {event}\n"), 1, dropped)
+        }
+    };
     for step in array(&explained["steps"]) {
-        let event = step["event_number"].as_u64().unwrap_or(1);
+        let event = step["event_number"].as_u64().unwrap_or(number);
         if event != number {
             number = event;
             writeln!(text, "\nevent {number}, made by a filter")?;
@@ -26,7 +32,7 @@ pub(super) fn render(explained: &Json) -> Result<String, std::fmt::Error> {
     }
     let results = array(&explained["results"]);
     text.push_str(match results.len() {
-        0 => "\nresult: none, it was dropped\n",
+        0 => nothing,
         1 => "\nresult\n",
         _ => "\nresults\n",
     });
@@ -104,13 +110,28 @@ fn filter(step: &Json, text: &mut String) -> std::fmt::Result {
             found => writeln!(text, "    where it is {}", Json::from(cut(found)))?,
         }
     }
-    if step["event"].is_null() {
-        text.push_str("  dropped\n");
-        return Ok(());
+    match (&step["before"], &step["event"]) {
+        (Json::Null, _) => {}
+        (_, Json::Null) => text.push_str("  dropped\n"),
+        (before, after) => changes(before, after, text)?,
     }
+    let emitted = array(&step["emitted"]);
+    match emitted.len() {
+        0 => {}
+        1 => text.push_str("  makes an event\n"),
+        count => writeln!(text, "  makes {count} events")?,
+    }
+    for event in emitted {
+        writeln!(text, "    {}", cut(&event.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The fields that a filter added, changed and removed.
+fn changes(before_step: &Json, after_step: &Json, text: &mut String) -> std::fmt::Result {
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
-    flatten("", &step["before"], &mut before);
-    flatten("", &step["event"], &mut after);
+    flatten("", before_step, &mut before);
+    flatten("", after_step, &mut after);
     let mut changed = false;
     for (field, value) in &after {
         match before.get(field) {
@@ -131,9 +152,6 @@ fn filter(step: &Json, text: &mut String) -> std::fmt::Result {
     }
     if !changed {
         text.push_str("  changes nothing\n");
-    }
-    if let Some(emitted) = step["emitted"].as_u64().filter(|count| *count > 0) {
-        writeln!(text, "  makes {emitted} more")?;
     }
     Ok(())
 }
