@@ -205,7 +205,7 @@ fn events_that_filters_make() {
     let tags = json!(["part"]);
     assert_eq!(emitted, [(&json!("x"), &tags), (&json!("y"), &tags)]);
     assert!(end["event"].is_null());
-    assert_eq!(end["results"][0]["seen"], 11);
+    assert_eq!(end["results"][0]["seen"], 12);
 
     // The same as the filters themselves give, in the same order.
     let filtered = run("filter", MAKERS, &["-w", "1"], MADE).stdout;
