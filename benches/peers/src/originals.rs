@@ -42,20 +42,32 @@ fn expand_into(
     push_renamed(rest, captures, text);
 }
 
-/// Appends a piece without references, in which groups get their new names.
+/// Appends a piece without references, in which groups get their new names. A group without a name
+/// captures nothing, as in grok.
 fn push_renamed(piece: &str, captures: &mut usize, text: &mut String) {
-    let mut rest = piece;
-    while let Some(at) = rest.find("(?<") {
-        let after = at + 3;
-        text.push_str(&rest[..after]);
-        rest = &rest[after..];
-        if !rest.starts_with(['=', '!']) {
-            text.extend(["c", &captures.to_string()]);
-            *captures += 1;
-            rest = &rest[rest.find('>').expect("a name ends")..];
+    let mut at = 0;
+    while at < piece.len() {
+        let rest = &piece[at..];
+        let length = match rest.strip_prefix("(?<") {
+            Some(name) if !name.starts_with(['=', '!']) => {
+                text.extend(["(?<c", &captures.to_string()]);
+                *captures += 1;
+                at += rest.find('>').expect("a name ends");
+                continue;
+            }
+            _ => whole_token(rest),
+        };
+        text.push_str(&rest[..length]);
+        if rest.starts_with('(') && !rest.starts_with("(?") {
+            text.push_str("?:");
         }
+        at += length;
     }
-    text.push_str(rest);
+}
+
+/// Like [`token_end`], but never within a character.
+fn whole_token(text: &str) -> usize {
+    text.ceil_char_boundary(token_end(text.as_bytes()))
 }
 
 /// The expression without look-around, and with atomic groups made plain: what the crate `regex`
@@ -135,6 +147,7 @@ mod tests {
             expand(r"(?<!x)(?<a>%{WORD:[verb][b]:int})(?<=y)(?<a>z)!"),
             r"(?<!x)(?<c0>(?<c1>\b\w+\b))(?<=y)(?<c2>z)!"
         );
+        assert_eq!(expand(r"(a|(?:b))\([(](?i:é)"), r"(?:a|(?:b))\([(](?i:é)");
         assert!(!expand("%{COMBINEDAPACHELOG}").contains("%{"));
     }
 
