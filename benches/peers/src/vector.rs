@@ -3,7 +3,7 @@
 
 use vrl::{
     compiler::{Context, Function, Program, TargetValue, TimeZone, compile, state::RuntimeState},
-    value::{KeyString, Secrets, Value},
+    value::{KeyString, ObjectMap, Secrets, Value},
 };
 
 use crate::{
@@ -52,7 +52,7 @@ pub(crate) fn parse_grok(case: &Case) -> Option<Ready<'_>> {
 fn event(line: &[u8]) -> TargetValue {
     TargetValue {
         value: Value::from_iter([(KeyString::from("message"), Value::from(line))]),
-        metadata: Value::Object(Default::default()),
+        metadata: Value::Object(ObjectMap::new()),
         secrets: Secrets::default(),
     }
 }
