@@ -340,8 +340,8 @@ impl Scratch {
             .chain(tokens)
     }
 
-    /// Looks for a match from the start of the line on, and for one that begins later. Where it is likely
-    /// that there is none, two quick looks come first: for what every match has, and whether
+    /// Looks for a match from the start of the line on, and for one that begins later. After a
+    /// line without a match two quick looks come first: for what every match has, and whether
     /// the relaxed program matches.
     fn search(
         &mut self,
@@ -351,24 +351,37 @@ impl Scratch {
         straight: Step,
         filtered: bool,
     ) -> Outcome {
+        let quick = self.habit.expects_none;
+        let outcome = if quick && !self.may_match(inner, line, filtered) {
+            Outcome::NoMatch
+        } else {
+            self.search_slowly(plan, inner, line, straight, filtered || quick)
+        };
+        self.habit.expects_none = outcome == Outcome::NoMatch;
+        outcome
+    }
+
+    fn search_slowly(
+        &mut self,
+        plan: &Plan,
+        inner: &Inner,
+        line: &[u8],
+        straight: Step,
+        filtered: bool,
+    ) -> Outcome {
         let program = &inner.program;
-        let mut may_match = false;
         if straight == Step::Doubt {
-            if self.habit.expects_none {
-                may_match = self.may_match(inner, line, filtered);
-                if !may_match {
-                    return Outcome::NoMatch;
-                }
-            }
             let first = self.groups.run(plan, program, line, 0);
-            self.habit.expects_none = first == Outcome::NoMatch;
             if first != Outcome::NoMatch {
                 return first;
             }
         }
+        if program.anchored {
+            return Outcome::NoMatch;
+        }
         // PERF: an automaton that stays small is as quick to say no.
         let large = self.start.bytes() > SMALL_AUTOMATON;
-        if program.anchored || !may_match && large && !self.may_match(inner, line, filtered) {
+        if large && !self.habit.expects_none && !self.may_match(inner, line, filtered) {
             return Outcome::NoMatch;
         }
         match self.start.run(plan, program, line, 0) {
@@ -407,7 +420,7 @@ struct Habit {
     doubts: u32,
     /// Lines on which it is not tried.
     pause: u32,
-    /// The last line that was looked at from its start did not match there.
+    /// The last line that was searched did not match.
     expects_none: bool,
 }
 

@@ -180,8 +180,10 @@ impl Search<'_> {
             .into_iter()
             .map(|(_, place)| (place, self.feature(way[place])))
             .collect();
+        // What no common line has is enough.
+        let enough = |(_, requirement): &(usize, Requirement)| requirement.common == 0;
         for (place, first, second, end) in forks {
-            if alternatives < 2 || self.forks == 0 {
+            if alternatives < 2 || self.forks == 0 || found.iter().any(enough) {
                 break;
             }
             self.forks -= 1;
