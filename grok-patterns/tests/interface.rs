@@ -130,6 +130,7 @@ fn the_dialect_is_rubys() {
         // No line begins at the very end.
         ("(?<a>x*)^\\z", "a\n", None),
         ("(?<a>x*)^\\z", "", Some("")),
+        ("(?<a>a\\n)^", "a\n", None),
         ("(?<a>(?:ab|a)++b)", "ab", None),
         ("(?<=id: )(?<a>\\d+)", "1 id: 2", Some("2")),
         ("(?<a>\\w+)(?=.*end)", "a b end", Some("a")),

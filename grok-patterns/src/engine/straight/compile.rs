@@ -378,7 +378,7 @@ fn check(assertion: Assertion) -> Option<Check> {
     let mut line_edge = edge;
     line_edge.insert(usize::from(b'\n'));
     Some(match assertion {
-        Assertion::LineStart => Check::Behind(line_edge),
+        Assertion::LineStart => Check::LineStart,
         Assertion::LineEnd => Check::Ahead(line_edge),
         Assertion::TextStart => Check::Behind(edge),
         Assertion::TextEnd => Check::Ahead(edge),

@@ -92,6 +92,7 @@ enum Check {
     Ahead(ByteSet),
     Behind(ByteSet),
     Word { negative: bool },
+    LineStart,
 }
 
 type Table = [bool; 256];
@@ -319,6 +320,11 @@ impl Check {
                 None => crate::syntax::EDGE,
             }),
             Self::Word { negative } => is_word_boundary(line, position) != negative,
+            // COMPAT: no line begins at the very end of the text, after its last newline.
+            Self::LineStart => match position.checked_sub(1) {
+                Some(before) => line[before] == b'\n' && position < line.len(),
+                None => true,
+            },
         }
     }
 }
