@@ -107,7 +107,10 @@ pub(crate) fn requirements(program: &Program) -> Vec<Requirement> {
     };
     let mut search = Search {
         program,
+        frequencies: program.sets.iter().map(|set| frequency(*set)).collect(),
         seen: vec![0; program.instructions.len()],
+        before: vec![Address::MAX; program.instructions.len()],
+        place_of: vec![usize::MAX; program.instructions.len()],
         generation: 0,
         forks: MAX_FORKS,
     };
@@ -143,8 +146,15 @@ pub(crate) fn requirements(program: &Program) -> Vec<Requirement> {
 /// Finds what all the ways from one place of a program to another have in common.
 struct Search<'p> {
     program: &'p Program,
+    /// Of the program's sets.
+    frequencies: Vec<f32>,
     seen: Vec<u32>,
     generation: u32,
+    /// For each place that the search for a way has come to, the one before it. Between searches
+    /// nothing is set here, nor in `place_of`.
+    before: Vec<Address>,
+    /// The number of each place on the way.
+    place_of: Vec<usize>,
     /// Forks that may still be looked into.
     forks: usize,
 }
@@ -162,7 +172,7 @@ impl Search<'_> {
         for (place, address) in way.iter().enumerate() {
             match self.program.instructions[*address as usize] {
                 Instruction::Byte { set, .. } => {
-                    bytes.push((frequency(self.program.sets[set as usize]), place));
+                    bytes.push((self.frequencies[set as usize], place));
                 }
                 Instruction::Split { first, second } if place + 1 < way.len() => {
                     forks.push((place, first, second, way[place + 1]));
@@ -178,7 +188,7 @@ impl Search<'_> {
         });
         let mut found: Vec<(usize, Requirement)> = bytes
             .into_iter()
-            .map(|(_, place)| (place, self.feature(way[place])))
+            .filter_map(|(_, place)| Some((place, self.feature(way[place])?)))
             .collect();
         // What no common line has is enough.
         let enough = |(_, requirement): &(usize, Requirement)| requirement.common == 0;
@@ -208,14 +218,19 @@ impl Search<'_> {
         requirements.min_by(|one, other| one.compare(other, Lines::MAX))
     }
 
-    /// The feature that begins at a place where a byte is consumed.
-    fn feature(&mut self, address: Address) -> Requirement {
-        let mut sets = [ByteSet::default(); WIDTH];
+    /// The feature that begins at a place where a byte is consumed, unless half of it is there
+    /// too often.
+    fn feature(&mut self, address: Address) -> Option<Requirement> {
+        let mut feature = Feature([ByteSet::default(); WIDTH]);
         let mut places = vec![address];
-        for set in &mut sets {
-            *set = self.step(&mut places);
+        for place in 0..WIDTH {
+            // PERF: most features end here, which is half of the work.
+            if place == HALF + 1 && feature.half_often() >= MOST_OFTEN {
+                return None;
+            }
+            feature.0[place] = self.step(&mut places);
         }
-        Requirement::one(&Feature(sets), address)
+        Some(Requirement::one(&feature, address))
     }
 
     /// The bytes that can come next from these places on, and steps over them.
@@ -241,7 +256,11 @@ impl Search<'_> {
                     *places = vec![address];
                     return ByteSet::default().complement();
                 }
-                other => stack.extend(successors(other).into_iter().flatten()),
+                other => {
+                    let [first, second] = successors(other);
+                    stack.extend(first);
+                    stack.extend(second);
+                }
             }
         }
         set
@@ -250,12 +269,9 @@ impl Search<'_> {
     /// The addresses that every way from one to the other passes, in order, both included; none
     /// if there is no way.
     fn inevitable(&mut self, start: Address, end: Address) -> Vec<Address> {
-        let Some(way) = shortest_way(self.program, start, end) else {
-            return Vec::new();
-        };
-        let mut place_of = vec![usize::MAX; self.program.instructions.len()];
+        let way = self.shortest_way(start, end);
         for (place, address) in way.iter().enumerate() {
-            place_of[*address as usize] = place;
+            self.place_of[*address as usize] = place;
         }
         // Whatever can be reached around a place on the way makes that place avoidable.
         self.generation += 1;
@@ -270,7 +286,7 @@ impl Search<'_> {
             while let Some(address) = stack.pop() {
                 let instruction = self.program.instructions[address as usize];
                 for next in successors(instruction).into_iter().flatten() {
-                    let place = place_of[next as usize];
+                    let place = self.place_of[next as usize];
                     let seen = &mut self.seen[next as usize];
                     if place != usize::MAX {
                         reached = reached.max(place);
@@ -280,35 +296,44 @@ impl Search<'_> {
                 }
             }
         }
+        for address in way {
+            self.place_of[address as usize] = usize::MAX;
+        }
         found
     }
-}
 
-/// A way from one place to another with as few instructions as there can be.
-fn shortest_way(program: &Program, start: Address, end: Address) -> Option<Vec<Address>> {
-    let mut before = vec![Address::MAX; program.instructions.len()];
-    before[start as usize] = start;
-    let mut queue = std::collections::VecDeque::from([start]);
-    while let Some(address) = queue.pop_front() {
-        if address == end {
-            let mut way = vec![address];
-            let mut at = address;
-            while at != start {
-                at = before[at as usize];
-                way.push(at);
+    /// A way from one place to another with as few instructions as there can be; empty when there
+    /// is none.
+    fn shortest_way(&mut self, start: Address, end: Address) -> Vec<Address> {
+        self.before[start as usize] = start;
+        let mut reached = vec![start];
+        let mut way = Vec::new();
+        let mut next = 0;
+        while let Some(address) = reached.get(next).copied() {
+            next += 1;
+            if address == end {
+                way.push(address);
+                let mut at = address;
+                while at != start {
+                    at = self.before[at as usize];
+                    way.push(at);
+                }
+                way.reverse();
+                break;
             }
-            way.reverse();
-            return Some(way);
-        }
-        let instruction = program.instructions[address as usize];
-        for next in successors(instruction).into_iter().flatten() {
-            if before[next as usize] == Address::MAX {
-                before[next as usize] = address;
-                queue.push_back(next);
+            let instruction = self.program.instructions[address as usize];
+            for after in successors(instruction).into_iter().flatten() {
+                if self.before[after as usize] == Address::MAX {
+                    self.before[after as usize] = address;
+                    reached.push(after);
+                }
             }
         }
+        for address in reached {
+            self.before[address as usize] = Address::MAX;
+        }
+        way
     }
-    None
 }
 
 fn successors(instruction: Instruction) -> [Option<Address>; 2] {
@@ -390,21 +415,28 @@ fn product(sets: &[ByteSet]) -> f32 {
 
 /// About how many of a log's bytes are in a set.
 fn frequency(set: ByteSet) -> f32 {
-    (0..=EDGE)
-        .filter(|unit| set.contains(*unit))
-        .map(|unit| match u8::try_from(unit) {
-            Err(_) => 0.005,
-            Ok(b' ') => 0.12,
-            Ok(b'0'..=b'9') => 0.022,
-            Ok(b'a'..=b'z') => 0.015,
-            Ok(b'.' | b'/' | b'-' | b':' | b'"') => 0.02,
-            Ok(b'=' | b'_' | b',') => 0.01,
-            Ok(b'A'..=b'Z' | b'[' | b']' | b'(' | b')') => 0.004,
-            Ok(128..) => 0.0002,
-            Ok(_) => 0.001,
-        })
-        .sum()
+    set.units().map(|unit| FREQUENCIES[unit]).sum()
 }
+
+/// About how many of a log's bytes are this one.
+const FREQUENCIES: [f32; EDGE + 1] = {
+    let mut frequencies = [0.005; EDGE + 1];
+    let mut unit = 0;
+    while unit < EDGE {
+        frequencies[unit] = match unit as u8 {
+            b' ' => 0.12,
+            b'0'..=b'9' => 0.022,
+            b'a'..=b'z' => 0.015,
+            b'.' | b'/' | b'-' | b':' | b'"' => 0.02,
+            b'=' | b'_' | b',' => 0.01,
+            b'A'..=b'Z' | b'[' | b']' | b'(' | b')' => 0.004,
+            128.. => 0.0002,
+            _ => 0.001,
+        };
+        unit += 1;
+    }
+    frequencies
+};
 
 /// What to look for in a line, for all the expressions of a list.
 #[derive(Debug, Clone)]

@@ -276,6 +276,20 @@ impl ByteSet {
         self.0 == [0; 5]
     }
 
+    /// The members in order.
+    pub(crate) fn units(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(index, word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let unit = 64 * index + left.trailing_zeros() as usize;
+                (left != 0).then(|| {
+                    left &= left - 1;
+                    unit
+                })
+            })
+        })
+    }
+
     pub(crate) fn union(mut self, other: Self) -> Self {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine |= theirs;
