@@ -44,12 +44,16 @@ pub(crate) enum Improvement {
     /// Anything, in a line that has one of these texts twice: with a part that may be missing,
     /// another one of the two is taken.
     Twice(&'static [&'static str]),
+    /// A longer text that begins at the same place, with other captures, in a line with an
+    /// address that has a zone (`::1%eth0`): that takes all that leads to a match, and where a
+    /// column may lack its value more does.
+    LongerZone,
     /// In `H=(name) [address]` the name is the one that the host gave; Logstash's pattern takes
     /// the parentheses for a part of the host's own name.
     GivenName,
 }
 
-use Improvement::{Fields, GivenName, Instead, Longer, More, Renamed, Twice, Unless};
+use Improvement::{Fields, GivenName, Instead, Longer, LongerZone, More, Renamed, Twice, Unless};
 
 /// The definitions that are meant to be different, in both sets or in one.
 const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
@@ -89,11 +93,11 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
     ("legacy", "TOMCAT_DATESTAMP", &[More]),
     ("legacy", "TOMCATLOG", &[More]),
     // Columns without a value, edge locations with dashes.
-    ("", "CLOUDFRONT_ACCESS_LOG", &[More]),
-    ("legacy", "ELB_ACCESS_LOG", &[More]),
-    ("ecs-v1", "ELB_V1_HTTP_LOG", &[More]),
-    ("legacy", "S3_ACCESS_LOG", &[More]),
-    ("ecs-v1", "ZEEK_DNS", &[More]),
+    ("", "CLOUDFRONT_ACCESS_LOG", &[More, LongerZone]),
+    ("legacy", "ELB_ACCESS_LOG", &[More, LongerZone]),
+    ("ecs-v1", "ELB_V1_HTTP_LOG", &[More, LongerZone]),
+    ("legacy", "S3_ACCESS_LOG", &[More, LongerZone]),
+    ("ecs-v1", "ZEEK_DNS", &[More, LongerZone]),
     // Logstash has corrected this since.
     (
         "ecs-v1",
@@ -210,6 +214,13 @@ pub(crate) fn explain(
             let has = |captures: &Captures| captures.iter().any(|(name, _, _)| name == field);
             has(found) && !has(wanted) && without(found, others) == without(wanted, others)
         }
+        (LongerZone, Some(found), Some(wanted)) => {
+            let zone = |(name, start, end): &(String, usize, usize)| {
+                let text = &line[*start..*end];
+                name != "it" && text.contains(':') && text.contains('%')
+            };
+            begin(found) == begin(wanted) && end(found) > end(wanted) && found.iter().any(zone)
+        }
         (Twice(texts), _, _) => texts.iter().any(|text| line.matches(text).count() > 1),
         (Instead(text), _, Some(wanted)) => wanted
             .iter()
@@ -242,6 +253,12 @@ pub(crate) fn explain(
 fn begin(captures: &Captures) -> Option<usize> {
     let whole = captures.iter().find(|(name, _, _)| name == "it");
     whole.map(|(_, start, _)| *start)
+}
+
+/// Where it ends.
+fn end(captures: &Captures) -> Option<usize> {
+    let whole = captures.iter().find(|(name, _, _)| name == "it");
+    whole.map(|(_, _, end)| *end)
 }
 
 /// The captures but for the whole match and some fields.
