@@ -27,6 +27,16 @@ fn compile(criterion: &mut Criterion) {
     group.bench_function("combined", |bencher| {
         bencher.iter(|| set.compile(black_box("%{COMBINEDAPACHELOG}"), &options));
     });
+    // Everything there is, which is to take less than 300 ms.
+    let all: Vec<String> = set.names().map(|name| format!("%{{{name}:it}}")).collect();
+    group.sample_size(10);
+    group.bench_function("whole_library", |bencher| {
+        bencher.iter(|| {
+            for expression in &all {
+                let _ = black_box(set.compile(expression, &options));
+            }
+        });
+    });
     group.bench_function("twenty", |bencher| {
         bencher.iter(|| set.compile_list(black_box(&grok_cases::TWENTY), &options));
     });

@@ -9,6 +9,13 @@ use std::fmt;
 use thiserror::Error;
 
 /// Why an expression was refused.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet};
+///
+/// let error = PatternSet::legacy().compile("%{IPP:client}", &CompileOptions::default());
+/// assert!(error.is_err_and(|error| error.to_string().contains("the nearest known name is IP")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CompileError {
@@ -51,6 +58,17 @@ pub enum CompileError {
 }
 
 /// The text that an error speaks of.
+///
+/// ```
+/// use skidder_grok::{CompileError, CompileOptions, PatternSet, Within};
+///
+/// let mut set = PatternSet::empty();
+/// set.add("BAD", "(a");
+/// match set.compile("%{BAD}", &CompileOptions::default()) {
+///     Err(CompileError::Syntax { within, .. }) => assert_eq!(within, Within::Pattern("BAD".into())),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Within {
@@ -81,6 +99,11 @@ impl fmt::Display for Hint<'_> {
 }
 
 /// Why a pattern file was refused.
+///
+/// ```
+/// let error = skidder_grok::PatternSet::empty().add_file("GOOD a\nBAD\n").unwrap_err();
+/// assert_eq!(error.line, 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {message}")]
 pub struct PatternFileError {
@@ -93,6 +116,17 @@ pub struct PatternFileError {
 /// The backtracking fallback took more steps on a line than it may.
 ///
 /// Whether the line matches is not known. Logstash tags such an event `_groktimeout`.
+///
+/// ```
+/// use skidder_grok::{BudgetExceeded, CompileOptions, PatternSet, Slots};
+///
+/// let mut options = CompileOptions::default();
+/// options.max_steps = 10;
+/// let matcher = PatternSet::empty().compile(r"(?<a>.)-\k<a>", &options)?;
+/// let found = matcher.find(b"a long line, x-y", &mut matcher.scratch(), &mut Slots::new());
+/// assert_eq!(found, Err(BudgetExceeded { steps: 10 }));
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("gave up on this line after {steps} steps; the pattern needs backtracking, see `engine`")]
 pub struct BudgetExceeded {

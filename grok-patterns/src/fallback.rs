@@ -8,6 +8,14 @@ use std::{collections::BTreeSet, ops::Range};
 use crate::{CompileOptions, EngineKind, GroupKind, Part, PartKind, PatternSet, Within, outline};
 
 /// A part of an expression that an automaton cannot run.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet};
+///
+/// let parts = PatternSet::empty().fallback_parts(r"(?<a>x)\k<a>", &CompileOptions::default());
+/// assert_eq!(parts[0].range, 7..12);
+/// assert_eq!(parts[0].what, "a back-reference");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackPart {

@@ -12,6 +12,16 @@ use crate::{
 ///
 /// A line is read once to find out which of them it can match at all; most are rejected so
 /// without being run.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet, Slots};
+///
+/// let list = PatternSet::legacy().compile_list(&["%{IP:ip}", "%{WORD:word}"], &CompileOptions::default())?;
+/// let (mut scratch, mut slots) = (list.scratch(), Slots::new());
+/// assert_eq!(list.find(b"a 10.0.0.7", &mut scratch, &mut slots), Ok(Some(0)));
+/// assert_eq!(list.find(b"a 10.0.0", &mut scratch, &mut slots), Ok(Some(1)));
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct MatcherList {
     matchers: Vec<Matcher>,
@@ -36,11 +46,28 @@ impl MatcherList {
     }
 
     /// The single expressions, in order.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// let list = PatternSet::legacy().compile_list(&["%{IP:ip}", "%{WORD:word}"], &CompileOptions::default())?;
+    /// assert_eq!(list.matchers()[1].captures()[0].name, "word");
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn matchers(&self) -> &[Matcher] {
         &self.matchers
     }
 
     /// Memory to match with, for one thread.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let list = PatternSet::legacy().compile_list(&["%{IP:ip}", "%{WORD:word}"], &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (list.scratch(), Slots::new());
+    /// assert_eq!(list.find(b"-", &mut scratch, &mut slots), Ok(None));
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn scratch(&self) -> ListScratch {
         ListScratch {
             scratches: self.matchers.iter().map(Matcher::scratch).collect(),
@@ -49,6 +76,17 @@ impl MatcherList {
     }
 
     /// The index of the first expression that matches; `slots` then hold its captures.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let list = PatternSet::legacy().compile_list(&["%{IP:ip}", "%{WORD:word}"], &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (list.scratch(), Slots::new());
+    /// let found = list.find(b"some text", &mut scratch, &mut slots)?;
+    /// assert_eq!(found, Some(1));
+    /// assert_eq!(slots.get(0), Some((0, 4)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find(
         &self,
         line: &[u8],
@@ -106,6 +144,17 @@ impl MatcherList {
 }
 
 /// What matching a [`MatcherList`] changes.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet, Slots};
+///
+/// let list = PatternSet::legacy().compile_list(&["%{IP:ip}", "%{WORD:word}"], &CompileOptions::default())?;
+/// let (mut scratch, mut slots) = (list.scratch(), Slots::new());
+/// for line in ["10.0.0.7", "word"] {
+///     assert!(list.find(line.as_bytes(), &mut scratch, &mut slots)?.is_some());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ListScratch {
     scratches: Vec<Scratch>,

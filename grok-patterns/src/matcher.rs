@@ -23,6 +23,17 @@ use crate::{
 };
 
 /// A capture of an expression.
+///
+/// ```
+/// use skidder_grok::{CaptureKind, CompileOptions, PatternSet};
+///
+/// let matcher = PatternSet::legacy().compile("%{INT:[http][status]:int}", &CompileOptions::default())?;
+/// let capture = &matcher.captures()[0];
+/// assert_eq!(capture.name, "[http][status]");
+/// assert_eq!(capture.kind, CaptureKind::Integer);
+/// assert_eq!(capture.pattern.as_deref(), Some("INT"));
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capture {
@@ -36,6 +47,14 @@ pub struct Capture {
 }
 
 /// The type that stands after the second colon of `%{NAME:field:type}`.
+///
+/// ```
+/// use skidder_grok::{CaptureKind, CompileOptions, PatternSet};
+///
+/// let matcher = PatternSet::legacy().compile("%{NUMBER:seconds:float}", &CompileOptions::default())?;
+/// assert_eq!(matcher.captures()[0].kind, CaptureKind::Float);
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum CaptureKind {
@@ -59,6 +78,16 @@ impl CaptureKind {
 }
 
 /// How an expression is run.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, EngineKind, PatternSet};
+///
+/// let (set, options) = (PatternSet::legacy(), CompileOptions::default());
+/// assert_eq!(set.compile("%{IP}", &options)?.engine(), EngineKind::Automaton);
+/// let engine = set.compile(r"(?<a>.)\k<a>", &options)?.engine();
+/// assert!(matches!(engine, EngineKind::Backtracking { because } if because == "a back-reference"));
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineKind {
@@ -72,6 +101,16 @@ pub enum EngineKind {
 }
 
 /// A compiled expression.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet, Slots};
+///
+/// let matcher = PatternSet::legacy().compile("%{IP:client}", &CompileOptions::default())?;
+/// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+/// assert_eq!(matcher.find(b"from 10.0.0.7", &mut scratch, &mut slots), Ok(true));
+/// assert_eq!(slots.get(0), Some((5, 13)));
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Matcher {
     inner: Arc<Inner>,
@@ -128,11 +167,28 @@ impl Matcher {
     }
 
     /// The captures, in the order in which they open. The same name may appear several times.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{WORD:verb} %{INT:bytes}", &CompileOptions::default())?;
+    /// let names: Vec<&str> = matcher.captures().iter().map(|capture| &*capture.name).collect();
+    /// assert_eq!(names, ["verb", "bytes"]);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn captures(&self) -> &[Capture] {
         &self.inner.captures
     }
 
     /// How this expression is run.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, EngineKind, PatternSet};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{COMBINEDAPACHELOG}", &CompileOptions::default())?;
+    /// assert_eq!(matcher.engine(), EngineKind::Automaton);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn engine(&self) -> EngineKind {
         match &self.inner.program.irregular {
             None => EngineKind::Automaton,
@@ -143,6 +199,22 @@ impl Matcher {
     }
 
     /// Memory to match with, for one thread.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{INT:count}", &CompileOptions::default())?;
+    /// std::thread::scope(|scope| {
+    ///     for line in [&b"12"[..], b"3 of 4"] {
+    ///         let matcher = &matcher;
+    ///         scope.spawn(move || {
+    ///             let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    ///             assert_eq!(matcher.find(line, &mut scratch, &mut slots), Ok(true));
+    ///         });
+    ///     }
+    /// });
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn scratch(&self) -> Scratch {
         let inner = &*self.inner;
         let bytes = inner.options.max_cache_bytes;
@@ -172,6 +244,17 @@ impl Matcher {
     ///
     /// A scratch that was made by another matcher is made anew, which costs what was learnt.
     /// The line may hold any bytes. A line of 4 GiB or more is given up on.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{WORD:verb} %{INT:bytes}", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// assert_eq!(matcher.find(b"\xFF GET 512", &mut scratch, &mut slots), Ok(true));
+    /// assert_eq!(slots.get(1), Some((6, 9)));
+    /// assert_eq!(matcher.find(b"GET -", &mut scratch, &mut slots), Ok(false));
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn find(
         &self,
         line: &[u8],
@@ -282,6 +365,17 @@ impl Matcher {
 }
 
 /// What matching changes. Made by [`Matcher::scratch`], used by one thread at a time.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet, Slots};
+///
+/// let matcher = PatternSet::legacy().compile("%{INT:count}", &CompileOptions::default())?;
+/// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+/// for line in ["12 apples", "7 pears"] {
+///     assert_eq!(matcher.find(line.as_bytes(), &mut scratch, &mut slots), Ok(true));
+/// }
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug)]
 pub struct Scratch {
     identity: u64,
@@ -319,16 +413,47 @@ impl Scratch {
 
     /// Steps that the fallback took on the last line that it looked at since
     /// [`Self::limit_steps`].
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile(r"(?<a>.)-\k<a>", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// assert_eq!(matcher.find(b"x-x", &mut scratch, &mut slots), Ok(true));
+    /// assert!(scratch.steps_taken() > 0);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn steps_taken(&self) -> u64 {
         self.backtracker.steps_taken()
     }
 
     /// Bytes of automaton that were built so far. At most [`CompileOptions::max_cache_bytes`].
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{URI:uri}", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// assert_eq!(matcher.find(b"see https://example.com/a", &mut scratch, &mut slots), Ok(true));
+    /// assert!(scratch.cache_bytes() <= CompileOptions::default().max_cache_bytes);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn cache_bytes(&self) -> usize {
         self.automata().map(Automaton::bytes).sum()
     }
 
     /// States of the automata that were built so far.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{URI:uri}", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// let before = scratch.states();
+    /// assert_eq!(matcher.find(b"see https://example.com/a", &mut scratch, &mut slots), Ok(true));
+    /// assert!(scratch.states() > before);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn states(&self) -> usize {
         self.automata().map(Automaton::states).sum()
     }
@@ -454,6 +579,16 @@ const CLOSELY: usize = 32;
 const SMALL_AUTOMATON: usize = 64 << 10;
 
 /// The spans that a match leaves, one for each capture.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet, Slots};
+///
+/// let matcher = PatternSet::legacy().compile("%{INT:a}(?:-%{INT:b})?", &CompileOptions::default())?;
+/// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+/// assert_eq!(matcher.find(b"12", &mut scratch, &mut slots), Ok(true));
+/// assert!(slots.iter().eq([Some((0, 2)), None]));
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Slots {
     positions: Vec<u32>,
@@ -461,6 +596,11 @@ pub struct Slots {
 
 impl Slots {
     /// Slots that fit any matcher.
+    ///
+    /// ```
+    /// let slots = skidder_grok::Slots::new();
+    /// assert!(slots.is_empty());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -480,22 +620,66 @@ impl Slots {
 
     /// The bytes `start..end` that a capture matched; `None` when it took no part in the match.
     /// A capture that matched the empty text has equal numbers.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{WORD:key}=%{DATA:value};", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// assert_eq!(matcher.find(b"key=;", &mut scratch, &mut slots), Ok(true));
+    /// assert_eq!(slots.get(0), Some((0, 3)));
+    /// assert_eq!(slots.get(1), Some((4, 4)));
+    /// assert_eq!(slots.get(2), None);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn get(&self, capture: usize) -> Option<(usize, usize)> {
         let pair = self.positions.get(2 * capture..2 * capture + 2)?;
         (pair[0] != UNSET && pair[1] != UNSET).then_some((pair[0] as usize, pair[1] as usize))
     }
 
     /// Number of captures of the matcher that was used last.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{WORD:a} %{WORD:b}", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// assert_eq!(matcher.find(b"two words", &mut scratch, &mut slots), Ok(true));
+    /// assert_eq!(slots.len(), 2);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.positions.len() / 2
     }
 
     /// Whether that matcher had no captures.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{WORD}", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// assert_eq!(matcher.find(b"word", &mut scratch, &mut slots), Ok(true));
+    /// assert!(slots.is_empty());
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 
     /// The spans of all captures in order.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet, Slots};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{WORD:verb} %{INT:bytes}", &CompileOptions::default())?;
+    /// let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+    /// let line = "GET 512";
+    /// assert_eq!(matcher.find(line.as_bytes(), &mut scratch, &mut slots), Ok(true));
+    /// let texts: Vec<&str> = slots.iter().flatten().map(|(start, end)| &line[start..end]).collect();
+    /// assert_eq!(texts, ["GET", "512"]);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = Option<(usize, usize)>> + '_ {
         (0..self.len()).map(|capture| self.get(capture))
     }

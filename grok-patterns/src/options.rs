@@ -3,6 +3,16 @@
 //! INVARIANT: nothing in this crate grows with its input without one of these limits above it.
 
 /// How expressions are compiled, and how much they may cost.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet};
+///
+/// let mut options = CompileOptions::default();
+/// options.named_captures_only = false;
+/// let matcher = PatternSet::legacy().compile("%{IP} %{WORD:verb}", &options)?;
+/// assert_eq!(matcher.captures()[0].name, "IP");
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompileOptions {

@@ -9,6 +9,11 @@ use std::ops::Range;
 use crate::reference::{Reference, split_type};
 
 /// One piece of an expression, its quantifier included.
+///
+/// ```
+/// let part = &skidder_grok::outline("%{INT:n}{2}")[0];
+/// assert_eq!((part.range.clone(), part.quantifier), (0..11, "{2}"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Part<'t> {
@@ -21,6 +26,15 @@ pub struct Part<'t> {
 }
 
 /// What a [`Part`] is.
+///
+/// ```
+/// use skidder_grok::{PartKind, outline};
+///
+/// let parts = outline(r"^\d|a");
+/// assert!(matches!(parts[0].kind, PartKind::Assertion));
+/// assert!(matches!(parts[1].kind, PartKind::Class));
+/// assert!(matches!(parts[2].kind, PartKind::Or));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PartKind<'t> {
@@ -57,6 +71,14 @@ pub enum PartKind<'t> {
 }
 
 /// What parentheses do.
+///
+/// ```
+/// use skidder_grok::{GroupKind, PartKind, outline};
+///
+/// let group = &outline("(?!ab)")[0];
+/// let ahead = GroupKind::LookAhead { negative: true };
+/// assert!(matches!(&group.kind, PartKind::Group { kind, inside } if *kind == ahead && *inside == (3..5)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupKind {

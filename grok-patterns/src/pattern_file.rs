@@ -6,6 +6,12 @@
 use crate::PatternFileError;
 
 /// A line of a pattern file.
+///
+/// ```
+/// let definition = skidder_grok::definitions("CODE [A-Z]{3}").next().unwrap()?;
+/// assert_eq!(definition.name, "CODE");
+/// # Ok::<(), skidder_grok::PatternFileError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Definition<'t> {

@@ -15,6 +15,16 @@ use crate::{
 };
 
 /// Named patterns that expressions may refer to.
+///
+/// ```
+/// use skidder_grok::{CompileOptions, PatternSet};
+///
+/// let mut set = PatternSet::legacy();
+/// set.add("TICKET", "#[0-9]{4,}");
+/// let matcher = set.compile("%{TICKET:ticket} by %{USER:user}", &CompileOptions::default())?;
+/// assert_eq!(matcher.captures().len(), 2);
+/// # Ok::<(), skidder_grok::CompileError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct PatternSet {
     definitions: BTreeMap<String, Definition>,
@@ -29,16 +39,39 @@ struct Definition {
 
 impl PatternSet {
     /// No patterns at all.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// assert_eq!(PatternSet::empty().names().count(), 0);
+    /// assert!(PatternSet::empty().compile("%{IP}", &CompileOptions::default()).is_err());
+    /// ```
     pub fn empty() -> Self {
         Self::default()
     }
 
     /// Logstash's legacy patterns: flat field names such as `clientip`.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// let expanded = PatternSet::legacy().expanded("COMMONAPACHELOG")?;
+    /// assert!(expanded.contains("(?<clientip>"));
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn legacy() -> Self {
         Self::of_files(standard::LEGACY)
     }
 
     /// Logstash's ECS patterns: nested field names such as `[source][address]`.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// let expanded = PatternSet::ecs_v1().expanded("COMMONAPACHELOG")?;
+    /// assert!(expanded.contains("[source][address]"));
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn ecs_v1() -> Self {
         Self::of_files(standard::ECS_V1)
     }
@@ -55,6 +88,14 @@ impl PatternSet {
     }
 
     /// Defines a pattern, in place of one of the same name if there is any.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// let mut set = PatternSet::empty();
+    /// set.add("CODE", "[A-Z]{3}");
+    /// assert_eq!(set.definition("CODE"), Some("[A-Z]{3}"));
+    /// ```
     pub fn add(&mut self, name: impl Into<String>, expression: impl Into<String>) {
         let definition = Definition {
             expression: expression.into(),
@@ -64,6 +105,15 @@ impl PatternSet {
     }
 
     /// Defines all patterns of a file whose text this is.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// let mut set = PatternSet::empty();
+    /// set.add_file("# ours\nCODE [A-Z]{3}\nCODES %{CODE}(?:,%{CODE})*\n")?;
+    /// assert!(set.names().eq(["CODE", "CODES"]));
+    /// # Ok::<(), skidder_grok::PatternFileError>(())
+    /// ```
     pub fn add_file(&mut self, text: &str) -> Result<(), PatternFileError> {
         self.add_lines(text, None)
     }
@@ -98,6 +148,14 @@ impl PatternSet {
     }
 
     /// Compiles an expression such as `%{IP:client} %{WORD:method}`.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// let matcher = PatternSet::legacy().compile("%{IP:client}", &CompileOptions::default())?;
+    /// assert_eq!(matcher.captures()[0].name, "client");
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn compile(
         &self,
         expression: &str,
@@ -107,6 +165,14 @@ impl PatternSet {
     }
 
     /// Compiles several expressions, of which the first that matches is to win.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// let list = PatternSet::legacy().compile_list(&["%{IP:ip}", "%{WORD:word}"], &CompileOptions::default())?;
+    /// assert_eq!(list.matchers().len(), 2);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn compile_list(
         &self,
         expressions: &[impl AsRef<str>],
@@ -120,11 +186,24 @@ impl PatternSet {
     }
 
     /// The names that are defined, sorted.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// let set = PatternSet::legacy();
+    /// assert!(set.names().any(|name| name == "COMBINEDAPACHELOG"));
+    /// ```
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.definitions.keys().map(String::as_str)
     }
 
     /// The definition of a name, as it was written.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// assert_eq!(PatternSet::legacy().definition("GREEDYDATA"), Some(".*"));
+    /// ```
     pub fn definition(&self, name: &str) -> Option<&str> {
         let definition = self.definitions.get(name)?;
         Some(&definition.expression)
@@ -132,6 +211,12 @@ impl PatternSet {
 
     /// The standard file that a name is from, such as `httpd`; none for what was added to the
     /// set, be it in place of a standard pattern.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// assert_eq!(PatternSet::legacy().file_of("HTTPD_ERRORLOG"), Some("httpd"));
+    /// ```
     pub fn file_of(&self, name: &str) -> Option<&str> {
         Some(self.definitions.get(name)?.file?.name)
     }
@@ -152,6 +237,16 @@ impl PatternSet {
 
     /// The definition of a name with all the patterns that it uses put in, as a plain regular
     /// expression.
+    ///
+    /// ```
+    /// use skidder_grok::PatternSet;
+    ///
+    /// let mut set = PatternSet::empty();
+    /// set.add("DIGITS", "[0-9]+");
+    /// set.add("PAIR", "%{DIGITS:a},%{DIGITS}");
+    /// assert_eq!(set.expanded("PAIR")?, "(?:(?<a>[0-9]+),(?:[0-9]+))");
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn expanded(&self, name: &str) -> Result<String, CompileError> {
         let options = CompileOptions::default();
         let mut text = String::new();

@@ -35,6 +35,16 @@ const ORDINARY: &[char] = &[
 
 impl PatternSet {
     /// Texts that an expression is about; the same seed gives the same ones.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// let options = CompileOptions::default();
+    /// let one = PatternSet::legacy().samples("%{UUID}", &options, 7)?.text();
+    /// let same = PatternSet::legacy().samples("%{UUID}", &options, 7)?.text();
+    /// assert_eq!(one, same);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn samples(
         &self,
         expression: &str,
@@ -50,6 +60,14 @@ impl PatternSet {
 
 impl Samples {
     /// The next text. Most of them match.
+    ///
+    /// ```
+    /// use skidder_grok::{CompileOptions, PatternSet};
+    ///
+    /// let mut samples = PatternSet::legacy().samples("[ab]{3}", &CompileOptions::default(), 1)?;
+    /// assert_eq!(samples.text().len(), 3);
+    /// # Ok::<(), skidder_grok::CompileError>(())
+    /// ```
     pub fn text(&mut self) -> String {
         let mut text = String::new();
         let mut random = self.random;
