@@ -6,16 +6,19 @@
 //! a long line may cost at most twice as much as a byte of a short one.
 //!
 //! `SKIDDER_LINEAR_BYTES` is the length of the long lines (16384; 1048576 takes half an hour),
-//! `SKIDDER_LINEAR_ONLY` the one pattern that is wanted.
+//! `SKIDDER_LINEAR_ONLY` the one pattern that is wanted. With `SKIDDER_LINEAR_SCREEN=1` the searches
+//! are timed first, without valgrind, and only those are counted that seem to cost more than half
+//! as much again: 1048576 then takes minutes.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use skidder_grok::{CompileOptions, EngineKind, Matcher, PatternSet, Scratch, Slots};
 use skidder_tests::environment;
 
-/// Set in the process that valgrind watches.
+/// Set in the process that valgrind watches: a `1` for each case that is wanted, a `0` for the others.
 const WATCHED: &str = "SKIDDER_LINEAR_WATCHED";
 const SHORT: usize = 1 << 10;
 /// Of the shapes of lines, each pattern gets as many.
@@ -168,13 +171,46 @@ fn counted_search(
         .expect("an automaton does not give up")
 }
 
-/// What the watched process does: for each case a search of a short and of a long line, each
-/// after one that lets the automaton be made.
-fn search_all(long: usize) {
+/// Which of the cases are worth counting, as `SKIDDER_LINEAR_SCREEN` asks: those in which a byte of a long line takes over half as long again as one of a short line.
+fn screened(cases: &[Case], long: usize) -> Vec<bool> {
     let options = CompileOptions::default();
     let sets = [PatternSet::legacy(), PatternSet::ecs_v1()];
     let mut last: Option<(String, Matcher)> = None;
-    for case in cases() {
+    let mut screened = Vec::new();
+    for case in cases {
+        let set = &sets[usize::from(case.set != "legacy")];
+        let matcher = match last.take_if(|(known, _)| *known == case.expression) {
+            Some((_, matcher)) => matcher,
+            None => set
+                .compile(&case.expression, &options)
+                .expect("it compiles"),
+        };
+        let each = [SHORT, long].map(|length| {
+            let line = case.line(length);
+            let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+            let rounds = (long / line.len()).clamp(1, 100);
+            (0..=3 * rounds)
+                .map(|_| {
+                    let started = Instant::now();
+                    let found = counted_search(&matcher, line.as_bytes(), &mut scratch, &mut slots);
+                    std::hint::black_box(found);
+                    started.elapsed().as_secs_f64() / line.len() as f64
+                })
+                .fold(f64::INFINITY, f64::min)
+        });
+        screened.push(each[1] > 1.5 * each[0]);
+        last = Some((case.expression.clone(), matcher));
+    }
+    screened
+}
+
+/// What the watched process does: for each case a search of a short and of a long line, each
+/// after one that lets the automaton be made.
+fn search_all(cases: Vec<Case>, long: usize) {
+    let options = CompileOptions::default();
+    let sets = [PatternSet::legacy(), PatternSet::ecs_v1()];
+    let mut last: Option<(String, Matcher)> = None;
+    for case in cases {
         let set = &sets[usize::from(case.set != "legacy")];
         // Compiling is what takes longest under valgrind; the shapes of a pattern share it.
         let matcher = match last.take_if(|(known, _)| *known == case.expression) {
@@ -201,7 +237,7 @@ fn search_all(long: usize) {
 }
 
 /// Runs this executable under valgrind; the instructions of one search after the other.
-fn counts(folder: &Path) -> Vec<u64> {
+fn counts(folder: &Path, chosen: &str) -> Vec<u64> {
     let status = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg("--toggle-collect=grok_linear::counted_search")
@@ -213,7 +249,7 @@ fn counts(folder: &Path) -> Vec<u64> {
         .arg("-q")
         .arg(std::env::current_exe().expect("this process has an executable"))
         .args(["--exact", "a_byte_costs_the_same_in_a_long_line", "-q"])
-        .env(WATCHED, "1")
+        .env(WATCHED, chosen)
         .status()
         .expect("valgrind runs");
     assert!(status.success(), "the watched process: {status}");
@@ -238,7 +274,11 @@ fn counts(folder: &Path) -> Vec<u64> {
 fn a_byte_costs_the_same_in_a_long_line() {
     let long = environment::number("SKIDDER_LINEAR_BYTES", 16 << 10) as usize;
     if std::env::var_os(WATCHED).is_some() {
-        search_all(long);
+        // Which cases were chosen is told by the process that started this one.
+        let chosen = std::env::var(WATCHED).unwrap_or_default();
+        let cases = cases().into_iter().zip(chosen.bytes());
+        let cases = cases.filter_map(|(case, chosen)| (chosen == b'1').then_some(case));
+        search_all(cases.collect(), long);
         return;
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -246,8 +286,26 @@ fn a_byte_costs_the_same_in_a_long_line() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the counts");
-    let counts = counts(folder.path());
     let cases = cases();
+    let wanted = if environment::number("SKIDDER_LINEAR_SCREEN", 0) == 0 {
+        vec![true; cases.len()]
+    } else {
+        screened(&cases, long)
+    };
+    let chosen: String = wanted
+        .iter()
+        .map(|one| if *one { '1' } else { '0' })
+        .collect();
+    let searches = cases.len();
+    let cases = cases.into_iter().zip(wanted);
+    let cases: Vec<Case> = cases
+        .filter_map(|(case, one)| one.then_some(case))
+        .collect();
+    eprintln!("{} of {searches} searches are counted", cases.len());
+    if cases.is_empty() {
+        return;
+    }
+    let counts = counts(folder.path(), &chosen);
     assert!(counts.len() >= 2 * cases.len(), "{} counts", counts.len());
     let mut complaints = String::new();
     let mut worst = 0.0_f64;
