@@ -109,3 +109,22 @@ fn lines_that_are_not_utf8_are_matched_all_the_same() {
     assert_eq!(text(2), Some(&b"\"caf\xE9 \x80\xFF\xC3\""[..]));
     assert_eq!(text(3), Some(&b"\xF0\x9F tail"[..]));
 }
+
+/// Copies of a condition on what follows once made the automaton tell places apart by every set of them.
+#[test]
+fn a_look_ahead_that_is_repeated_in_many_ways_does_not_hang() {
+    let set = PatternSet::empty();
+    for expression in [
+        "(?:(?:(?:(?:(?:(?:(?=b-))+?){,2}(?<g1>(?:(?:(?=b-))*){,2})){2,}?|^)|[ab-])){2}",
+        "(?:(?=ab)|(?=bc)|(?=cd)|(?=de)|(?=ef)|(?!fg)|(?!gh)|(?!hi)|.){1,9}x",
+    ] {
+        let matcher = set
+            .compile(expression, &CompileOptions::default())
+            .expect("it compiles");
+        let (mut scratch, mut slots) = (matcher.scratch(), Slots::new());
+        for line in ["", "b-", "ab-b-b-ab", "abcdefghijkx", "b-ab-\n-b-"] {
+            let found = matcher.find(line.as_bytes(), &mut scratch, &mut slots);
+            assert!(found.is_ok(), "{expression} on {line:?}");
+        }
+    }
+}

@@ -158,6 +158,17 @@ impl Builder<'_> {
         index
     }
 
+    /// The number of a sequence; equal ones share one, so that the copies of a repeated condition
+    /// are one condition to the automaton.
+    fn sequence(&mut self, sequence: Sequence) -> u32 {
+        let sequences = &mut self.program.sequences;
+        let known = sequences.iter().position(|known| *known == sequence);
+        known.unwrap_or_else(|| {
+            sequences.push(sequence);
+            sequences.len() - 1
+        }) as u32
+    }
+
     pub(super) fn byte(&mut self, set: ByteSet, next: Address) -> Result<Address, CompileError> {
         let set = self.set(set);
         self.push(Instruction::Byte { set, next })
@@ -325,8 +336,7 @@ impl Builder<'_> {
                 let newline = self.set(ByteSet::from_range(b'\n', b'\n'));
                 let end = self.set(edge);
                 let first = self.ahead(edge, next)?;
-                let sequence = self.program.sequences.len() as u32;
-                self.program.sequences.push(Sequence {
+                let sequence = self.sequence(Sequence {
                     negative: false,
                     sets: vec![newline, end],
                 });
@@ -536,8 +546,7 @@ impl Builder<'_> {
         let mut ways = Vec::new();
         for sequence in longer {
             let sets = sequence.into_iter().map(|set| self.set(set)).collect();
-            ways.push(self.program.sequences.len() as u32);
-            self.program.sequences.push(Sequence { negative, sets });
+            ways.push(self.sequence(Sequence { negative, sets }));
         }
         if negative {
             // None of them may follow.

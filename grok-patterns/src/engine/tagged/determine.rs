@@ -19,6 +19,9 @@ const NEW: u32 = u32::MAX - 1;
 /// A skipper is tried when a state has this many transitions to itself.
 const STAYING_ENOUGH: u8 = 3;
 
+/// Beyond this many different sets of sequence conditions the automaton gives up: it would have to
+/// tell places apart by all of them.
+const MAX_OBLIGATIONS: usize = 64;
 /// First states that are kept for places other than the start of the program.
 const MAX_OTHER_STARTS: usize = 32;
 
@@ -486,6 +489,9 @@ impl Workspace {
                 let before = context & PREVIOUS_WORD != 0;
                 let after = u8::try_from(unit).is_ok_and(is_word_byte);
                 ((before != after) != negative, next)
+            }
+            Instruction::AheadSequence { .. } if self.obligations.len() > MAX_OBLIGATIONS => {
+                return Step::GiveUp;
             }
             Instruction::AheadSequence { sequence, next } => {
                 match self.oblige(program, obligation, sequence, unit) {
