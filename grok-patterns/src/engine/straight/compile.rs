@@ -239,10 +239,13 @@ impl Compiler<'_> {
             return None;
         }
         let item = inside.remove(0);
-        if matches!(item.work, Work::Choice(_) | Work::Again(_)) {
+        if matches!(item.work, Work::Choice(_) | Work::Again { .. }) {
             return None;
         }
-        items.push(Item::loose(Work::Again(Box::new(item))));
+        items.push(Item::loose(Work::Again {
+            item: Box::new(item),
+            first,
+        }));
         Some(before)
     }
 

@@ -73,8 +73,8 @@ enum Work {
     Token(u32),
     /// The first that leads on.
     Choice(Vec<Branch>),
-    /// One item at least once, and as often as there is one.
-    Again(Box<Item>),
+    /// One item, which begins with one of these units, at least once and as often as there is one.
+    Again { item: Box<Item>, first: ByteSet },
 }
 
 /// One way of a choice.
@@ -219,7 +219,7 @@ impl Way<'_> {
             Work::One(_) | Work::Literal(_) | Work::Check(_) => Step::Fails,
             Work::Token(token) => self.token(*token, position),
             Work::Choice(branches) => self.choice(branches, position),
-            Work::Again(item) => self.again(item, position),
+            Work::Again { item, first } => self.again(item, *first, position),
         };
         if let (Some(group), Step::At(end)) = (item.capture, step) {
             let slot = 2 * group as usize;
@@ -229,10 +229,13 @@ impl Way<'_> {
         step
     }
 
-    fn again(&mut self, item: &Item, start: usize) -> Step {
+    fn again(&mut self, item: &Item, first: ByteSet, start: usize) -> Step {
         let mut last = Step::Fails;
         let mut position = start;
         loop {
+            if !first.contains(unit_at(self.line, position)) {
+                return last;
+            }
             match self.sequence(std::slice::from_ref(item), position) {
                 Step::At(end) if end > position => {
                     position = end;

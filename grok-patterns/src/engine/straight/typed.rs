@@ -28,6 +28,8 @@ pub(super) enum Typed {
     Number,
     /// An optional sign and digits.
     Integer,
+    /// Digits that are a word and do not begin with a nought.
+    PositiveInteger,
     /// A text in double quotes.
     Quoted,
     /// `10/Oct/2000:13:55:36 -0700`
@@ -46,6 +48,7 @@ const MATCHERS: &[(&str, Typed)] = &[
     ("WORD", Typed::Word),
     ("NUMBER", Typed::Number),
     ("INT", Typed::Integer),
+    ("POSINT", Typed::PositiveInteger),
     ("QUOTEDSTRING", Typed::Quoted),
     ("HTTPDATE", Typed::HttpDate),
     ("SYSLOGTIMESTAMP", Typed::SyslogTimestamp),
@@ -84,6 +87,7 @@ impl Typed {
             Self::Word => word(line, position),
             Self::Number => number(line, position),
             Self::Integer => integer(line, position),
+            Self::PositiveInteger => positive_integer(line, position),
             Self::Quoted => quoted(line, position),
             Self::HttpDate => http_date(line, position),
             Self::SyslogTimestamp => syslog_timestamp(line, position),
@@ -278,6 +282,15 @@ fn integer(line: &[u8], position: usize) -> Option<usize> {
     }
     let end = digits_end(line, start);
     (end > start).then_some(end)
+}
+
+fn positive_integer(line: &[u8], position: usize) -> Option<usize> {
+    if !matches!(byte_at(line, position), Some(b'1'..=b'9')) || !starts_word(line, position) {
+        return None;
+    }
+    let end = digits_end(line, position);
+    let ends = byte_at(line, end).is_none_or(|byte| byte.is_ascii() && !is_word_byte(byte));
+    ends.then_some(end)
 }
 
 fn quoted(line: &[u8], position: usize) -> Option<usize> {
