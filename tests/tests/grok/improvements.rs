@@ -39,8 +39,6 @@ pub(crate) enum Improvement {
     Unless(&'static str, &'static [&'static str]),
     /// This text, which Logstash's pattern matches by mistake.
     Instead(&'static str),
-    /// A field that Logstash's pattern calls something else by mistake.
-    Renamed(&'static str, &'static str),
     /// Anything, in a line that has one of these texts twice: with a part that may be missing,
     /// another one of the two is taken.
     Twice(&'static [&'static str]),
@@ -53,7 +51,7 @@ pub(crate) enum Improvement {
     GivenName,
 }
 
-use Improvement::{Fields, GivenName, Instead, Longer, LongerZone, More, Renamed, Twice, Unless};
+use Improvement::{Fields, GivenName, Instead, Longer, LongerZone, More, Twice, Unless};
 
 /// The definitions that are meant to be different, in both sets or in one.
 const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
@@ -98,12 +96,6 @@ const IMPROVEMENTS: &[(&str, &str, &[Improvement])] = &[
     ("ecs-v1", "ELB_V1_HTTP_LOG", &[More, LongerZone]),
     ("legacy", "S3_ACCESS_LOG", &[More, LongerZone]),
     ("ecs-v1", "ZEEK_DNS", &[More, LongerZone]),
-    // Logstash has corrected this since.
-    (
-        "ecs-v1",
-        "BIND9_QUERYLOG",
-        &[Renamed("bing.log.category", "bind.log.category")],
-    ),
     // Logstash's matches the text RT_FLOW_TAG and not the pattern.
     ("ecs-v1", "RT_FLOW_EVENT", &[More, Instead("RT_FLOW_TAG")]),
     // Durations of a day and more.
@@ -225,16 +217,6 @@ pub(crate) fn explain(
         (Instead(text), _, Some(wanted)) => wanted
             .iter()
             .any(|(_, start, end)| line.get(*start..*end) == Some(text)),
-        (Renamed(mistaken, name), Some(found), Some(wanted)) => {
-            let mut wanted = wanted.clone();
-            for (field, _, _) in &mut wanted {
-                if field == mistaken {
-                    (*name).clone_into(field);
-                }
-            }
-            wanted.sort();
-            *found == wanted
-        }
         (GivenName, Some(found), Some(wanted)) => {
             const NAMES: &[&str] = &[
                 "remote_hostname",
