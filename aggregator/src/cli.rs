@@ -261,20 +261,7 @@ fn queue_command() -> Command {
         "queue.max_bytes",
         "log.level",
     ];
-    let command = |name: &'static str, about: &'static str| {
-        let flags = settings::TABLE.iter();
-        Command::new(name).about(about).args(
-            flags
-                .filter(|setting| which.contains(&setting.name))
-                .map(flag),
-        )
-    };
-    let switch = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .action(ArgAction::SetTrue)
-            .help(help)
-    };
+    let command = |name, about| command_with_settings(name, about, &which);
     Command::new("queue")
         .about("Looks at a disk queue, or repairs it")
         .subcommand_required(true)
@@ -300,6 +287,20 @@ fn queue_command() -> Command {
         )
 }
 
+/// A subcommand that some settings are flags of.
+fn command_with_settings(name: &'static str, about: &'static str, which: &[&str]) -> Command {
+    let settings = settings::TABLE.iter();
+    let flags = settings.filter(|setting| which.contains(&setting.name));
+    Command::new(name).about(about).args(flags.map(flag))
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
 fn dead_letter_command() -> Command {
     let which = [
         "path.data",
@@ -308,20 +309,7 @@ fn dead_letter_command() -> Command {
         "pipeline.id",
         "log.level",
     ];
-    let command = |name: &'static str, about: &'static str| {
-        let flags = settings::TABLE.iter();
-        Command::new(name).about(about).args(
-            flags
-                .filter(|setting| which.contains(&setting.name))
-                .map(flag),
-        )
-    };
-    let switch = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .action(ArgAction::SetTrue)
-            .help(help)
-    };
+    let command = |name, about| command_with_settings(name, about, &which);
     let value = |name: &'static str, of: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(of).help(help)
     };

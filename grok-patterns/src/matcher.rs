@@ -18,7 +18,7 @@ use crate::{
         tagged::{Automaton, Follow, Outcome, Plan},
         threads::Threads,
     },
-    program::{Program, build, build_relaxed},
+    program::{Program, build, build_relaxed, is_inside},
     syntax::parse,
 };
 
@@ -528,7 +528,7 @@ impl Scratch {
             }
         }
         // A match may begin inside of a character only where the line does.
-        if line.first().is_some_and(|byte| byte & 0xC0 == 0x80) {
+        if is_inside(line, 0) {
             return true;
         }
         match &inner.relaxed {

@@ -5,7 +5,7 @@
 //! entry on the stack has cost a step. What a hard line took is given back after it.
 
 use super::UNSET;
-use crate::program::{Address, Instruction, Program, is_word_boundary};
+use crate::program::{Address, Instruction, Program, is_inside, is_word_boundary};
 
 /// Entries of the stack that are kept from line to line; 64 KiB or so.
 const KEPT_ENTRIES: usize = 2_700;
@@ -59,7 +59,7 @@ impl Backtracker {
         self.budget = budget;
         for start in 0..=line.len() {
             // A match never begins inside of a character.
-            if start > 0 && line.get(start).is_some_and(|byte| byte & 0xC0 == 0x80) {
+            if start > 0 && is_inside(line, start) {
                 continue;
             }
             self.tags.clear();

@@ -143,6 +143,11 @@ impl Program {
     }
 }
 
+/// Whether a position is in the middle of a character, where no match begins.
+pub(crate) fn is_inside(line: &[u8], position: usize) -> bool {
+    line.get(position).is_some_and(|byte| byte & 0xC0 == 0x80)
+}
+
 /// Whether a position is a word boundary, looking at whole characters.
 pub(crate) fn is_word_boundary(line: &[u8], position: usize) -> bool {
     is_word_before(line, position) != is_word_after(line, position)

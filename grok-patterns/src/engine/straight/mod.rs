@@ -21,7 +21,7 @@ use super::{
     tagged::{Automaton, Follow, Outcome, Plan, Skipper},
 };
 use crate::{
-    program::{Program, is_word_boundary},
+    program::{Program, is_inside, is_word_boundary},
     syntax::ByteSet,
 };
 use typed::Typed;
@@ -302,11 +302,6 @@ fn before(table: &Table, needle: &[u8], line: &[u8], start: usize) -> Step {
         }
     }
     Step::Fails
-}
-
-/// Whether a position is in the middle of a character.
-fn is_inside(line: &[u8], position: usize) -> bool {
-    line.get(position).is_some_and(|byte| byte & 0xC0 == 0x80)
 }
 
 fn unit_at(line: &[u8], position: usize) -> usize {
