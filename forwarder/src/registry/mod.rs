@@ -193,6 +193,13 @@ impl Ledger {
         Some((number, self.entries.get(&number)?))
     }
 
+    /// Drops the unclaimed entry of this identity, which is another file's now.
+    pub fn forget_unclaimed(&mut self, identity: Identity) {
+        if let Some(number) = self.unclaimed_by_identity.get(&identity).copied() {
+            self.delete(number);
+        }
+    }
+
     /// Begins to keep the position of a source.
     pub fn insert(&mut self, source: u64, entry: Entry) {
         let number = self.add(entry);

@@ -119,17 +119,11 @@ impl Tails {
 
     fn original_of(&self, path: &Path, file: &File, size: u64) -> io::Result<Option<u64>> {
         let fingerprint = Fingerprint::take(file)?;
-        let candidates: Vec<u64> = if fingerprint.is_full() {
-            self.by_fingerprint
-                .get(&fingerprint.hash)
-                .copied()
-                .into_iter()
-                .collect()
-        } else {
-            related_names(path)
-                .filter_map(|name| self.by_path.get(&name).copied())
-                .collect()
-        };
+        let by_content = self.by_fingerprint.get(&fingerprint.hash);
+        let by_content = by_content.filter(|_| fingerprint.is_full()).copied();
+        // Of a file that is hardly read yet the fingerprint is not full: only its name leads there.
+        let by_name = related_names(path).filter_map(|name| self.by_path.get(&name).copied());
+        let candidates: Vec<u64> = by_content.into_iter().chain(by_name).collect();
         for key in candidates {
             let Some(tail) = self.known.get(&key) else {
                 continue;
@@ -191,10 +185,20 @@ impl Tails {
         let file = open(path).ok()?;
         let metadata = file.metadata().ok()?;
         let is_copy = metadata.is_file()
-            && !self.by_identity.contains_key(&Identity::of(&metadata))
+            && !self.is_someone_elses(Identity::of(&metadata))
             && metadata.len() >= tail.offset
             && tail.has_its_content(&file).ok()?;
         is_copy.then_some((file, metadata))
+    }
+
+    /// Whether a file has a stream of its own. One that was empty when it was found, and of which
+    /// nothing was read since, has none yet: a copy begins like that.
+    fn is_someone_elses(&self, identity: Identity) -> bool {
+        let tail = self
+            .by_identity
+            .get(&identity)
+            .and_then(|key| self.known.get(key));
+        tail.is_some_and(|tail| tail.own || tail.offset > 0)
     }
 
     /// The file was truncated: if its content is in a copy, its stream goes on there. The file
@@ -203,6 +207,9 @@ impl Tails {
         let Some(copy) = self.find_copy(key) else {
             return false;
         };
+        if let Some(found_empty) = self.by_identity.get(&Identity::of(&copy.metadata)).copied() {
+            self.let_go(found_empty, true);
+        }
         let Some(mut old) = self.known.remove(&key) else {
             return false;
         };
@@ -299,9 +306,13 @@ impl Tails {
     /// Files the tail under its identity, path and fingerprint.
     pub(super) fn take_place(&mut self, key: u64, tail: Tail) {
         let entry = entry_of(&tail);
-        self.ledger.borrow_mut().change(tail.source.id, |known| {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.change(tail.source.id, |known| {
             (known.identity, known.born) = (entry.identity, entry.born);
         });
+        // A copy that was empty when the last run ended.
+        ledger.forget_unclaimed(tail.identity);
+        drop(ledger);
         self.by_identity.insert(tail.identity, key);
         self.by_path.insert(tail.path.clone(), key);
         if tail.fingerprint.is_full() {

@@ -250,13 +250,18 @@ impl Tail {
             return Ok(false);
         };
         let own = file.metadata()?.len();
-        if own < self.offset || !self.trail.matches(file, self.offset)? {
-            // It has been truncated already, which is yet to be noticed.
-            return Ok(length >= self.offset && self.has_its_content(other)?);
-        }
+        let whole = own >= self.offset && self.trail.matches(file, self.offset)?;
         // When the original is removed, its copy may have grown already.
-        let may_be = length <= own || self.is_deleted();
-        Ok(may_be && super::copies::same_beginning(file, other, length.min(own))?)
+        let may_be = whole && (length <= own || self.is_deleted());
+        if may_be && super::copies::same_beginning(file, other, length.min(own))? {
+            return Ok(true);
+        }
+        if file.metadata()?.len() >= self.offset && self.trail.matches(file, self.offset)? {
+            return Ok(false);
+        }
+        // It is truncated by now, which is yet to be noticed. The copy was whole before that: its
+        // length is asked for again, it may have been less a moment ago.
+        Ok(other.metadata()?.len() >= self.offset && self.has_its_content(other)?)
     }
 
     /// Lets go of the file without closing it.

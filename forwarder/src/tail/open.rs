@@ -188,17 +188,22 @@ impl Tails {
             return Ok(None);
         }
         let mut known = self.recognise(path, &file, &metadata)?;
-        if !matches!(known, Known::Same(..))
+        // A file of which nothing was read is as good as unknown: a copy is empty at first.
+        let mut unread = match &known {
+            Known::Same(_, entry, _) => entry.offset == 0 && entry.fingerprint.length == 0,
+            Known::Another(_) => false,
+            Known::Nothing => true,
+        };
+        if (unread || matches!(known, Known::Another(_)))
             && metadata.len() > 0
             && let Some((number, entry, fingerprint)) =
                 self.recognise_copy(path, &file, &metadata)?
         {
             info!(path = %path.display(), of = %entry.path.display(), "the file is a copy of one that is known");
             known = Known::Same(number, entry, fingerprint);
+            unread = false;
         }
-        if matches!(known, Known::Nothing)
-            && self.may_be_copy(path, group, &file, &metadata, now)? == Verdict::Wait
-        {
+        if unread && self.may_be_copy(path, group, &file, &metadata, now)? == Verdict::Wait {
             debug!(path = %path.display(), "the file may be a copy in the making, it has to wait");
             return Ok(None);
         }

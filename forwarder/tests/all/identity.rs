@@ -7,7 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::support::{Behaviour, Place, Receiver, Running, assert_each_once, lines};
+use rustix::process::Signal;
+
+use super::support::{Behaviour, Place, Program, Receiver, Running, assert_each_once, lines};
 
 fn inode(path: &Path) -> u64 {
     std::fs::metadata(path).expect("is there").ino()
@@ -160,6 +162,33 @@ fn complaint_05_the_copy_of_copytruncate_is_known() {
     receiver.wait_for_message("very last");
     running.stop();
     assert_each_once(&receiver, &expected);
+}
+
+/// A copy is empty at first, and may be looked at just then; what is looked at next is the original,
+/// truncated.
+#[test]
+fn complaint_05_a_copy_that_was_empty_when_it_was_found_is_known() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "app.log*", "");
+    let config = config.to_str().expect("UTF-8");
+    let text = lines("first", 0..10);
+    place.append("app.log", &text);
+    let mut forwarder = Program::start(&["--config", config], place.root.path());
+    receiver.wait_for(10);
+    place.append("app.log.1", "");
+    forwarder.wait_for_log(&format!("path={}", place.log("app.log.1").display()));
+    // The order of what it will be told of, when it goes on.
+    forwarder.signal(Signal::STOP);
+    truncate(&place.log("app.log"), 0);
+    place.append("app.log", "second\n");
+    place.append("app.log.1", &text);
+    forwarder.signal(Signal::CONT);
+    receiver.wait_for_message("second");
+    place.append("app.log.1", "third\n");
+    receiver.wait_for_message("third");
+    forwarder.signal(Signal::TERM);
+    assert_eq!(forwarder.wait(), 0);
+    assert_each_once(&receiver, &(text + "second\nthird\n"));
 }
 
 /// The receiver is down: what was not read when the file was truncated is only in the copy.
