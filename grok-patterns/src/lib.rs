@@ -20,7 +20,7 @@
 //! The dialect is Oniguruma's as Logstash uses it. What an automaton can run takes time linear in
 //! the line; what it cannot (back-references, wide look-around) runs under a budget of steps,
 //! and [`Matcher::engine`] says so.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod engine;
 mod error;
