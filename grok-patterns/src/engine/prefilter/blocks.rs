@@ -163,21 +163,24 @@ mod avx2 {
 /// Puts the features into buckets so that as few places as possible fit one.
 fn buckets(features: &[Feature]) -> [[ByteSet; PLACES]; BUCKETS] {
     let mut buckets = [[ByteSet::default(); PLACES]; BUCKETS];
-    let first =
-        |feature: &Feature| -> [ByteSet; PLACES] { std::array::from_fn(|place| feature.0[place]) };
-    let mut features: Vec<_> = features.iter().map(first).collect();
-    // Those that are there most often first: they take company worst.
+    let start = |feature: &Feature| std::array::from_fn(|place| feature.0[place]);
+    let mut features: Vec<[ByteSet; PLACES]> = features.iter().map(start).collect();
+    // Those that are there most often take company worst: each gets a bucket of its own.
     features.sort_by(|left, right| product(right).total_cmp(&product(left)));
-    for feature in &features {
+    for (number, feature) in features.iter().enumerate() {
         let with = |bucket: &[ByteSet; PLACES]| -> [ByteSet; PLACES] {
             std::array::from_fn(|place| bucket[place].union(feature[place]))
         };
-        let growth = |bucket: &[ByteSet; PLACES]| product(&with(bucket)) - product(bucket);
-        let best = buckets
-            .iter_mut()
-            .min_by(|left, right| growth(left).total_cmp(&growth(right)));
+        let growth =
+            |bucket: &usize| product(&with(&buckets[*bucket])) - product(&buckets[*bucket]);
+        let least = || (0..BUCKETS).min_by(|left, right| growth(left).total_cmp(&growth(right)));
+        let best = if number < BUCKETS {
+            Some(number)
+        } else {
+            least()
+        };
         if let Some(best) = best {
-            *best = with(best);
+            buckets[best] = with(&buckets[best]);
         }
     }
     buckets
