@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use skidder_lumberjack::ByteBudget;
 use skidder_pipeline::Pipeline;
-use skidder_pipeline::language::{Config, Diagnostics};
+use skidder_pipeline::language::{Code, Config, Diagnostic, Diagnostics};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -111,9 +111,12 @@ pub fn plan(
         return None;
     }
     if inputs.is_empty() {
-        diagnostics.error(
-            None,
-            "the configuration has no input: nothing would ever come",
+        diagnostics.push(
+            Diagnostic::error(
+                None,
+                "the configuration has no input: nothing would ever come",
+            )
+            .code(Code::Pipeline),
         );
         return None;
     }

@@ -24,7 +24,8 @@ use std::cmp::Ordering;
 use self::compare::{as_text, contains, is_same, is_truthy, order, text_is_truthy};
 use crate::event::{Event, Path, Value};
 use crate::language::{
-    self, CompareOperator, ConditionKind, Diagnostic, Diagnostics, Number, OperandKind, Spanned,
+    self, Code, CompareOperator, ConditionKind, Diagnostic, Diagnostics, Number, OperandKind,
+    Spanned,
 };
 use crate::program::Test;
 use crate::regex_dialect::Regex;
@@ -150,6 +151,7 @@ fn compile(condition: &language::Condition, diagnostics: &mut Diagnostics) -> Op
             {
                 diagnostics.push(
                     Diagnostic::error(needle.span, "a list cannot be looked for in a field")
+                        .code(Code::Condition)
                         .hint("join one comparison for each element with `and` or `or`"),
                 );
                 return None;
@@ -243,6 +245,7 @@ fn compile_element(
                     element.span,
                     format!("{} cannot stand in a list of a condition", other.kind()),
                 )
+                .code(Code::Condition)
                 .hint("such a list holds strings and numbers"),
             );
             None
@@ -256,6 +259,7 @@ fn compile_regex(pattern: &Spanned<String>, diagnostics: &mut Diagnostics) -> Op
         Err(error) => {
             diagnostics.push(
                 Diagnostic::error(pattern.span, "this regular expression cannot be compiled")
+                    .code(Code::Condition)
                     .label(error.to_string()),
             );
             None

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
+use skidder_pipeline::language::format::{FormatError, format};
 use skidder_pipeline::language::{
     Condition, ConditionKind, Diagnostics, EscapeStyle, FieldReference, If, Number, Operand,
     OperandKind, ParseOptions, Plugin, SourceMap, Spanned, Stage, Statement, Value, Variables,
@@ -51,6 +52,40 @@ impl Report {
     fn finish(self) {
         assert!(self.failures.is_empty(), "{}", self.failures.join("\n\n"));
     }
+}
+
+/// Every case that follows the grammar can be formatted, and means the same afterwards.
+#[test]
+fn cases_can_be_formatted() {
+    let Some(cases) = cases("config-grammar.jsonl") else {
+        return;
+    };
+    let mut report = Report::default();
+    let mut formatted = 0;
+    for case in &cases {
+        let Some(text) = case["config"].as_str() else {
+            continue;
+        };
+        let options = ParseOptions {
+            support_escapes: case["support_escapes"] == json!(true),
+            ..ParseOptions::default()
+        };
+        match format("t", text, options) {
+            Ok(once) => {
+                formatted += 1;
+                let twice = format("t", &once, options);
+                report.check(&case["id"], twice.as_ref() == Ok(&once), || once.clone());
+            }
+            Err(FormatError::Grammar(_)) => {}
+            Err(error) => report.check(&case["id"], false, || error.to_string()),
+        }
+    }
+    assert!(
+        formatted > cases.len() / 2,
+        "{formatted} of {}",
+        cases.len()
+    );
+    report.finish();
 }
 
 #[test]

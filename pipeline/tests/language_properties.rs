@@ -1,6 +1,7 @@
 //! What holds for the reader of the language whatever the text is.
 
 use proptest::prelude::*;
+use skidder_pipeline::language::format::{FormatError, format, says_same};
 use skidder_pipeline::language::{
     Attribute, CompareOperator, Condition, ConditionKind, Config, Diagnostics, HashEntry,
     MAX_DEPTH, MAX_SOURCE_BYTES, Number, Operand, OperandKind, ParseOptions, Plugin, Section,
@@ -58,10 +59,26 @@ fn check(text: &str) {
     }
     let rendered = diagnostics.render(&sources, true);
     assert_eq!(rendered.is_empty(), diagnostics.is_empty());
+    check_format(text, &config);
     for section in Section::ALL {
         for statement in config.section(section) {
             check_statement(statement, &inside);
         }
+    }
+}
+
+/// What follows the grammar can be formatted; that changes no meaning, and once is enough.
+fn check_format(text: &str, config: &Config) {
+    match format("t", text, ParseOptions::default()) {
+        Ok(formatted) => {
+            let (again, diagnostics, _) = read(&formatted);
+            assert!(!diagnostics.has_errors(), "{text:?} became {formatted:?}");
+            assert!(says_same(config, &again), "{text:?} became {formatted:?}");
+            let twice = format("t", &formatted, ParseOptions::default());
+            assert_eq!(twice.as_ref(), Ok(&formatted), "of {text:?}");
+        }
+        Err(FormatError::Grammar(diagnostics)) => assert!(!diagnostics.is_empty()),
+        Err(error) => panic!("{text:?}: {error}"),
     }
 }
 
@@ -304,7 +321,155 @@ proptest! {
         let (expected, found) =
             (Value::Plugin(Box::new(plugin)), Value::Plugin(Box::new(found.clone())));
         prop_assert!(found.means_same(&expected), "{text}\n{found:?}");
+        check_format(&text, &config);
     }
+
+    #[test]
+    fn whole_configurations_can_be_formatted(
+        sections in prop::collection::vec(section(), 0..4),
+        spaces in prop::collection::vec(prop::sample::select(SPACES.to_vec()), 1..40),
+    ) {
+        // Pieces with one kind of space or another between them.
+        let mut text = String::new();
+        let mut spaces = spaces.iter().cycle();
+        for piece in sections.concat() {
+            text.push_str(&piece);
+            text.push_str(spaces.next().copied().unwrap_or_default());
+        }
+        let (config, diagnostics, sources) = read(&text);
+        prop_assert!(!diagnostics.has_errors(), "{}", diagnostics.render(&sources, false));
+        check_format(&text, &config);
+        let kept = |text: &str| text.matches("# c").count();
+        let formatted = format("t", &text, ParseOptions::default()).unwrap_or_default();
+        prop_assert_eq!(kept(&text), kept(&formatted), "{}", text);
+    }
+}
+
+/// What may stand where white space may.
+const SPACES: [&str; 8] = [
+    " ",
+    "  ",
+    "\n",
+    "\n\n\n",
+    "\t",
+    " # c } \" x\n",
+    "\n# c\n",
+    "\n\n  # c ü\n# c\n\n",
+];
+
+/// A section as its pieces; any space may stand between them.
+fn section() -> impl Strategy<Value = Vec<String>> {
+    let name = prop::sample::select(vec!["input", "filter", "output"]);
+    (name, prop::collection::vec(statement(), 0..4)).prop_map(|(name, statements)| {
+        let mut pieces = vec![name.to_owned(), "{".to_owned()];
+        pieces.extend(statements.concat());
+        pieces.push("}".to_owned());
+        pieces
+    })
+}
+
+fn statement() -> impl Strategy<Value = Vec<String>> {
+    let options = prop::collection::btree_map(word(), value(), 0..4);
+    let plugin = (word(), options).prop_map(|(name, options)| {
+        // A word of the language before a brace is no plugin.
+        let plugin = plugin_of(format!("p{name}"), options);
+        print_plugin(&plugin, "\u{0}")
+            .split('\u{0}')
+            .map(str::to_owned)
+            .collect()
+    });
+    let leaf: BoxedStrategy<Vec<String>> = plugin.boxed();
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let body = prop::collection::vec(inner, 0..3).prop_map(|all| all.concat());
+        let branch = (condition(), body.clone());
+        (prop::collection::vec(branch, 1..3), prop::option::of(body)).prop_map(
+            |(branches, otherwise)| {
+                let mut pieces = Vec::new();
+                for (index, (condition, body)) in branches.into_iter().enumerate() {
+                    pieces.extend((index > 0).then(|| "else".to_owned()));
+                    pieces.push("if".to_owned());
+                    pieces.extend(condition);
+                    pieces.push("{".to_owned());
+                    pieces.extend(body);
+                    pieces.push("}".to_owned());
+                }
+                if let Some(body) = otherwise {
+                    pieces.extend(["else", "{"].map(str::to_owned));
+                    pieces.extend(body);
+                    pieces.push("}".to_owned());
+                }
+                pieces
+            },
+        )
+    })
+}
+
+fn condition() -> impl Strategy<Value = Vec<String>> {
+    let pieces = |pieces: &[&str]| pieces.iter().map(|piece| (*piece).to_owned()).collect();
+    let leaf = prop::sample::select(vec![
+        pieces(&["[a]"]),
+        pieces(&["[a b][0]", "==", "\"x # y\""]),
+        pieces(&["5", "<=", "[n]"]),
+        pieces(&["[m]", "=~", "/^\\/a b\"#/"]),
+        pieces(&["[m]", "!~", "'c'"]),
+        pieces(&["\"a\"", "in", "[tags]"]),
+        pieces(&["[a]", "not in", "[", "\"a\"", ",", "5", "]"]),
+        pieces(&["!", "[a]"]),
+    ]);
+    leaf.prop_recursive(3, 8, 2, |inner: BoxedStrategy<Vec<String>>| {
+        let join = prop::sample::select(vec!["and", "or"]);
+        prop_oneof![
+            (inner.clone(), join, inner.clone()).prop_map(|(mut left, join, right)| {
+                left.push(join.to_owned());
+                left.extend(right);
+                left
+            }),
+            (any::<bool>(), inner).prop_map(|(not, inner)| {
+                let mut pieces: Vec<String> = not.then(|| "!".to_owned()).into_iter().collect();
+                pieces.push("(".to_owned());
+                pieces.extend(inner);
+                pieces.push(")".to_owned());
+                pieces
+            }),
+        ]
+    })
+}
+
+/// Every configuration that the repository has, good or bad.
+#[test]
+fn every_configuration_here_can_be_formatted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for folder in [
+        "tests/diagnostics",
+        "tests/diagnostics/compile",
+        "../examples/aggregator",
+    ] {
+        for entry in std::fs::read_dir(root.join(folder)).expect("the folder is there") {
+            let path = entry.expect("the folder can be read").path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "conf")
+            {
+                let text = std::fs::read_to_string(&path).expect("a configuration is text");
+                let (config, ..) = read(&text);
+                check_format(&text, &config);
+                seen += 1;
+            }
+        }
+    }
+    for manual in ["configuration.md", "aggregator.md", "filters.md"] {
+        let text = std::fs::read_to_string(root.join("../docs").join(manual)).expect("a page");
+        for block in text.split("```logstash").skip(1) {
+            let (_, block) = block.split_once('\n').expect("a block has lines");
+            let (block, _) = block.split_once("```").expect("a block is closed");
+            let (config, ..) = read(block);
+            check_format(block, &config);
+            seen += 1;
+        }
+    }
+    check_format(REAL, &read(REAL).0);
+    assert!(seen > 100, "the configurations are found: {seen}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use skidder_lumberjack::ByteBudget;
 use skidder_pipeline::codec::Codec;
 use skidder_pipeline::language::{
-    Diagnostic, Diagnostics, Options, Plugin, Span, Spanned, Statement, did_you_mean,
+    Code, Diagnostic, Diagnostics, Options, Plugin, Span, Spanned, Statement,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -154,6 +154,7 @@ pub fn build(
             }
             Statement::If(statement) => diagnostics.push(
                 Diagnostic::error(statement.span, "a condition around an input has no meaning")
+                    .code(Code::Condition)
                     .hint(
                         "inputs have no event to test: put the condition into `filter` or `output`",
                     ),
@@ -220,9 +221,12 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
         }
         unknown => {
-            let near = did_you_mean(unknown, NAMES.iter().copied());
             let message = format!("unknown input `{unknown}`");
-            diagnostics.push(Diagnostic::error(plugin.name.span, message).maybe_hint(near));
+            diagnostics.push(
+                Diagnostic::error(plugin.name.span, message)
+                    .code(Code::UnknownPlugin)
+                    .did_you_mean(unknown, NAMES.iter().copied()),
+            );
             return None;
         }
     };

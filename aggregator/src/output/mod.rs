@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 use skidder_pipeline::codec::Codec;
 use skidder_pipeline::event::{Event, Timestamp};
-use skidder_pipeline::language::{
-    Diagnostic, Diagnostics, EscapeStyle, Options, Plugin, did_you_mean,
-};
+use skidder_pipeline::language::{Code, Diagnostic, Diagnostics, EscapeStyle, Options, Plugin};
 use skidder_pipeline::template::Template;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -166,9 +164,12 @@ fn build_one(
         "null" => Some(Kind::Null),
         "stdout" => codec_of(&mut options, settings, "rubydebug").map(Kind::Stdout),
         unknown => {
-            let near = did_you_mean(unknown, NAMES.iter().copied());
             let message = format!("unknown output `{unknown}`");
-            diagnostics.push(Diagnostic::error(plugin.name.span, message).maybe_hint(near));
+            diagnostics.push(
+                Diagnostic::error(plugin.name.span, message)
+                    .code(Code::UnknownPlugin)
+                    .did_you_mean(unknown, NAMES.iter().copied()),
+            );
             return None;
         }
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Charset, Codec, Dots, Json, JsonLines, Line, Plain, RubyDebug};
-use crate::language::{Diagnostic, Diagnostics, EscapeStyle, Options, Plugin, did_you_mean};
+use crate::language::{Code, Diagnostic, Diagnostics, EscapeStyle, Options, Plugin};
 use crate::template::Template;
 
 /// What the options of a codec do not say.
@@ -28,7 +28,8 @@ pub fn build_codec(
     if !CODECS.contains(&name) {
         diagnostics.push(
             Diagnostic::error(plugin.name.span, format!("there is no codec `{name}`"))
-                .maybe_hint(did_you_mean(name, CODECS.iter().copied())),
+                .code(Code::UnknownPlugin)
+                .did_you_mean(name, CODECS.iter().copied()),
         );
         return None;
     }

@@ -57,7 +57,7 @@ use bumpalo::Bump;
 
 use crate::compile::Build;
 use crate::event::{Event, Timestamp};
-use crate::language::{Diagnostic, Diagnostics, Options, Plugin, did_you_mean};
+use crate::language::{Code, Diagnostic, Diagnostics, Options, Plugin, keyword_hint};
 
 pub use common::{AddedFields, CommonOptions};
 pub use owned::OwnedValue;
@@ -174,10 +174,11 @@ pub fn build(
         "uuid" => uuid::Uuid::from_options(&mut options, build).map(boxed),
         "xml" => xml::Xml::from_options(&mut options, build).map(boxed),
         unknown => {
-            let near = did_you_mean(unknown, NAMES.iter().copied());
             diagnostics.push(
                 Diagnostic::error(plugin.name.span, format!("unknown filter `{unknown}`"))
-                    .maybe_hint(near),
+                    .code(Code::UnknownPlugin)
+                    .maybe_hint(keyword_hint(unknown).map(str::to_owned))
+                    .did_you_mean(unknown, NAMES.iter().copied()),
             );
             return None;
         }

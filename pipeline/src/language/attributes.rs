@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::code::Code;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::{Span, Spanned};
 use super::syntax::{Attribute, HashEntry, Value};
@@ -27,6 +28,7 @@ pub(super) fn add(
     if name.value == "codec" && !earlier.value.value.means_same(&added.value.value) {
         diagnostics.push(
             Diagnostic::error(name.span, "a plugin has one codec, here is a second one")
+                .code(Code::Value)
                 .related(earlier.name.span, "the first one")
                 .hint("remove one of them"),
         );
@@ -40,6 +42,7 @@ pub(super) fn add(
                 name.value
             ),
         )
+        .code(Code::Value)
         .related(other, "the first one")
         .hint("hashes are joined with hashes, and arrays with anything but hashes")
     };

@@ -356,7 +356,7 @@ impl Parser<'_> {
     fn selector(&mut self) -> Option<Parsed<Operand>> {
         let start = self.cursor.position();
         let mut elements = 0;
-        while let Some(length) = selector_element(self.cursor.rest()) {
+        while let Some(length) = selector_length(self.cursor.rest()) {
             self.cursor.set_position(self.cursor.position() + length);
             elements += 1;
         }
@@ -376,7 +376,7 @@ impl Parser<'_> {
             |quote| inner.len() > 1 && inner.starts_with(quote) && inner.ends_with(quote);
         let is_number = inner.bytes().all(|byte| byte.is_ascii_digit());
         if elements == 1 && !inner.is_empty() && (is_quoted('"') || is_quoted('\'') || is_number) {
-            self.diagnostics.push(
+            self.note(
                 Diagnostic::warning(
                     span,
                     format!("`{text}` is a field here, not a list of one element"),
@@ -395,13 +395,13 @@ impl Parser<'_> {
     fn refuse_plugins(&mut self, values: &[Spanned<Value>]) {
         for value in values {
             match &value.value {
-                Value::Plugin(_) | Value::Hash(_) => self.diagnostics.error(
+                Value::Plugin(_) | Value::Hash(_) => self.note(Diagnostic::error(
                     value.span,
                     format!(
                         "{} cannot stand in a list of a condition",
                         value.value.kind()
                     ),
-                ),
+                )),
                 Value::Array(inner) => self.refuse_plugins(inner),
                 Value::Number(_) | Value::Bareword(_) | Value::String(_) => {}
             }
@@ -426,7 +426,7 @@ impl Parser<'_> {
                     format!("a list cannot be compared by `{}`", operator.symbol()),
                 ));
             }
-            self.diagnostics.push(
+            self.note(
                 Diagnostic::warning(side.span, "the field is compared with the whole list")
                     .hint("use `in` to ask whether it is one of the elements"),
             );
@@ -440,7 +440,7 @@ impl Parser<'_> {
 
     /// Reports something that the grammar allows but that means nothing.
     fn refuse(&mut self, diagnostic: Diagnostic) -> Failure {
-        self.diagnostics.push(diagnostic);
+        self.note(diagnostic);
         Failure::Here
     }
 
@@ -516,7 +516,7 @@ impl Parser<'_> {
                 operators.pop();
                 reduce(&mut output, Join::And, 2);
                 if operators.last() == Some(&Join::And) {
-                    self.diagnostics.push(
+                    self.note(
                         Diagnostic::warning(
                             span,
                             "`a and b and c or d` means `a and ((b and c) or d)`, as in Logstash",
@@ -646,7 +646,7 @@ fn no_regex(side: Side) -> Result<Operand, Diagnostic> {
 }
 
 /// Length of `[name]` at the start of a text.
-fn selector_element(text: &str) -> Option<usize> {
+pub(super) fn selector_length(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('[')?;
     let length = inner.find(['[', ']', ','])?;
     (length > 0 && inner.as_bytes()[length] == b']').then_some(length + 2)

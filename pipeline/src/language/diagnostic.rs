@@ -11,6 +11,9 @@
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::code::Code;
+use super::known_option::KnownOption;
+use super::nearest::nearest;
 use super::source::{SourceMap, Span};
 
 /// How bad a finding is.
@@ -20,6 +23,19 @@ pub enum Severity {
     Error,
     /// The configuration runs, but probably not as meant.
     Warning,
+    /// Something to look at; it may well be as meant.
+    Hint,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Hint => "hint",
+        }
+    }
 }
 
 /// What a finding is about.
@@ -47,6 +63,8 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What it is about; all but the parser's findings are about meaning.
     pub stage: Stage,
+    /// What kind of finding it is.
+    pub code: Code,
     /// What is wrong: lower case, no full stop.
     pub message: String,
     /// Where; none if the fault is not in a source (a missing section, say).
@@ -57,6 +75,10 @@ pub struct Diagnostic {
     pub related: Vec<Related>,
     /// What to do instead.
     pub hint: Option<String>,
+    /// A text that may be put in place of the span, where that is all there is to do.
+    pub suggestion: Option<String>,
+    /// Where in the manual to read about it; set by whoever knows the manual.
+    pub doc: Option<String>,
 }
 
 impl Diagnostic {
@@ -70,15 +92,23 @@ impl Diagnostic {
         Self::new(Severity::Warning, span.into(), message.into())
     }
 
+    /// A hint at a place.
+    pub fn remark(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
+        Self::new(Severity::Hint, span.into(), message.into())
+    }
+
     fn new(severity: Severity, span: Option<Span>, message: String) -> Self {
         Self {
             severity,
             stage: Stage::Compile,
+            code: Code::Plugin,
             message,
             span,
             label: None,
             related: Vec::new(),
             hint: None,
+            suggestion: None,
+            doc: None,
         }
     }
 
@@ -86,6 +116,27 @@ impl Diagnostic {
     #[must_use]
     pub(super) fn in_grammar(mut self) -> Self {
         self.stage = Stage::Parse;
+        self
+    }
+
+    /// Sets what kind of finding it is.
+    #[must_use]
+    pub fn code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Proposes a known name in place of the span: "did you mean `x`?".
+    #[must_use]
+    pub fn did_you_mean<'a>(
+        mut self,
+        name: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        if let Some(near) = nearest(name, candidates) {
+            self.hint = Some(format!("did you mean `{near}`?"));
+            self.suggestion = Some(near.to_owned());
+        }
         self
     }
 
@@ -132,6 +183,7 @@ impl Diagnostic {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
+            Severity::Hint => Level::INFO.with_name("hint"),
         };
         let mut group = Group::with_title(level.primary_title(self.message.as_str()));
         let mut shown_sources: Vec<u32> = Vec::new();
@@ -165,6 +217,9 @@ impl Diagnostic {
         }
         if let Some(hint) = &self.hint {
             group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        if let Some(doc) = &self.doc {
+            group = group.element(Level::NOTE.message(format!("see {doc}")));
         }
         let renderer = if color {
             Renderer::styled()
@@ -203,6 +258,8 @@ pub struct Diagnostics {
     kept: Vec<Diagnostic>,
     errors: usize,
     left_out: usize,
+    /// What plugins have asked for, if notes are taken.
+    options: Option<Vec<KnownOption>>,
 }
 
 impl Diagnostics {
@@ -213,6 +270,26 @@ impl Diagnostics {
     /// An empty collector.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty collector that also takes notes of the options that plugins ask for.
+    pub fn noting_options() -> Self {
+        Self {
+            options: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// The options that plugins have asked for, if notes are taken.
+    pub fn noted_options(&self) -> &[KnownOption] {
+        self.options.as_deref().unwrap_or_default()
+    }
+
+    /// Takes notes of what a plugin has asked for.
+    pub(super) fn note_options(&mut self, asked: &[KnownOption]) {
+        if let Some(options) = &mut self.options {
+            options.extend_from_slice(asked);
+        }
     }
 
     /// Adds a finding.
@@ -260,6 +337,17 @@ impl Diagnostics {
     /// How many findings are kept.
     pub fn len(&self) -> usize {
         self.kept.len()
+    }
+
+    /// The kept findings, in the order they were made, to add to what they say.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Diagnostic> {
+        self.kept.iter_mut()
+    }
+
+    /// Puts the findings in the order of their places, the ones without a place first.
+    pub fn sort(&mut self) {
+        self.kept
+            .sort_by_key(|diagnostic| diagnostic.span.map(|span| (span.source, span.start)));
     }
 
     /// The kept findings, in the order they were made.

@@ -6,11 +6,14 @@
 //! No file is read here and no environment is looked at: texts and lookups are handed in.
 
 mod attributes;
+mod code;
 mod condition;
 mod cursor;
 mod diagnostic;
 mod escape;
 mod field_reference;
+pub mod format;
+mod known_option;
 mod nearest;
 mod options;
 mod parser;
@@ -21,9 +24,11 @@ mod syntax;
 mod units;
 mod value;
 
+pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity, Stage};
 pub use escape::process_escapes;
 pub use field_reference::{EscapeStyle, FieldReference, FieldReferenceError, METADATA, list_index};
+pub use known_option::{KnownOption, OptionKind, OptionStatus};
 pub use nearest::{did_you_mean, nearest};
 pub use options::{Entry, Options};
 pub use parser::keyword_hint;

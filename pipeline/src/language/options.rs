@@ -13,9 +13,10 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::code::Code;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::field_reference::{EscapeStyle, FieldReference};
-use super::nearest::did_you_mean;
+use super::known_option::{KnownOption, OptionKind, OptionStatus};
 use super::source::{Span, Spanned};
 use super::syntax::{Attribute, HashEntry, Number, Plugin, Value};
 use super::units::{DurationUnit, parse_duration, parse_size};
@@ -28,7 +29,7 @@ pub struct Options<'a> {
     diagnostics: &'a mut Diagnostics,
     errors_before: usize,
     escape_style: EscapeStyle,
-    known: Vec<&'static str>,
+    known: Vec<KnownOption>,
 }
 
 /// One entry of a hash option.
@@ -115,10 +116,28 @@ impl<'a> Options<'a> {
 
     /// The value of an option as written.
     pub fn value(&mut self, name: &'static str) -> Option<&'a Spanned<Value>> {
-        if !self.known.contains(&name) {
-            self.known.push(name);
-        }
+        self.known(name);
         self.find(name).map(|attribute| &attribute.value)
+    }
+
+    /// The value of an option that takes such values.
+    fn value_of(&mut self, name: &'static str, kind: OptionKind) -> Option<&'a Spanned<Value>> {
+        self.known(name).kind = kind;
+        self.find(name).map(|attribute| &attribute.value)
+    }
+
+    /// What is known of an option.
+    fn known(&mut self, name: &'static str) -> &mut KnownOption {
+        let index = self.known.iter().position(|known| known.name == name);
+        let index = index.unwrap_or_else(|| {
+            self.known.push(KnownOption {
+                name,
+                kind: OptionKind::Any,
+                status: OptionStatus::Current,
+            });
+            self.known.len() - 1
+        });
+        &mut self.known[index]
     }
 
     /// Reports that an option the plugin cannot do without is not there. For options that have
@@ -130,6 +149,7 @@ impl<'a> Options<'a> {
                 plugin.span,
                 format!("{} `{}` needs the option `{name}`", self.kind, plugin.value),
             )
+            .code(Code::MissingOption)
             .hint(format!("add `{name} => …`")),
         );
     }
@@ -150,7 +170,7 @@ impl<'a> Options<'a> {
 
     /// A text with its place.
     pub fn spanned_string(&mut self, name: &'static str) -> Option<Spanned<String>> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Text)?;
         let text = single(value).and_then(text_of);
         if text.is_none() {
             self.mismatch(name, value, "a string");
@@ -160,7 +180,7 @@ impl<'a> Options<'a> {
 
     /// `true` or `false`, also in quotes.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Boolean)?;
         match single(value).and_then(|value| value.value.as_text()) {
             Some("true") => Some(true),
             Some("false") => Some(false),
@@ -173,7 +193,7 @@ impl<'a> Options<'a> {
 
     /// A whole number within bounds.
     pub fn integer(&mut self, name: &'static str, bounds: RangeInclusive<i64>) -> Option<i64> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Integer(bounds.clone()))?;
         let number = single(value).and_then(|value| match &value.value {
             Value::Number(Number::Integer(integer)) => Some(*integer),
             Value::Number(Number::Decimal(decimal)) => whole(*decimal),
@@ -192,6 +212,7 @@ impl<'a> Options<'a> {
             };
             self.diagnostics.push(
                 Diagnostic::error(value.span, format!("`{name}` is out of bounds"))
+                    .code(Code::OptionValue)
                     .label(format!("must be {expected}")),
             );
             return None;
@@ -209,7 +230,7 @@ impl<'a> Options<'a> {
 
     /// A number with or without a point.
     pub fn number(&mut self, name: &'static str) -> Option<f64> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Number)?;
         let number = single(value).and_then(|value| match &value.value {
             Value::Number(Number::Integer(integer)) => Some(*integer as f64),
             Value::Number(Number::Decimal(decimal)) => Some(*decimal),
@@ -228,12 +249,16 @@ impl<'a> Options<'a> {
 
     /// A size in bytes: `1048576`, `"10 MiB"`.
     pub fn bytes(&mut self, name: &'static str) -> Option<u64> {
-        self.parsed(name, parse_size)
+        let size = self.parsed(name, parse_size);
+        self.known(name).kind = OptionKind::Size;
+        size
     }
 
     /// A duration: a number (of `unit`), or a text like `"5s"`.
     pub fn duration(&mut self, name: &'static str, unit: DurationUnit) -> Option<Duration> {
-        self.parsed(name, |text| parse_duration(text, unit))
+        let duration = self.parsed(name, |text| parse_duration(text, unit));
+        self.known(name).kind = OptionKind::Duration;
+        duration
     }
 
     /// One of some words.
@@ -242,7 +267,8 @@ impl<'a> Options<'a> {
         name: &'static str,
         choices: &[(&'static str, T)],
     ) -> Option<T> {
-        let value = self.value(name)?;
+        let words = choices.iter().map(|(choice, _)| *choice).collect();
+        let value = self.value_of(name, OptionKind::Choice(words))?;
         let text = single(value).and_then(text_of);
         let chosen = text.as_ref().and_then(|text| {
             choices
@@ -255,24 +281,25 @@ impl<'a> Options<'a> {
                 .iter()
                 .map(|(choice, _)| format!("`{choice}`"))
                 .collect();
-            let near = text.as_ref().and_then(|text| {
-                did_you_mean(&text.value, choices.iter().map(|(choice, _)| *choice))
+            let finding = Diagnostic::error(
+                value.span,
+                format!("`{name}` must be one of {}", names.join(", ")),
+            )
+            .code(Code::OptionValue)
+            .label(found(&value.value));
+            self.diagnostics.push(match &text {
+                Some(text) => {
+                    finding.did_you_mean(&text.value, choices.iter().map(|(choice, _)| *choice))
+                }
+                None => finding,
             });
-            self.diagnostics.push(
-                Diagnostic::error(
-                    value.span,
-                    format!("`{name}` must be one of {}", names.join(", ")),
-                )
-                .label(found(&value.value))
-                .maybe_hint(near),
-            );
         }
         chosen
     }
 
     /// A list of texts; one text alone is a list of one.
     pub fn strings(&mut self, name: &'static str) -> Option<Vec<Spanned<String>>> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Texts)?;
         self.texts_of(name, value)
     }
 
@@ -304,7 +331,7 @@ impl<'a> Options<'a> {
 
     /// A hash, in order. An array of even length is one too: `[key, value, key, value]`.
     pub fn hash(&mut self, name: &'static str) -> Option<Vec<Entry<'a>>> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Hash)?;
         let entries = match &value.value {
             Value::Hash(entries) => Some(entries.iter().filter_map(entry_of).collect()),
             Value::Array(values) if values.len() % 2 == 0 => values
@@ -342,7 +369,7 @@ impl<'a> Options<'a> {
 
     /// A codec: its name alone, or a plugin with options.
     pub fn codec(&mut self, name: &'static str) -> Option<Cow<'a, Plugin>> {
-        let value = self.value(name)?;
+        let value = self.value_of(name, OptionKind::Codec)?;
         let inner = single(value)?;
         match &inner.value {
             Value::Plugin(plugin) => Some(Cow::Borrowed(plugin)),
@@ -360,7 +387,9 @@ impl<'a> Options<'a> {
 
     /// A field reference. An empty text is none.
     pub fn field(&mut self, name: &'static str) -> Option<Spanned<FieldReference>> {
-        let text = self.spanned_string(name)?;
+        let text = self.spanned_string(name);
+        self.known(name).kind = OptionKind::Field;
+        let text = text?;
         if text.value.is_empty() {
             return None;
         }
@@ -369,7 +398,9 @@ impl<'a> Options<'a> {
 
     /// A list of field references.
     pub fn fields(&mut self, name: &'static str) -> Option<Vec<Spanned<FieldReference>>> {
-        let texts = self.strings(name)?;
+        let texts = self.strings(name);
+        self.known(name).kind = OptionKind::Fields;
+        let texts = texts?;
         let fields: Vec<_> = texts
             .iter()
             .filter_map(|text| self.field_of(text))
@@ -382,7 +413,9 @@ impl<'a> Options<'a> {
         match FieldReference::parse_with(&text.value, self.escape_style) {
             Ok(field) => Some(Spanned::new(field, text.span)),
             Err(error) => {
-                self.diagnostics.error(text.span, error.to_string());
+                self.diagnostics.push(
+                    Diagnostic::error(text.span, error.to_string()).code(Code::FieldReference),
+                );
                 None
             }
         }
@@ -391,13 +424,14 @@ impl<'a> Options<'a> {
     /// Warns if an option is written that works but has a better form. Ask for its value as for
     /// any other.
     pub fn deprecated(&mut self, name: &'static str, instead: &str) {
-        self.value(name);
+        self.known(name).status = OptionStatus::Deprecated;
         if let Some(attribute) = self.find(name) {
             self.diagnostics.push(
                 Diagnostic::warning(
                     attribute.name.span,
                     format!("the option `{name}` is deprecated"),
                 )
+                .code(Code::DeprecatedOption)
                 .hint(instead),
             );
         }
@@ -406,7 +440,7 @@ impl<'a> Options<'a> {
     /// Refuses an option that Logstash has removed or that is not supported here; `instead`
     /// says what to do.
     pub fn obsolete(&mut self, name: &'static str, instead: &str) {
-        self.value(name);
+        self.known(name).status = OptionStatus::Unsupported;
         if let Some(attribute) = self.find(name) {
             self.diagnostics.push(
                 Diagnostic::error(
@@ -416,6 +450,7 @@ impl<'a> Options<'a> {
                         self.kind, self.plugin.name.value
                     ),
                 )
+                .code(Code::UnsupportedOption)
                 .hint(instead),
             );
         }
@@ -423,13 +458,14 @@ impl<'a> Options<'a> {
 
     /// Takes note of an option that means nothing here and does no harm; it is warned about.
     pub fn without_effect(&mut self, name: &'static str, reason: &str) {
-        self.value(name);
+        self.known(name).status = OptionStatus::WithoutEffect;
         if let Some(attribute) = self.find(name) {
             self.diagnostics.push(
                 Diagnostic::warning(
                     attribute.name.span,
                     format!("the option `{name}` has no effect here"),
                 )
+                .code(Code::OptionWithoutEffect)
                 .hint(reason),
             );
         }
@@ -439,10 +475,9 @@ impl<'a> Options<'a> {
     pub fn finish(&mut self) {
         for attribute in &self.plugin.attributes {
             let name = attribute.name.value.as_str();
-            if self.known.contains(&name) {
+            if self.known.iter().any(|known| known.name == name) {
                 continue;
             }
-            let hint = did_you_mean(name, self.known.iter().copied());
             self.diagnostics.push(
                 Diagnostic::error(
                     attribute.name.span,
@@ -451,15 +486,18 @@ impl<'a> Options<'a> {
                         self.kind, self.plugin.name.value
                     ),
                 )
-                .maybe_hint(hint),
+                .code(Code::UnknownOption)
+                .did_you_mean(name, self.known.iter().map(|known| known.name)),
             );
         }
+        self.diagnostics.note_options(&self.known);
     }
 
     /// Reports a value of the wrong type.
     pub fn mismatch(&mut self, name: &str, value: &Spanned<Value>, expected: &str) {
         self.diagnostics.push(
             Diagnostic::error(value.span, format!("`{name}` must be {expected}"))
+                .code(Code::OptionValue)
                 .label(found(&value.value)),
         );
     }
@@ -473,8 +511,10 @@ impl<'a> Options<'a> {
         match parse(&text.value) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                self.diagnostics
-                    .error(text.span, format!("`{name}`: {error}"));
+                self.diagnostics.push(
+                    Diagnostic::error(text.span, format!("`{name}`: {error}"))
+                        .code(Code::OptionValue),
+                );
                 None
             }
         }

@@ -11,6 +11,7 @@
 //! INVARIANT: recursion is bounded by [`super::MAX_DEPTH`]; whoever recurses goes through
 //! [`Parser::nested`].
 
+use super::code::Code;
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::nearest::nearest;
@@ -39,6 +40,8 @@ pub(super) struct Parser<'a> {
     pub(super) options: &'a ParseOptions,
     pub(super) diagnostics: &'a mut Diagnostics,
     pub(super) blocks: Blocks,
+    /// What kind of finding a mistake here is.
+    context: Code,
     depth: usize,
     /// Nesting went too deep: reading stopped, nothing that follows from that is reported.
     pub(super) abandoned: bool,
@@ -56,6 +59,7 @@ impl<'a> Parser<'a> {
             options,
             diagnostics,
             blocks: Blocks::default(),
+            context: Code::Syntax,
             depth: 0,
             abandoned: false,
         }
@@ -363,7 +367,8 @@ impl<'a> Parser<'a> {
         } else {
             "this `if`"
         };
-        let Ok(condition) = self.condition_of_branch() else {
+        let condition = self.within(Code::ConditionSyntax, Self::condition_of_branch);
+        let Ok(condition) = condition else {
             // A body can be read even if its condition could not.
             self.resume_at_body();
             if self.cursor.peek() != Some(b'{') {
@@ -468,7 +473,8 @@ impl<'a> Parser<'a> {
         }
         self.cursor.skip_space();
         self.cursor.eat("=>");
-        let value = self.value_after_arrow(name.span)?;
+        let read = |parser: &mut Self| parser.value_after_arrow(name.span);
+        let value = self.within(Code::ValueSyntax, read)?;
         Ok(Attribute { name, value })
     }
 
@@ -570,7 +576,25 @@ impl<'a> Parser<'a> {
 
     /// Reports a mistake in the form of the text.
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic.in_grammar());
+        self.diagnostics
+            .push(diagnostic.in_grammar().code(self.context));
+    }
+
+    /// Reports something about what the text means.
+    pub(super) fn note(&mut self, diagnostic: Diagnostic) {
+        let code = match self.context {
+            Code::ConditionSyntax => Code::Condition,
+            _ => Code::Value,
+        };
+        self.diagnostics.push(diagnostic.code(code));
+    }
+
+    /// Reads a part in which mistakes are of another kind.
+    pub(super) fn within<T>(&mut self, context: Code, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.context, context);
+        let result = read(self);
+        self.context = before;
+        result
     }
 }
 
@@ -589,7 +613,7 @@ enum Else {
 /// Whether a word is `if`, or `if` and a number that touches it.
 ///
 /// COMPAT: `if5 == [a] {` is a branch: no white space is needed before the number.
-fn is_if(word: &str) -> bool {
+pub(super) fn is_if(word: &str) -> bool {
     let starts_number = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
     word.strip_prefix("if")
         .is_some_and(|rest| rest.as_bytes().first().is_none_or(starts_number))

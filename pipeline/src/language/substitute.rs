@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use super::code::Code;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::{Span, Spanned};
 use super::syntax::{
@@ -228,6 +229,7 @@ impl Substitution<'_, '_> {
                 let place = placeholder_span(text, span, &error);
                 self.diagnostics.push(
                     Diagnostic::error(place, error.to_string())
+                        .code(Code::Variable)
                         .hint(format!("set it, or write `${{{}:default}}`", error.name)),
                 );
             }
@@ -236,8 +238,10 @@ impl Substitution<'_, '_> {
 
     fn left_alone(&mut self, text: &str, span: Span, place: &str) {
         if next_placeholder(text, 0).is_some() {
-            self.diagnostics
-                .warning(span, format!("variables are not replaced {place}"));
+            self.diagnostics.push(
+                Diagnostic::warning(span, format!("variables are not replaced {place}"))
+                    .code(Code::Variable),
+            );
         }
     }
 }

@@ -396,7 +396,7 @@ impl<'a> Parser<'a> {
         let text = self.cursor.text();
         let same_form = text[earlier.key.span.range()] == text[entry.key.span.range()];
         let earlier_span = earlier.key.span;
-        self.diagnostics.push(if same_form {
+        self.note(if same_form {
             Diagnostic::error(
                 entry.key.span,
                 format!("the key `{key}` is in this hash twice"),
@@ -427,7 +427,7 @@ impl<'a> Parser<'a> {
     fn number_from(&mut self, text: &str, span: Span) -> Number {
         if text.contains('.') {
             if text.ends_with('.') {
-                self.diagnostics.push(
+                self.note(
                     Diagnostic::error(span, format!("`{text}` has no digits after the point"))
                         .hint(format!("write `{text}0`, or leave the point out")),
                 );
@@ -442,7 +442,7 @@ impl<'a> Parser<'a> {
             return match i64::from_str_radix(digits, 8) {
                 Ok(value) => {
                     if value > 7 {
-                        self.diagnostics.push(
+                        self.note(
                             Diagnostic::warning(
                                 span,
                                 format!(
@@ -456,7 +456,7 @@ impl<'a> Parser<'a> {
                     Number::Integer(sign * value)
                 }
                 Err(_) => {
-                    self.diagnostics.push(
+                    self.note(
                         Diagnostic::error(
                             span,
                             format!(
@@ -471,7 +471,7 @@ impl<'a> Parser<'a> {
         }
         text.parse().map_or_else(
             |_| {
-                self.diagnostics.push(Diagnostic::warning(
+                self.note(Diagnostic::warning(
                     span,
                     format!("`{text}` does not fit into 64 bits and is rounded"),
                 ));

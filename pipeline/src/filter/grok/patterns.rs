@@ -16,7 +16,7 @@ use skidder_grok::{
 };
 
 use crate::compile::Build;
-use crate::language::{Diagnostic, Options, Span, Spanned};
+use crate::language::{Code, Diagnostic, Options, Span, Spanned};
 
 /// Largest pattern file.
 const MAX_PATTERN_FILE_BYTES: usize = 16 << 20;
@@ -91,7 +91,7 @@ impl Patterns {
             for expression in expressions {
                 if let Err(error) = self.set.compile(&expression.value, compile) {
                     let finding = self.explain(&error, expression);
-                    options.diagnostics().push(finding);
+                    options.diagnostics().push(finding.code(Code::Pattern));
                 }
             }
             return None;
@@ -107,7 +107,9 @@ impl Patterns {
                     continue;
                 }
                 let finding = self.warn(&part, expression, compile);
-                options.diagnostics().push(finding);
+                options
+                    .diagnostics()
+                    .push(finding.code(Code::FallbackPattern));
             }
         }
         Some(matchers)
@@ -138,7 +140,7 @@ impl Patterns {
                 {
                     finding.span = Some(span);
                 }
-                options.diagnostics().push(finding);
+                options.diagnostics().push(finding.code(Code::Pattern));
             }
         }
     }
