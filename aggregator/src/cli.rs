@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::check::{self, CheckOptions};
 use crate::dead_letter_command::{DeadLetterCommand, Filter};
 use crate::grok_command::arguments::{self as grok, GrokAction};
 use crate::queue::command::QueueCommand;
@@ -28,6 +29,10 @@ pub const EXIT_CONFIG: u8 = 78;
 pub enum Action {
     /// Run (or with `-t`, only check) a pipeline.
     Run(Box<Settings>),
+    /// Say what is wrong with a configuration.
+    Check(CheckOptions, Box<Settings>),
+    /// Bring configurations into one form.
+    Format(FormatArguments),
     /// Apply the filters of a configuration to standard input.
     Filter(FilterArguments),
     /// Show what the filters of a configuration do with a line, step by step.
@@ -53,6 +58,17 @@ pub struct FilterArguments {
     pub lines: bool,
     /// Print `@metadata` too.
     pub metadata: bool,
+}
+
+/// Arguments of `format`.
+#[derive(Debug)]
+pub struct FormatArguments {
+    /// The settings that say how a configuration is read.
+    pub settings: Box<Settings>,
+    /// Only say which files would change.
+    pub check: bool,
+    /// The files and directories; standard input if there are none.
+    pub paths: Vec<PathBuf>,
 }
 
 /// Arguments of `explain`.
@@ -113,6 +129,25 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             lines: matches.get_flag("lines"),
             json: matches.get_flag("json"),
         })),
+        Some((name, matches)) if name == "check" => Ok(Action::Check(
+            CheckOptions {
+                syntax_only: matches.get_flag("syntax-only"),
+                format: match matches.get_one::<String>("format").map(String::as_str) {
+                    Some("json") => check::Format::Json,
+                    _ => check::Format::Text,
+                },
+                deny_warnings: matches.get_flag("deny-warnings"),
+            },
+            Box::new(read_settings(&matches)?),
+        )),
+        Some((name, mut matches)) if name == "format" => Ok(Action::Format(FormatArguments {
+            settings: Box::new(read_settings(&matches)?),
+            check: matches.get_flag("check"),
+            paths: matches
+                .remove_many("paths")
+                .map(Iterator::collect)
+                .unwrap_or_default(),
+        })),
         Some((name, matches)) if name == "grok" => Ok(Action::Grok(grok::read(matches))),
         Some((name, mut matches)) if name == "queue" => {
             let (command, matches) = matches.remove_subcommand().unwrap_or_default();
@@ -161,6 +196,13 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
                 .unwrap_or_default(),
             days: matches.remove_one("days").unwrap_or(30),
         })),
+        None if matches.get_flag("syntax-only") => {
+            let options = CheckOptions {
+                syntax_only: true,
+                ..CheckOptions::default()
+            };
+            Ok(Action::Check(options, Box::new(read_settings(&matches)?)))
+        }
         None => Ok(Action::Run(Box::new(read_settings(&matches)?))),
     }
 }
@@ -178,6 +220,9 @@ fn command() -> Command {
                 .help("Print the version"),
         )
         .args(settings::TABLE.iter().map(flag))
+        .arg(syntax_only())
+        .subcommand(check_command())
+        .subcommand(format_command())
         .subcommand(
             Command::new("filter")
                 .about(
@@ -248,6 +293,54 @@ fn command() -> Command {
                         .help("Days until the certificates expire"),
                 ),
         )
+}
+
+fn syntax_only() -> Arg {
+    switch(
+        "syntax-only",
+        "Check the grammar alone: any plugin and option will do",
+    )
+}
+
+fn check_command() -> Command {
+    Command::new("check")
+        .about("Says what is wrong with a configuration, all of it, and where to read about it")
+        .args(settings::TABLE.iter().map(flag))
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(["text", "json"])
+                .default_value("text")
+                .help("text for people, json for programs"),
+        )
+        .arg(syntax_only())
+        .arg(switch("deny-warnings", "Exit with 78 for warnings, too"))
+}
+
+fn format_command() -> Command {
+    let which = [
+        "path.settings",
+        "config.support_escapes",
+        "config.field_reference.escape_style",
+        "log.level",
+    ];
+    command_with_settings(
+        "format",
+        "Brings configurations into one form; comments and meaning stay",
+        &which,
+    )
+    .arg(switch(
+        "check",
+        "Write nothing, only say which files would change",
+    ))
+    .arg(
+        Arg::new("paths")
+            .value_name("FILE")
+            .num_args(0..)
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("Files, and directories of *.conf; without any, stdin to stdout"),
+    )
 }
 
 fn queue_command() -> Command {

@@ -6,12 +6,14 @@ use std::path::Path;
 use skidder_pipeline::language::{self, Config, Diagnostics, ParseOptions, SourceMap, Variables};
 use skidder_pipeline::{CompileOptions, Files, Pipeline};
 
-use crate::cli::{self, ExplainArguments, FilterArguments};
+use crate::check::{self, CheckOptions};
+use crate::cli::{self, ExplainArguments, FilterArguments, FormatArguments};
 use crate::dead_letter_command::DeadLetterCommand;
 use crate::filter_command::{self, Format};
 use crate::queue::command::{CommandError, QueueCommand};
 use crate::settings::Settings;
-use crate::{dead_letter_command, explain, input, log, queue, runtime, sources};
+use crate::sources::SourceError;
+use crate::{dead_letter_command, explain, format_command, input, log, queue, runtime, sources};
 
 /// Runs a pipeline, or with `-t` only checks it.
 pub fn run(settings: &Settings) -> u8 {
@@ -23,7 +25,22 @@ pub fn run(settings: &Settings) -> u8 {
         log::complain(&conflict);
         return cli::EXIT_CONFIG;
     }
+    if settings.test_and_exit {
+        return check::run(settings, CheckOptions::default());
+    }
     start(settings, Use::Run)
+}
+
+/// Says what is wrong with a configuration.
+pub fn check(settings: &Settings, options: CheckOptions) -> u8 {
+    log::start(settings.log_level);
+    check::run(settings, options)
+}
+
+/// Brings configurations into one form.
+pub fn format(arguments: &FormatArguments) -> u8 {
+    log::start(arguments.settings.log_level);
+    format_command::run(arguments)
 }
 
 /// Delivers dead letters again: a run with another input.
@@ -52,12 +69,6 @@ fn start(settings: &Settings, purpose: Use) -> u8 {
         Some(plan) if !diagnostics.has_errors() => plan,
         _ => return cli::EXIT_CONFIG,
     };
-    if settings.test_and_exit {
-        return match writeln!(std::io::stdout(), "configuration OK") {
-            Ok(()) => cli::EXIT_OK,
-            Err(_) => cli::EXIT_FAILED,
-        };
-    }
     match runtime::run(settings, plan) {
         Ok(()) => cli::EXIT_OK,
         Err(error) => {
@@ -169,21 +180,10 @@ pub fn dead_letters(command: &DeadLetterCommand, settings: &Settings) -> u8 {
 /// Reads and compiles the configuration; prints what is wrong with it and gives nothing if it
 /// is refused.
 fn load(settings: &Settings, purpose: Use) -> Option<(Config, Pipeline, Diagnostics, SourceMap)> {
-    let mut sources = match (&settings.config_string, &settings.path_config) {
-        (Some(_), Some(_)) => {
-            log::complain(&"-e (config.string) and -f (path.config) cannot be used together");
-            return None;
-        }
-        (Some(text), None) => sources::from_text(text),
-        (None, Some(pattern)) => match sources::from_path(pattern) {
-            Ok(sources) => sources,
-            Err(error) => {
-                log::complain(&error);
-                return None;
-            }
-        },
-        (None, None) => {
-            log::complain(&"no pipeline: name its configuration with -f, or write it after -e");
+    let mut sources = match sources(settings) {
+        Ok(sources) => sources,
+        Err(error) => {
+            log::complain(&error);
             return None;
         }
     };
@@ -227,6 +227,16 @@ fn load(settings: &Settings, purpose: Use) -> Option<(Config, Pipeline, Diagnost
             show(&diagnostics, &sources);
             None
         }
+    }
+}
+
+/// The texts of the configuration that the settings name.
+pub(crate) fn sources(settings: &Settings) -> Result<SourceMap, SourceError> {
+    match (&settings.config_string, &settings.path_config) {
+        (Some(_), Some(_)) => Err(SourceError::Both),
+        (Some(text), None) => Ok(sources::from_text(text)),
+        (None, Some(pattern)) => sources::from_path(pattern),
+        (None, None) => Err(SourceError::None),
     }
 }
 
@@ -283,7 +293,7 @@ fn turn_to_letters(
 }
 
 /// COMPAT: a configuration given as text reads stdin and prints, if it does not say otherwise.
-fn add_defaults(
+pub(crate) fn add_defaults(
     config: &mut Config,
     sources: &mut SourceMap,
     options: ParseOptions,

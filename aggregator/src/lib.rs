@@ -7,6 +7,7 @@
 
 pub mod ack;
 pub mod certificates;
+pub mod check;
 pub mod chunks;
 pub mod cli;
 pub mod commands;
@@ -14,9 +15,11 @@ pub mod dead_letter;
 pub mod dead_letter_command;
 pub mod explain;
 pub mod filter_command;
+pub mod format_command;
 pub mod grok_command;
 pub mod input;
 pub mod log;
+pub mod manual;
 pub mod output;
 mod plugins;
 pub mod queue;

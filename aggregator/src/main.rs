@@ -29,6 +29,8 @@ fn main() -> ExitCode {
     };
     let code = match action {
         Action::Run(settings) => commands::run(&settings),
+        Action::Check(options, settings) => commands::check(&settings, options),
+        Action::Format(arguments) => commands::format(&arguments),
         Action::Filter(arguments) => commands::filter(arguments),
         Action::Explain(arguments) => commands::explain(&arguments),
         Action::Grok(action) => grok_command::run(&action),

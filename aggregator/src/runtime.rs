@@ -111,13 +111,7 @@ pub fn plan(
         return None;
     }
     if inputs.is_empty() {
-        diagnostics.push(
-            Diagnostic::error(
-                None,
-                "the configuration has no input: nothing would ever come",
-            )
-            .code(Code::Pipeline),
-        );
+        diagnostics.push(no_input());
         return None;
     }
     let workers = settings.workers_or(inputs.iter().all(Input::is_stdin));
@@ -127,6 +121,12 @@ pub fn plan(
         outputs,
         workers,
     })
+}
+
+/// The finding that there is no input.
+pub(crate) fn no_input() -> Diagnostic {
+    let message = "the configuration has no input: nothing would ever come";
+    Diagnostic::error(None, message).code(Code::Pipeline)
 }
 
 /// Runs until all inputs have ended or a signal comes.

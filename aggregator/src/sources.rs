@@ -47,6 +47,12 @@ pub enum SourceError {
         /// As it was given.
         pattern: String,
     },
+    /// Two configurations are given.
+    #[error("-e (config.string) and -f (path.config) cannot be used together")]
+    Both,
+    /// No configuration is given.
+    #[error("no pipeline: name its configuration with -f, or write it after -e")]
+    None,
     /// A glob that cannot be understood.
     #[error("the configuration path {pattern} is not a valid glob: {error}")]
     Glob {
@@ -95,7 +101,8 @@ pub fn from_text(text: &str) -> SourceMap {
     SourceMap::single("config.string", text)
 }
 
-fn read(path: &Path) -> Result<String, SourceError> {
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String, SourceError> {
     let failed = |error| SourceError::Read {
         path: path.into(),
         error,

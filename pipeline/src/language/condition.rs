@@ -413,7 +413,7 @@ impl Parser<'_> {
         operator: CompareOperator,
         left: Side,
         right: Side,
-    ) -> Result<ConditionKind, Diagnostic> {
+    ) -> Result<ConditionKind, Box<Diagnostic>> {
         let (left, right) = (no_regex(left)?, no_regex(right)?);
         let equality = matches!(operator, CompareOperator::Equal | CompareOperator::NotEqual);
         for side in [&left, &right] {
@@ -421,10 +421,10 @@ impl Parser<'_> {
                 continue;
             }
             if !equality {
-                return Err(Diagnostic::error(
+                return Err(Box::new(Diagnostic::error(
                     side.span,
                     format!("a list cannot be compared by `{}`", operator.symbol()),
-                ));
+                )));
             }
             self.note(
                 Diagnostic::warning(side.span, "the field is compared with the whole list")
@@ -544,13 +544,13 @@ impl Parser<'_> {
     }
 }
 
-fn match_regex(negated: bool, left: Side, right: Side) -> Result<ConditionKind, Diagnostic> {
+fn match_regex(negated: bool, left: Side, right: Side) -> Result<ConditionKind, Box<Diagnostic>> {
     let subject = no_regex(left)?;
     if !matches!(subject.kind, OperandKind::Field(_) | OperandKind::String(_)) {
-        return Err(Diagnostic::error(
+        return Err(Box::new(Diagnostic::error(
             subject.span,
             "only a field or a string can be searched by a regular expression",
-        ));
+        )));
     }
     let span = right.span();
     let pattern = match right {
@@ -560,10 +560,10 @@ fn match_regex(negated: bool, left: Side, right: Side) -> Result<ConditionKind, 
             ..
         }) => Spanned::new(text, span),
         Side::Operand(_) => {
-            return Err(Diagnostic::error(
+            return Err(Box::new(Diagnostic::error(
                 span,
                 "the right side must be a regular expression: `/…/` or a string",
-            ));
+            )));
         }
     };
     Ok(ConditionKind::Match {
@@ -573,13 +573,13 @@ fn match_regex(negated: bool, left: Side, right: Side) -> Result<ConditionKind, 
     })
 }
 
-fn membership(negated: bool, left: Side, right: Side) -> Result<ConditionKind, Diagnostic> {
+fn membership(negated: bool, left: Side, right: Side) -> Result<ConditionKind, Box<Diagnostic>> {
     let (needle, haystack) = (no_regex(left)?, no_regex(right)?);
     if matches!(needle.kind, OperandKind::Array(_)) {
-        return Err(
+        return Err(Box::new(
             Diagnostic::error(needle.span, "a list cannot be looked for")
                 .hint("ask for each element: `\"a\" in [field] or \"b\" in [field]`"),
-        );
+        ));
     }
     Ok(ConditionKind::In {
         negated,
@@ -635,13 +635,13 @@ fn truthy(operand: Operand) -> Condition {
     }
 }
 
-fn no_regex(side: Side) -> Result<Operand, Diagnostic> {
+fn no_regex(side: Side) -> Result<Operand, Box<Diagnostic>> {
     match side {
         Side::Operand(operand) => Ok(operand),
-        Side::Regex(regex) => Err(Diagnostic::error(
+        Side::Regex(regex) => Err(Box::new(Diagnostic::error(
             regex.span,
             "a regular expression can only follow `=~` or `!~`",
-        )),
+        ))),
     }
 }
 

@@ -10,6 +10,7 @@ mod code;
 mod condition;
 mod cursor;
 mod diagnostic;
+mod enclosing;
 mod escape;
 mod field_reference;
 pub mod format;

@@ -1,0 +1,173 @@
+//! `check`, and `-t`: everything that can be said about a configuration without running it.
+//!
+//! All stages run, whatever the ones before have found: the grammar, the variables, every filter
+//! (with its patterns, templates, formats and dictionaries), inputs and outputs, then conditions and
+//! fields. So one run shows all there is to mend. What is wrong in meaning is an error, what is
+//! probably not meant a warning, and what is only worth a look a hint.
+//!
+//! Nothing is started or connected to; files that the configuration names are read.
+
+mod report;
+
+use std::io::Write;
+
+use skidder_lumberjack::ByteBudget;
+use skidder_pipeline::CompileOptions;
+use skidder_pipeline::language::{
+    self, Code, Config, Diagnostic, Diagnostics, ParseOptions, Plugin, SourceMap, Statement,
+    Variables,
+};
+
+pub use self::report::Format;
+use crate::commands::{self, Disk};
+use crate::settings::Settings;
+use crate::{cli, input, log, manual, output};
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The grammar alone: any plugin and option will do.
+    Grammar,
+    /// All but what only a whole pipeline can have: a part of a configuration has no input.
+    Part,
+    /// All.
+    Whole,
+}
+
+/// How the command checks and prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckOptions {
+    /// Only the grammar.
+    pub syntax_only: bool,
+    /// What is printed.
+    pub format: Format,
+    /// Warnings refuse the configuration, too.
+    pub deny_warnings: bool,
+}
+
+/// A configuration with what was found.
+#[derive(Debug)]
+pub struct Checked {
+    /// Its texts.
+    pub sources: SourceMap,
+    /// Its tree, with variables replaced; it lacks what does not follow the grammar.
+    pub config: Config,
+    /// What was found, in the order of the places, with links.
+    pub diagnostics: Diagnostics,
+}
+
+/// Checks the configuration that the settings name, and prints what is found; the exit code.
+pub fn run(settings: &Settings, options: CheckOptions) -> u8 {
+    let checked = match commands::sources(settings) {
+        Ok(sources) => {
+            let depth = if options.syntax_only {
+                Depth::Grammar
+            } else {
+                Depth::Whole
+            };
+            check(sources, settings, depth)
+        }
+        Err(error) if options.format == Format::Json => unread(&error),
+        Err(error) => {
+            log::complain(&error);
+            return cli::EXIT_CONFIG;
+        }
+    };
+    let warned = |finding: &Diagnostic| finding.severity == language::Severity::Warning;
+    let refused = checked.diagnostics.has_errors()
+        || (options.deny_warnings && checked.diagnostics.iter().any(warned));
+    let mut output = std::io::stdout().lock();
+    let written = match options.format {
+        Format::Json => writeln!(output, "{}", report::json(&checked)),
+        Format::Text => {
+            let text = checked.diagnostics.render(&checked.sources, log::color());
+            log::say(&text);
+            if refused {
+                Ok(())
+            } else {
+                writeln!(output, "configuration OK")
+            }
+        }
+    };
+    match written.and_then(|()| output.flush()) {
+        Ok(()) if refused => cli::EXIT_CONFIG,
+        Ok(()) => cli::EXIT_OK,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe && refused => cli::EXIT_CONFIG,
+        Err(_) => cli::EXIT_FAILED,
+    }
+}
+
+/// A configuration that could not be read.
+fn unread(error: &dyn std::fmt::Display) -> Checked {
+    let mut diagnostics = Diagnostics::new();
+    diagnostics.push(Diagnostic::error(None, error.to_string()).code(Code::Source));
+    let config = Config::default();
+    manual::link_findings(&mut diagnostics, &config);
+    Checked {
+        sources: SourceMap::new(),
+        config,
+        diagnostics,
+    }
+}
+
+/// Checks some texts.
+pub fn check(mut sources: SourceMap, settings: &Settings, depth: Depth) -> Checked {
+    let parsing = ParseOptions {
+        support_escapes: settings.support_escapes,
+        escape_style: settings.escape_style,
+    };
+    let mut diagnostics = Diagnostics::new();
+    let mut config = language::parse(&sources, parsing, &mut diagnostics);
+    if depth == Depth::Whole && settings.config_string.is_some() {
+        commands::add_defaults(&mut config, &mut sources, parsing, &diagnostics);
+    }
+    if depth != Depth::Grammar {
+        meaning(&mut config, settings, depth, &mut diagnostics);
+    }
+    manual::link_findings(&mut diagnostics, &config);
+    diagnostics.sort();
+    Checked {
+        sources,
+        config,
+        diagnostics,
+    }
+}
+
+fn meaning(config: &mut Config, settings: &Settings, depth: Depth, diagnostics: &mut Diagnostics) {
+    let variables = Variables {
+        secrets: &|_| None,
+        environment: &|name| std::env::var(name).ok(),
+    };
+    language::substitute(config, &variables, diagnostics);
+    let options = CompileOptions {
+        ecs: settings.ecs_compatibility.is_enabled(),
+        escape_style: settings.escape_style,
+        files: &Disk,
+    };
+    // What comes of it is not needed: all that is wrong is in the findings.
+    drop(skidder_pipeline::compile(config, &options, diagnostics));
+    let budget = ByteBudget::new(settings.queue_max_memory);
+    let inputs = input::build(settings, &config.inputs, &budget, diagnostics);
+    let mut outputs = Vec::new();
+    collect_plugins(&config.outputs, &mut outputs);
+    drop(output::build(settings, &outputs, diagnostics));
+    // An input that is wrong is reported as that.
+    if depth == Depth::Whole && inputs.is_empty() && config.inputs.is_empty() {
+        diagnostics.push(crate::runtime::no_input());
+    }
+}
+
+/// The plugins of some statements, those in branches included, in order.
+fn collect_plugins(statements: &[Statement], plugins: &mut Vec<Plugin>) {
+    for statement in statements {
+        match statement {
+            Statement::Plugin(plugin) => plugins.push(plugin.clone()),
+            Statement::If(branches) => {
+                for branch in &branches.branches {
+                    collect_plugins(&branch.body, plugins);
+                }
+                collect_plugins(branches.otherwise.as_deref().unwrap_or_default(), plugins);
+            }
+        }
+    }
+}
