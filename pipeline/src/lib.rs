@@ -14,6 +14,7 @@ pub mod condition;
 pub mod event;
 pub mod filter;
 pub mod language;
+pub mod lint;
 pub mod number;
 mod number_text;
 pub mod program;

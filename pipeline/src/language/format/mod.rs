@@ -19,7 +19,7 @@ mod token;
 use thiserror::Error;
 
 use self::print::Printer;
-use super::{Config, Diagnostics, ParseOptions, SourceMap, Stage, parse};
+use super::{Condition, Config, Diagnostics, ParseOptions, SourceMap, Stage, parse};
 
 /// How wide a line gets that could also be broken.
 pub const WIDTH: usize = 100;
@@ -66,6 +66,11 @@ pub fn format(name: &str, text: &str, options: ParseOptions) -> Result<String, F
 /// Whether two trees say the same, wherever the parts stand.
 pub fn says_same(left: &Config, right: &Config) -> bool {
     places::without(left.clone()) == places::without(right.clone())
+}
+
+/// A text that is the same for conditions that say the same, and no others.
+pub(crate) fn shape(condition: &Condition) -> String {
+    format!("{:?}", places::condition_without(condition.clone()).kind)
 }
 
 #[cfg(test)]

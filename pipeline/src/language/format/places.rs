@@ -13,6 +13,12 @@ pub(super) fn without(mut config: Config) -> Config {
     config
 }
 
+/// The condition with all places the same.
+pub(super) fn condition_without(mut each: Condition) -> Condition {
+    condition(&mut each);
+    each
+}
+
 fn statement(each: &mut Statement) {
     match each {
         Statement::Plugin(inner) => plugin(inner),
