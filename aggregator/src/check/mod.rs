@@ -17,6 +17,7 @@ use skidder_pipeline::language::{
     self, Code, Config, Diagnostic, Diagnostics, ParseOptions, Plugin, SourceMap, Statement,
     Variables,
 };
+use skidder_pipeline::lint::{FieldCheck, check_conditions, check_fields};
 
 pub use self::report::Format;
 use crate::commands::{self, Disk};
@@ -123,6 +124,8 @@ pub fn check(mut sources: SourceMap, settings: &Settings, depth: Depth) -> Check
     }
     if depth != Depth::Grammar {
         meaning(&mut config, settings, depth, &mut diagnostics);
+        check_conditions(&config, &sources, &mut diagnostics);
+        check_fields(&config, &sources, field_check(settings), &mut diagnostics);
     }
     manual::link_findings(&mut diagnostics, &config);
     diagnostics.sort();
@@ -130,6 +133,14 @@ pub fn check(mut sources: SourceMap, settings: &Settings, depth: Depth) -> Check
         sources,
         config,
         diagnostics,
+    }
+}
+
+/// How the fields of a configuration are read.
+pub(crate) fn field_check(settings: &Settings) -> FieldCheck {
+    FieldCheck {
+        ecs: settings.ecs_compatibility.is_enabled(),
+        escape_style: settings.escape_style,
     }
 }
 

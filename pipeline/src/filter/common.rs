@@ -170,7 +170,7 @@ pub(crate) fn template(
     text: &str,
 ) -> Option<Template> {
     Template::parse(text, options.escape_style())
-        .map_err(|error| options.error(option, format!("`{option}`: {error}")))
+        .map_err(|error| options.error_in(option, text, format!("`{option}`: {error}")))
         .ok()
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn field_name(
     text: &str,
 ) -> Option<FieldName> {
     FieldName::parse(text, options.escape_style())
-        .map_err(|error| options.error(option, format!("`{option}`: {error}")))
+        .map_err(|error| options.error_in(option, text, format!("`{option}`: {error}")))
         .ok()
 }
 

@@ -85,6 +85,15 @@ impl<'a> Options<'a> {
         self.diagnostics.error(span, message);
     }
 
+    /// Reports an error at a text inside of the value of an option.
+    pub fn error_in(&mut self, name: &str, text: &str, message: impl Into<String>) {
+        let value = self.find(name).map(|attribute| &attribute.value);
+        let place = value.and_then(|value| place_of(value, text));
+        let span = place.unwrap_or_else(|| self.span(name));
+        self.diagnostics
+            .push(Diagnostic::error(span, message).code(Code::OptionValue));
+    }
+
     /// Reports a warning at the value of an option, or at the plugin if the option is not there.
     pub fn warning(&mut self, name: &str, message: impl Into<String>) {
         let span = self.span(name);
@@ -524,6 +533,17 @@ impl<'a> Options<'a> {
 /// What a value is, for the caret.
 fn found(value: &Value) -> String {
     format!("this is {}", value.kind())
+}
+
+/// Where a text stands in a value.
+fn place_of(value: &Spanned<Value>, text: &str) -> Option<Span> {
+    match &value.value {
+        Value::Array(values) => values.iter().find_map(|value| place_of(value, text)),
+        Value::Hash(entries) => entries
+            .iter()
+            .find_map(|entry| place_of(&entry.key, text).or_else(|| place_of(&entry.value, text))),
+        other => (other.as_text() == Some(text)).then_some(value.span),
+    }
 }
 
 /// A value itself, or the only element of an array.

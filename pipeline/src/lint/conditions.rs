@@ -117,7 +117,7 @@ impl Walker<'_> {
             return;
         };
         if let Some(first) = otherwise.first()
-            && self.conflict(&known, &[]).is_some()
+            && conflict(&known, &[]).is_some()
         {
             self.diagnostics.push(
                 Diagnostic::warning(
@@ -133,8 +133,8 @@ impl Walker<'_> {
 
     /// Says what is wrong with a condition; whether it can hold.
     fn judge(&mut self, condition: &Condition, known: &[Fact<'_>], own: &[Fact<'_>]) -> bool {
-        if let Some(conflict) = self.conflict(known, own) {
-            self.report(condition, &conflict);
+        if let Some(found) = conflict(known, own) {
+            self.report(condition, &found);
             return false;
         }
         if looks(condition) == Looks::AtNothing
@@ -144,7 +144,9 @@ impl Walker<'_> {
             self.diagnostics.push(
                 Diagnostic::warning(condition.span, "this condition holds for every event")
                     .code(Code::AlwaysHolds)
-                    .hint("it looks at no field: compare a field, `[field]`, or leave the `if` out"),
+                    .hint(
+                        "it looks at no field: compare a field, `[field]`, or leave the `if` out",
+                    ),
             );
         }
         self.alternatives(condition, known, own);
@@ -165,63 +167,14 @@ impl Walker<'_> {
                     let beside = own.iter().filter(|fact| !contains(fact.span, each.span));
                     let mut those: Vec<Fact<'_>> = beside.copied().collect();
                     self.facts(each, true, Origin::Own, &mut those);
-                    match self.conflict(known, &those) {
-                        Some(conflict) => self.report(each, &conflict),
+                    match conflict(known, &those) {
+                        Some(found) => self.report(each, &found),
                         None => self.alternatives(each, known, &those),
                     }
                 }
             }
             _ => {}
         }
-    }
-
-    /// A reason why the own facts cannot all be true, if there is one. Without own facts: why the
-    /// known ones cannot.
-    fn conflict<'c>(&self, known: &[Fact<'c>], own: &[Fact<'c>]) -> Option<Conflict<'c>> {
-        for fact in own {
-            if looks(fact.wanted.condition) == Looks::AtNothing
-                && constant(fact.wanted.condition) == Some(!fact.wanted.holds)
-            {
-                return Some(Conflict::Alone(*fact));
-            }
-        }
-        let subjects = if own.is_empty() { known } else { own };
-        for (index, fact) in subjects.iter().enumerate() {
-            let Looks::At(field) = looks(fact.wanted.condition) else {
-                continue;
-            };
-            let is_about = |fact: &&Fact<'_>| {
-                matches!(looks(fact.wanted.condition), Looks::At(other) if is_same_field(field, other))
-            };
-            if subjects[..index].iter().any(|earlier| is_about(&earlier)) {
-                // The field was looked at.
-                continue;
-            }
-            let own: Vec<Fact<'c>> = own.iter().filter(is_about).copied().collect();
-            let known = known.iter().filter(is_about).rev().take(MAX_FACTS).copied();
-            let known: Vec<Fact<'c>> = known.collect();
-            let excluded = |facts: &[Fact<'c>]| {
-                let wanted: Vec<Wanted<'c>> = facts.iter().map(|fact| fact.wanted).collect();
-                exclude_each_other(field, &wanted)
-            };
-            if !excluded(&[own.as_slice(), &known].concat()) {
-                continue;
-            }
-            // The smallest reason is the one to show.
-            if let Some(alone) = own.iter().find(|fact| excluded(&[**fact])) {
-                return Some(Conflict::Alone(*alone));
-            }
-            for (index, second) in own.iter().enumerate() {
-                let others = own[..index].iter().chain(&known);
-                for first in others {
-                    if excluded(&[*first, *second]) {
-                        return Some(Conflict::With(*first, *second));
-                    }
-                }
-            }
-            return Some(Conflict::Together);
-        }
-        None
     }
 
     fn report(&mut self, condition: &Condition, conflict: &Conflict<'_>) {
@@ -252,9 +205,12 @@ impl Walker<'_> {
 
     fn report_earlier(&mut self, condition: Span, earlier: Span) {
         self.diagnostics.push(
-            Diagnostic::warning(condition, "nothing reaches this branch: an earlier one takes it all")
-                .code(Code::UnreachableBranch)
-                .related(earlier, "every event of the later branch is taken here"),
+            Diagnostic::warning(
+                condition,
+                "nothing reaches this branch: an earlier one takes it all",
+            )
+            .code(Code::UnreachableBranch)
+            .related(earlier, "every event of the later branch is taken here"),
         );
     }
 
@@ -295,6 +251,53 @@ impl Walker<'_> {
     }
 }
 
+/// A reason why the own facts cannot all be true, if there is one. Without own facts: why the
+/// known ones cannot.
+fn conflict<'c>(known: &[Fact<'c>], own: &[Fact<'c>]) -> Option<Conflict<'c>> {
+    for fact in own {
+        if looks(fact.wanted.condition) == Looks::AtNothing
+            && constant(fact.wanted.condition) == Some(!fact.wanted.holds)
+        {
+            return Some(Conflict::Alone(*fact));
+        }
+    }
+    let subjects = if own.is_empty() { known } else { own };
+    for (index, fact) in subjects.iter().enumerate() {
+        let Looks::At(field) = looks(fact.wanted.condition) else {
+            continue;
+        };
+        let is_about = |fact: &&Fact<'_>| matches!(looks(fact.wanted.condition), Looks::At(other) if is_same_field(field, other));
+        if subjects[..index].iter().any(|earlier| is_about(&earlier)) {
+            // The field was looked at.
+            continue;
+        }
+        let own: Vec<Fact<'c>> = own.iter().filter(is_about).copied().collect();
+        let known = known.iter().filter(is_about).rev().take(MAX_FACTS).copied();
+        let known: Vec<Fact<'c>> = known.collect();
+        let excluded = |facts: &[Fact<'c>]| {
+            let wanted: Vec<Wanted<'c>> = facts.iter().map(|fact| fact.wanted).collect();
+            exclude_each_other(field, &wanted)
+        };
+        if !excluded(&[own.as_slice(), &known].concat()) {
+            continue;
+        }
+        // The smallest reason is the one to show.
+        if let Some(alone) = own.iter().find(|fact| excluded(&[**fact])) {
+            return Some(Conflict::Alone(*alone));
+        }
+        for (index, second) in own.iter().enumerate() {
+            let others = own[..index].iter().chain(&known);
+            for first in others {
+                if excluded(&[*first, *second]) {
+                    return Some(Conflict::With(*first, *second));
+                }
+            }
+        }
+        return Some(Conflict::Together);
+    }
+    None
+}
+
 fn is_group(condition: &Condition) -> bool {
     matches!(condition.kind, ConditionKind::And(_) | ConditionKind::Or(_))
 }
@@ -324,7 +327,11 @@ mod tests {
         let sources = SourceMap::single("t", format!("{section} {{ {statements} }}"));
         let mut diagnostics = Diagnostics::new();
         let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
-        assert!(!diagnostics.has_errors(), "{}", diagnostics.render(&sources, false));
+        assert!(
+            !diagnostics.has_errors(),
+            "{}",
+            diagnostics.render(&sources, false)
+        );
         let mut diagnostics = Diagnostics::new();
         check_conditions(&config, &sources, &mut diagnostics);
         let show = |each: &Diagnostic| {
@@ -343,7 +350,7 @@ mod tests {
             (r#"[a] == "x" and [a] == "y""#, r#"[a] == "y""#),
             (r#"[a] == "x" and [b] and [a] != "x""#, r#"[a] != "x""#),
             (r#"[a] == 5 and [a] == "5""#, r#"[a] == "5""#),
-            (r#"[a] == 5 and [a] == 5.0"#, "[a] == 5.0"),
+            ("[a] == 5 and [a] == 5.0", "[a] == 5.0"),
             ("[a] and ![a]", "![a]"),
             ("[a] > 5 and [a] < 3", "[a] < 3"),
             ("[a] > 5 and [a] <= 5", "[a] <= 5"),
@@ -355,13 +362,23 @@ mod tests {
             (r#""x" in []"#, r#""x" in []"#),
             (r#""x" == "y""#, r#""x" == "y""#),
             ("1 > 2", "1 > 2"),
-            (r#""x" in [tags] and "x" not in [tags]"#, r#""x" not in [tags]"#),
+            (
+                r#""x" in [tags] and "x" not in [tags]"#,
+                r#""x" not in [tags]"#,
+            ),
             (r#"([a] == "x" and [a] == "y") or [b]"#, r#"[a] == "y""#),
             (r#"[a] == "x" and ([b] or [a] == "y")"#, r#"[a] == "y""#),
             (r#"!([a] or [b]) and [a] == "x""#, r#"[a] == "x""#),
-            (r#"[@metadata][k] == "x" and ![@metadata][k]"#, "![@metadata][k]"),
+            (
+                r#"[@metadata][k] == "x" and ![@metadata][k]"#,
+                "![@metadata][k]",
+            ),
         ] {
-            assert_eq!(found(condition), [format!("never-holds {culprit}")], "{condition}");
+            assert_eq!(
+                found(condition),
+                [format!("never-holds {culprit}")],
+                "{condition}"
+            );
         }
         assert_eq!(found("1 == 1"), ["always-holds 1 == 1"]);
     }
@@ -381,7 +398,7 @@ mod tests {
             r#""x" in [tags] and "xy" not in [tags]"#,
             r#""x" in [a] and [a] < "b""#,
             r#""x" in [a] and [a] =~ /y/ and [a] !~ /z/"#,
-            r#"[a] =~ /^x/ and [a] =~ /y$/"#,
+            "[a] =~ /^x/ and [a] =~ /y$/",
             r#"[a] =~ /^x/ and [a] != "x""#,
             r#"[a] in ["5", "x"] and [a] > 4"#,
             r#"[a] in ["true"] and [a]"#,
@@ -414,9 +431,12 @@ mod tests {
                 format!("if [n] > 5 {aa} else if [n] > 7 {aa} else if [n] > 3 {aa}"),
                 &["unreachable-branch [n] > 7"],
             ),
-            (format!("if [a] {aa} else if ![a] {aa} else {aa}"), &["unreachable-branch aa { }"]),
             (
-                format!(r#"if [a] {{ if ![a] {aa} aa {{ }} if ![a] {aa} }}"#),
+                format!("if [a] {aa} else if ![a] {aa} else {aa}"),
+                &["unreachable-branch aa { }"],
+            ),
+            (
+                format!("if [a] {{ if ![a] {aa} aa {{ }} if ![a] {aa} }}"),
                 &["never-holds ![a]"],
             ),
             (
@@ -424,7 +444,10 @@ mod tests {
                 &[],
             ),
             (format!(r#"if [a] == "x" {aa} if [a] == "x" {aa}"#), &[]),
-            (format!("if \"${{A:x}}\" in [b] {aa} else if \"${{A:x}}\" in [b] {aa}"), &[]),
+            (
+                format!("if \"${{A:x}}\" in [b] {aa} else if \"${{A:x}}\" in [b] {aa}"),
+                &[],
+            ),
         ] {
             assert_eq!(found_in("filter", &statements), expected, "{statements}");
         }
@@ -441,7 +464,10 @@ mod tests {
             .collect();
         let start = std::time::Instant::now();
         let text = format!("{} if [a] == \"v7\" {{ }}", chain.concat());
-        assert_eq!(found_in("filter", &text), [r#"unreachable-branch [a] == "v7""#]);
+        assert_eq!(
+            found_in("filter", &text),
+            [r#"unreachable-branch [a] == "v7""#]
+        );
         let took = start.elapsed();
         assert!(took < std::time::Duration::from_secs(20), "took {took:?}");
     }

@@ -5,6 +5,8 @@
 //! this runs when a pipeline starts: it is for `check` and for editors.
 
 mod conditions;
+mod fields;
 mod values;
 
 pub use conditions::check_conditions;
+pub use fields::{FieldCheck, FieldName, KnownFields, check_fields, fields_at};

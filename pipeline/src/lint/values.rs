@@ -13,8 +13,7 @@ use bumpalo::Bump;
 use crate::condition::Condition;
 use crate::event::{Array, Event, Object, Path, Timestamp, Value};
 use crate::language::{
-    self, CompareOperator, ConditionKind, Diagnostics, FieldReference, Number, Operand,
-    OperandKind,
+    self, CompareOperator, ConditionKind, Diagnostics, FieldReference, Number, Operand, OperandKind,
 };
 use crate::program::Test as _;
 
@@ -206,7 +205,10 @@ impl Constants {
             }
             Number::Decimal(_) => self.strange = true,
         }
-        self.strange |= self.numbers.last().is_some_and(|number| number.abs() > 1e15);
+        self.strange |= self
+            .numbers
+            .last()
+            .is_some_and(|number| number.abs() > 1e15);
     }
 
     /// Values such that each that a field can have is to the comparisons like one of them.

@@ -16,7 +16,7 @@ use skidder_grok::{
 };
 
 use crate::compile::Build;
-use crate::language::{Code, Diagnostic, Options, Span, Spanned};
+use crate::language::{Code, Diagnostic, Options, Span, Spanned, did_you_mean};
 
 /// Largest pattern file.
 const MAX_PATTERN_FILE_BYTES: usize = 16 << 20;
@@ -171,11 +171,10 @@ impl Patterns {
                     None,
                     &format!("the pattern `{name}` is not defined"),
                 )
-                .maybe_hint(
-                    nearest
-                        .as_ref()
-                        .map(|nearest| format!("did you mean `{nearest}`?")),
-                ),
+                .maybe_hint(did_you_mean(name, self.set.names()).or_else(|| {
+                    let nearest = nearest.as_ref()?;
+                    Some(format!("did you mean `{nearest}`?"))
+                })),
             CompileError::Recursion { cycle } => {
                 let used = cycle
                     .iter()
