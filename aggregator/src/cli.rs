@@ -33,6 +33,8 @@ pub enum Action {
     Check(CheckOptions, Box<Settings>),
     /// Bring configurations into one form.
     Format(FormatArguments),
+    /// Serve an editor.
+    LanguageServer(Box<Settings>),
     /// Apply the filters of a configuration to standard input.
     Filter(FilterArguments),
     /// Show what the filters of a configuration do with a line, step by step.
@@ -140,6 +142,9 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             },
             Box::new(read_settings(&matches)?),
         )),
+        Some((name, matches)) if name == "lsp" => {
+            Ok(Action::LanguageServer(Box::new(read_settings(&matches)?)))
+        }
         Some((name, mut matches)) if name == "format" => Ok(Action::Format(FormatArguments {
             settings: Box::new(read_settings(&matches)?),
             check: matches.get_flag("check"),
@@ -223,6 +228,7 @@ fn command() -> Command {
         .arg(syntax_only())
         .subcommand(check_command())
         .subcommand(format_command())
+        .subcommand(language_server_command())
         .subcommand(
             Command::new("filter")
                 .about(
@@ -341,6 +347,23 @@ fn format_command() -> Command {
             .value_parser(clap::value_parser!(PathBuf))
             .help("Files, and directories of *.conf; without any, stdin to stdout"),
     )
+}
+
+fn language_server_command() -> Command {
+    let which = [
+        "path.settings",
+        "pipeline.ecs_compatibility",
+        "config.support_escapes",
+        "config.field_reference.escape_style",
+        "log.level",
+    ];
+    command_with_settings(
+        "lsp",
+        "A language server on stdin and stdout, for editors",
+        &which,
+    )
+    // Editors like to say what is the only way here.
+    .arg(switch("stdio", "Speak on stdin and stdout, as it does anyway").hide(true))
 }
 
 fn queue_command() -> Command {

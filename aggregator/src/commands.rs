@@ -13,7 +13,9 @@ use crate::filter_command::{self, Format};
 use crate::queue::command::{CommandError, QueueCommand};
 use crate::settings::Settings;
 use crate::sources::SourceError;
-use crate::{dead_letter_command, explain, format_command, input, log, queue, runtime, sources};
+use crate::{
+    dead_letter_command, explain, format_command, input, log, lsp, queue, runtime, sources,
+};
 
 /// Runs a pipeline, or with `-t` only checks it.
 pub fn run(settings: &Settings) -> u8 {
@@ -41,6 +43,12 @@ pub fn check(settings: &Settings, options: CheckOptions) -> u8 {
 pub fn format(arguments: &FormatArguments) -> u8 {
     log::start(arguments.settings.log_level);
     format_command::run(arguments)
+}
+
+/// Serves an editor.
+pub fn language_server(settings: &Settings) -> u8 {
+    log::start(settings.log_level);
+    lsp::run(settings)
 }
 
 /// Delivers dead letters again: a run with another input.

@@ -19,6 +19,7 @@ pub mod format_command;
 pub mod grok_command;
 pub mod input;
 pub mod log;
+pub mod lsp;
 pub mod manual;
 pub mod output;
 mod plugins;

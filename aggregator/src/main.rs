@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Action::Run(settings) => commands::run(&settings),
         Action::Check(options, settings) => commands::check(&settings, options),
         Action::Format(arguments) => commands::format(&arguments),
+        Action::LanguageServer(settings) => commands::language_server(&settings),
         Action::Filter(arguments) => commands::filter(arguments),
         Action::Explain(arguments) => commands::explain(&arguments),
         Action::Grok(action) => grok_command::run(&action),

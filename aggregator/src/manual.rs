@@ -203,7 +203,12 @@ pub fn link_findings(diagnostics: &mut Diagnostics, config: &Config) {
     }
 }
 
-/// The text of a page that a link names and whether it has the anchor.
+/// Where the page of a link is on the web.
+pub fn address(link: &str) -> String {
+    format!("{}/blob/main/{link}", env!("CARGO_PKG_REPOSITORY"))
+}
+
+/// Whether a link names a page and an anchor in it.
 pub fn has_anchor(link: &str) -> bool {
     let Some((path, anchor)) = link.split_once('#') else {
         return false;

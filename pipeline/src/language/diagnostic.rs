@@ -12,7 +12,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::code::Code;
-use super::known_option::KnownOption;
+use super::known_option::NotedOptions;
 use super::nearest::nearest;
 use super::source::{SourceMap, Span};
 
@@ -259,7 +259,7 @@ pub struct Diagnostics {
     errors: usize,
     left_out: usize,
     /// What plugins have asked for, if notes are taken.
-    options: Option<Vec<KnownOption>>,
+    options: Option<Vec<NotedOptions>>,
 }
 
 impl Diagnostics {
@@ -281,14 +281,14 @@ impl Diagnostics {
     }
 
     /// The options that plugins have asked for, if notes are taken.
-    pub fn noted_options(&self) -> &[KnownOption] {
+    pub fn noted_options(&self) -> &[NotedOptions] {
         self.options.as_deref().unwrap_or_default()
     }
 
     /// Takes notes of what a plugin has asked for.
-    pub(super) fn note_options(&mut self, asked: &[KnownOption]) {
+    pub(super) fn note_options(&mut self, asked: impl FnOnce() -> NotedOptions) {
         if let Some(options) = &mut self.options {
-            options.extend_from_slice(asked);
+            options.push(asked());
         }
     }
 

@@ -19,6 +19,17 @@ pub struct KnownOption {
     pub status: OptionStatus,
 }
 
+/// The options of one plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotedOptions {
+    /// `input`, `filter`, `output` or `codec`.
+    pub kind: &'static str,
+    /// The plugin's name.
+    pub plugin: String,
+    /// What it asked for, in order.
+    pub options: Vec<KnownOption>,
+}
+
 /// What an option takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]

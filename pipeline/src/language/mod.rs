@@ -29,7 +29,7 @@ pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity, Stage};
 pub use escape::process_escapes;
 pub use field_reference::{EscapeStyle, FieldReference, FieldReferenceError, METADATA, list_index};
-pub use known_option::{KnownOption, OptionKind, OptionStatus};
+pub use known_option::{KnownOption, NotedOptions, OptionKind, OptionStatus};
 pub use nearest::{did_you_mean, nearest};
 pub use options::{Entry, Options};
 pub use parser::keyword_hint;

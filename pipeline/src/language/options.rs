@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::code::Code;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::field_reference::{EscapeStyle, FieldReference};
-use super::known_option::{KnownOption, OptionKind, OptionStatus};
+use super::known_option::{KnownOption, NotedOptions, OptionKind, OptionStatus};
 use super::source::{Span, Spanned};
 use super::syntax::{Attribute, HashEntry, Number, Plugin, Value};
 use super::units::{DurationUnit, parse_duration, parse_size};
@@ -499,7 +499,11 @@ impl<'a> Options<'a> {
                 .did_you_mean(name, self.known.iter().map(|known| known.name)),
             );
         }
-        self.diagnostics.note_options(&self.known);
+        self.diagnostics.note_options(|| NotedOptions {
+            kind: self.kind,
+            plugin: self.plugin.name.value.clone(),
+            options: self.known.clone(),
+        });
     }
 
     /// Reports a value of the wrong type.

@@ -270,7 +270,10 @@ impl<'a> Printer<'a> {
             if self.tokens.at_end() || self.tokens.peek() == Some(b']') {
                 self.inner_comments(&gap, first);
                 self.level -= 1;
-                self.line();
+                // In a condition, white space between the brackets would be the name of a field.
+                if !first || !gap.comments.is_empty() {
+                    self.line();
+                }
                 self.tokens.eat("]");
                 self.out.push(']');
                 return;

@@ -141,3 +141,14 @@ fn nothing_is_made_of_nothing_and_wrong_texts_are_refused() {
     };
     assert_eq!(diagnostics.error_count(), 1);
 }
+
+#[test]
+fn an_empty_list_far_to_the_right_stays_a_list() {
+    let far = "x".repeat(WIDTH);
+    let out = formatted(&format!(
+        "filter {{ if \"{far}\" in [] and [a] == [] {{ aa {{ bb => [ ] }} }} }}"
+    ));
+    assert!(out.contains("in [] and [a] == [] {"), "{out}");
+    let out = formatted(&format!("filter {{ {far} {{ {far} => [\n] }} }}"));
+    assert!(out.contains("=> []\n"), "{out}");
+}
