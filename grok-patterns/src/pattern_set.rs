@@ -6,6 +6,7 @@
 //! may hold some that are wrong.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     CompileError, CompileOptions, Matcher, MatcherList, PatternFileError, Within,
@@ -27,7 +28,8 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct PatternSet {
-    definitions: BTreeMap<String, Definition>,
+    /// Shared by all copies until one of them gets a definition of its own.
+    definitions: Arc<BTreeMap<String, Definition>>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,7 +62,8 @@ impl PatternSet {
     /// # Ok::<(), skidder_grok::CompileError>(())
     /// ```
     pub fn legacy() -> Self {
-        Self::of_files(standard::LEGACY)
+        static SET: OnceLock<PatternSet> = OnceLock::new();
+        SET.get_or_init(|| Self::of_files(standard::LEGACY)).clone()
     }
 
     /// Logstash's ECS patterns: nested field names such as `[source][address]`.
@@ -73,7 +76,8 @@ impl PatternSet {
     /// # Ok::<(), skidder_grok::CompileError>(())
     /// ```
     pub fn ecs_v1() -> Self {
-        Self::of_files(standard::ECS_V1)
+        static SET: OnceLock<PatternSet> = OnceLock::new();
+        SET.get_or_init(|| Self::of_files(standard::ECS_V1)).clone()
     }
 
     fn of_files(files: &'static [StandardFile]) -> Self {
@@ -101,7 +105,7 @@ impl PatternSet {
             expression: expression.into(),
             file: None,
         };
-        self.definitions.insert(name.into(), definition);
+        Arc::make_mut(&mut self.definitions).insert(name.into(), definition);
     }
 
     /// Defines all patterns of a file whose text this is.
@@ -123,6 +127,7 @@ impl PatternSet {
         text: &str,
         file: Option<&'static StandardFile>,
     ) -> Result<(), PatternFileError> {
+        let definitions = Arc::make_mut(&mut self.definitions);
         for (index, line) in text.lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -142,7 +147,7 @@ impl PatternSet {
                 expression: expression.trim().to_owned(),
                 file,
             };
-            self.definitions.insert(name.to_owned(), definition);
+            definitions.insert(name.to_owned(), definition);
         }
         Ok(())
     }

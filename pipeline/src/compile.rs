@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::condition::Condition;
 use crate::event::Event;
+use crate::filter::grok::compile_ahead;
 use crate::filter::reload::WatchedFile;
 use crate::filter::{self, CommonOptions, Context, Filter, Outcome, ScratchSlots};
 use crate::language::{Config, Diagnostics, EscapeStyle, If, Options, Plugin, Statement};
@@ -149,6 +150,12 @@ pub fn compile(
 ) -> Option<Pipeline> {
     let mut slots = ScratchSlots::default();
     let mut watched_files = Vec::new();
+    compile_ahead(
+        &config.filters,
+        options.ecs,
+        options.escape_style,
+        &mut slots,
+    );
     let mut filters = Program::default();
     compile_block(
         &config.filters,

@@ -572,3 +572,52 @@ fn mistakes_are_refused() {
         assert!(error.contains(message), "{options}: {error}");
     }
 }
+
+/// Several grok filters are compiled ahead and together; each is what it would be alone.
+#[test]
+fn many_filters_are_each_what_they_are_alone() {
+    let greeting = |pattern: &str| format!(r#"match => {{ "message" => "{pattern}" }}"#);
+    let options = [
+        greeting("^%{WORD:a} %{INT:n:int}"),
+        greeting("^%{WORD:a} %{INT:n:int}"),
+        format!(
+            r#"{} pattern_definitions => {{ "CODE" => "[a-z]{{2}}" }}"#,
+            greeting("%{CODE:c}")
+        ),
+        format!(
+            r#"{} pattern_definitions => {{ "CODE" => "[0-9]" }}"#,
+            greeting("%{CODE:c}")
+        ),
+        format!("{} named_captures_only => false", greeting("%{INT}")),
+        format!(
+            "{} ecs_compatibility => v8",
+            greeting("%{NONNEGINT:[x][y]:int}")
+        ),
+        r#"patterns_dir => ["one"] patterns_files_glob => "*.grok" match => { "message" => "%{LEVEL:l}" }"#.to_owned(),
+    ];
+    let event = r#"{"message":"ab 12"}"#;
+    let result = |filters: &str| {
+        let sources = SourceMap::single("test", format!("filter {{ {filters} }}"));
+        let mut diagnostics = Diagnostics::new();
+        let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
+        let compile_options = CompileOptions {
+            ecs: false,
+            escape_style: EscapeStyle::None,
+            files: &files(),
+        };
+        match compile(&config, &compile_options, &mut diagnostics) {
+            Some(pipeline) => run(&pipeline, &mut Scratch::default(), event),
+            None => diagnostics.render(&sources, false),
+        }
+    };
+    // One after the other: what one leaves is what the next one gets.
+    let all: String = options
+        .iter()
+        .map(|each| format!("grok {{ {each} }}\n"))
+        .collect();
+    let expected = r#"{"message":"ab 12","a":["ab","ab"],"n":12,"c":["ab","1"],"INT":"12","x":{"y":12},"l":"b"}"#;
+    assert_eq!(result(&all), expected);
+    // A filter that is wrong is reported as it is alone.
+    let wrong = format!("{all} grok {{ {} }}", greeting("%{NOSUCH:x}"));
+    assert!(result(&wrong).contains("the pattern `NOSUCH` is not defined"));
+}

@@ -11,6 +11,7 @@
 //! of steps tags the event with `tag_on_timeout` only; a capture into an `overwrite` field sets
 //! it, the last one of a name counts.
 
+mod ahead;
 mod patterns;
 pub mod probe;
 
@@ -19,6 +20,7 @@ use skidder_grok::{
     Capture, CaptureKind, CompileOptions, EngineKind, ListScratch, Matcher, MatcherList, Slots,
 };
 
+pub(crate) use self::ahead::compile_ahead;
 use self::patterns::Patterns;
 use super::{Context, Filter, Outcome, ScratchSlot};
 use crate::compile::Build;
@@ -72,7 +74,8 @@ enum Found {
 impl Grok {
     /// Reads the options of the filter.
     pub fn from_options(options: &mut Options<'_>, build: &mut Build<'_>) -> Option<Self> {
-        let mut patterns = Patterns::from_options(options, build);
+        let ahead = build.slots.shared(ahead::SHARED, ahead::Ahead::default);
+        let mut patterns = Patterns::from_options(options, build, ahead);
         let compile = compile_options(options);
         let overwrite = options.fields("overwrite").unwrap_or_default();
         let target = options.field("target");

@@ -9,12 +9,14 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use skidder_grok::{
     CompileError, CompileOptions, EngineKind, FallbackPart, MatcherList, PartKind, PatternSet,
     Within, definitions, outline,
 };
 
+use super::ahead::Ahead;
 use crate::compile::Build;
 use crate::language::{Code, Diagnostic, Options, Span, Spanned, did_you_mean};
 
@@ -27,6 +29,10 @@ pub(super) struct Patterns {
     origins: HashMap<String, Origin>,
     /// What was reported already: a pattern is often used by several expressions.
     reported: HashSet<(String, Range<usize>)>,
+    /// What decides about the set; none if files do.
+    identity: Option<String>,
+    /// What was compiled ahead.
+    ahead: Option<Arc<Ahead>>,
 }
 
 /// Where a definition stands.
@@ -44,16 +50,24 @@ enum Origin {
 impl Patterns {
     /// The standard patterns, then those of files, then those of the filter itself; later ones
     /// win.
-    pub(super) fn from_options(options: &mut Options<'_>, build: &Build<'_>) -> Self {
+    pub(super) fn from_options(
+        options: &mut Options<'_>,
+        build: &Build<'_>,
+        ahead: Option<Arc<Ahead>>,
+    ) -> Self {
+        let ecs = build.ecs(options);
         let mut patterns = Self {
-            set: if build.ecs(options) {
+            set: if ecs {
                 PatternSet::ecs_v1()
             } else {
                 PatternSet::legacy()
             },
             origins: HashMap::new(),
             reported: HashSet::new(),
+            identity: None,
+            ahead,
         };
+        let of_files = options.has("patterns_dir");
         let directories = options.strings("patterns_dir").unwrap_or_default();
         let glob = options
             .string("patterns_files_glob")
@@ -61,16 +75,39 @@ impl Patterns {
         for directory in directories {
             patterns.read_directory(&directory, &glob, build, options);
         }
-        for (name, definition) in options
+        let definitions = options
             .string_hash("pattern_definitions")
-            .unwrap_or_default()
-        {
+            .unwrap_or_default();
+        if !of_files {
+            let texts = definitions.iter();
+            let texts: Vec<_> = texts
+                .map(|(name, text)| (&name.value, &text.value))
+                .collect();
+            patterns.identity = Some(format!("{ecs} {texts:?}"));
+        }
+        for (name, definition) in definitions {
             patterns.set.add(&name.value, &definition.value);
             patterns
                 .origins
                 .insert(name.value, Origin::Option(definition));
         }
         patterns
+    }
+
+    /// All that decides about what a list of expressions becomes; none if files do.
+    pub(super) fn key(
+        &self,
+        expressions: &[impl AsRef<str>],
+        compile: &CompileOptions,
+    ) -> Option<String> {
+        let expressions: Vec<&str> = expressions.iter().map(AsRef::as_ref).collect();
+        let identity = self.identity.as_ref()?;
+        Some(format!("{identity} {expressions:?} {compile:?}"))
+    }
+
+    /// The patterns.
+    pub(super) fn set(&self) -> &PatternSet {
+        &self.set
     }
 
     /// The patterns alone.
@@ -87,7 +124,13 @@ impl Patterns {
         options: &mut Options<'_>,
     ) -> Option<MatcherList> {
         let list: Vec<&str> = expressions.iter().map(|each| each.value.as_str()).collect();
-        let Ok(matchers) = self.set.compile_list(&list, compile) else {
+        let ahead = self.ahead.as_ref();
+        let ahead = ahead.and_then(|ahead| ahead.find(&self.key(&list, compile)?));
+        let compiled = match ahead {
+            Some(compiled) => Ok(compiled),
+            None => self.set.compile_list(&list, compile),
+        };
+        let Ok(matchers) = compiled else {
             for expression in expressions {
                 if let Err(error) = self.set.compile(&expression.value, compile) {
                     let finding = self.explain(&error, expression);

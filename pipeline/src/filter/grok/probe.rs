@@ -70,7 +70,7 @@ pub struct Reached {
 impl Probe {
     /// Reads the options that say what is matched with what.
     pub fn from_options(options: &mut Options<'_>, build: &mut Build<'_>) -> Self {
-        let patterns = Patterns::from_options(options, build);
+        let patterns = Patterns::from_options(options, build, None);
         let mut fields = Vec::new();
         for entry in options.hash("match").unwrap_or_default() {
             let reference = options.field_of(&entry.key);
