@@ -172,8 +172,9 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 9] = [
     "### Input `beats`, `lumberjack`",
+    "### Input `http`",
     "### Input `stdin`",
     "### Input `dead_letter_queue`",
     "### Input `generator`",
@@ -293,6 +294,36 @@ const SOURCES: &[Source] = &[
             "line",
             "disconnected",
             "connected",
+        ],
+    },
+    Source {
+        text: include_str!("../src/input/http/server.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &["h2", "stopping", "listening"],
+    },
+    Source {
+        text: include_str!("../src/input/http/plain.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &[
+            "accept",
+            "body",
+            "content_length",
+            "bytes",
+            "domain",
+            "host",
+            "ip",
+            "method",
+            "mime_type",
+            "original",
+            "path",
+            "request",
+            "url",
+            "user_agent",
+            "version",
+            "input",
+            "ok",
         ],
     },
     Source {

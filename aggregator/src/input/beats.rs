@@ -207,7 +207,7 @@ impl BeatsInput {
 }
 
 /// The TLS of the listener; none for a plain one, and none after an error.
-fn tls_from_options(options: &mut Options<'_>) -> Option<Arc<rustls::ServerConfig>> {
+pub(super) fn tls_from_options(options: &mut Options<'_>) -> Option<Arc<rustls::ServerConfig>> {
     // COMPAT: `ssl` until version 7 of Logstash, `ssl_enabled` since; the lumberjack input has
     // neither and is always TLS.
     let lumberjack = options.plugin().name.value == "lumberjack";

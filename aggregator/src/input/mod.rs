@@ -8,6 +8,7 @@ pub mod beats;
 pub mod dead_letters;
 pub mod decoration;
 pub mod generator;
+mod http;
 pub mod stdin;
 mod stored_window;
 pub mod tls;
@@ -38,6 +39,7 @@ pub const NAMES: &[&str] = &[
     "beats",
     "dead_letter_queue",
     "generator",
+    "http",
     "lumberjack",
     "stdin",
 ];
@@ -54,6 +56,7 @@ enum Kind {
     Beats(Box<BeatsInput>),
     DeadLetters(DeadLetterInput),
     Generator(GeneratorInput),
+    Http(Box<http::server::Server>),
     Stdin(Arc<StdinInput>),
 }
 
@@ -73,7 +76,8 @@ impl Input {
                 sources.add(&self.source, Arc::clone(&beats.decoder) as Arc<dyn Restore>);
             }
             Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
-            Kind::DeadLetters(_) | Kind::Generator(_) => {}
+            // Theirs are kept as the events that they decode to.
+            Kind::DeadLetters(_) | Kind::Generator(_) | Kind::Http(_) => {}
         }
     }
 
@@ -98,6 +102,11 @@ impl Input {
             }
             Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
+            Kind::Http(server) => {
+                let name = self.name;
+                let started = server.start(queue, shutdown).await;
+                started.map_err(|reason| RuntimeError::Input { name, reason })
+            }
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
         }
     }
@@ -216,6 +225,8 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
         "dead_letter_queue" => {
             dead_letters_from_options(&mut options, build).map(Kind::DeadLetters)
         }
+        "http" => http::plain::from_options(&mut options, build)
+            .map(|server| Kind::Http(Box::new(server))),
         "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
         "stdin" => {
             stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))

@@ -1,0 +1,383 @@
+//! The server: accepts connections, speaks TLS, HTTP/1.1 and HTTP/2, and closes what stands about.
+//!
+//! What a peer can take is bounded: connections (`max_connections`), the time of a TLS handshake, headers
+//! (`max_header_bytes`), streams of one connection (`max_concurrent_streams`), and the time in which a connection has no
+//! request under way (`client_inactivity_timeout`). The last covers every way to be slow before a request is there: a
+//! preface that does not come, a header that comes byte by byte, a connection that is kept for nothing, an answer that is
+//! not read. A body has a time of its own (`request_timeout`).
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use skidder_lumberjack::ByteBudget;
+use skidder_pipeline::language::{DurationUnit, Options};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::body::BodyLimits;
+use super::exchange::{Call, Credentials, Exchange, told_to_stop};
+use super::reply::Reply;
+use crate::input::beats::{HANDSHAKE_TIMEOUT, tls_from_options};
+use crate::input::{Build, Running};
+use crate::throttle::Throttle;
+use crate::worker::Batch;
+
+/// The longest pause after a failed accept (out of descriptors, say); the first is 10 ms.
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The least that `max_header_bytes` can be: hyper reads into a buffer of this size.
+const SMALLEST_HEADER_LIMIT: usize = 8192;
+
+/// The answer that is to come.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// What an input does with a request.
+pub(super) trait Endpoint: Send + Sync + 'static {
+    /// Answers one.
+    fn answer(self: Arc<Self>, call: Call) -> Answer;
+}
+
+/// A server, ready to listen.
+pub(in crate::input) struct Server {
+    address: String,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    max_connections: usize,
+    idle: Duration,
+    max_header_bytes: usize,
+    max_streams: u32,
+    max_pending: usize,
+    body: BodyLimits,
+    queue_timeout: Duration,
+    ack_timeout: Duration,
+    credentials: Option<Credentials>,
+    budget: Arc<ByteBudget>,
+    name: String,
+    endpoint: Arc<dyn Endpoint>,
+}
+
+impl Server {
+    /// Reads the options that every one of these inputs has.
+    pub(super) fn from_options(
+        options: &mut Options<'_>,
+        build: &Build<'_>,
+        default_port: u16,
+        endpoint: Option<Arc<dyn Endpoint>>,
+    ) -> Option<Self> {
+        let host = options.string("host").unwrap_or_else(|| "0.0.0.0".into());
+        let port = options
+            .integer("port", 0..=65_535)
+            .unwrap_or(i64::from(default_port));
+        let tls = tls_from_options(options).map(|config| {
+            let mut config = Arc::unwrap_or_clone(config);
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            Arc::new(config)
+        });
+        let user = options.string("user");
+        let password = options.string("password");
+        let credentials = match (user, password) {
+            (Some(user), Some(password)) => Some(Credentials::new(&user, &password)),
+            (Some(_), None) => {
+                options.missing("password");
+                None
+            }
+            (None, Some(_)) => {
+                options.missing("user");
+                None
+            }
+            (None, None) => None,
+        };
+        let mut bytes = |name, default: usize| {
+            options.bytes(name).map_or(default, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            })
+        };
+        let content_length = bytes("max_content_length", 100 << 20);
+        let decompressed_length = bytes("max_decompressed_length", content_length.max(100 << 20));
+        let max_header_bytes = bytes("max_header_bytes", 64 << 10);
+        if max_header_bytes < SMALLEST_HEADER_LIMIT {
+            let message = format!("it cannot be less than {SMALLEST_HEADER_LIMIT} bytes");
+            options.error("max_header_bytes", message);
+        }
+        let mut seconds = |name, default| {
+            let time = options.duration(name, DurationUnit::Seconds);
+            time.unwrap_or(Duration::from_secs(default))
+        };
+        let idle = seconds("client_inactivity_timeout", 60);
+        let time = seconds("request_timeout", 60);
+        let queue_timeout = seconds("queue_timeout", 5);
+        let ack_timeout = seconds("ack_timeout", 60);
+        let max_connections = options.count("max_connections", 1..=1 << 20);
+        let max_streams = options.count("max_concurrent_streams", 1..=1 << 20);
+        let max_pending = options.count("max_pending_requests", 1..=1 << 20);
+        options.without_effect("threads", "connections cost no thread here");
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
+        Some(Self {
+            address: format!("{host}:{port}"),
+            tls,
+            max_connections: max_connections.unwrap_or(4096),
+            idle,
+            max_header_bytes,
+            max_streams: max_streams.unwrap_or(100) as u32,
+            max_pending: max_pending.unwrap_or(200),
+            body: BodyLimits {
+                content_length,
+                decompressed_length,
+                time,
+            },
+            queue_timeout,
+            ack_timeout,
+            credentials,
+            budget: Arc::clone(build.budget),
+            name: build.name.into(),
+            endpoint: endpoint?,
+        })
+    }
+
+    /// Binds the port, and says what is wrong if that cannot be.
+    pub(in crate::input) async fn start(
+        self,
+        queue: mpsc::Sender<Batch>,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Running, String> {
+        let listener = self
+            .bind()
+            .await
+            .map_err(|error| format!("cannot listen on {}: {error}", self.address))?;
+        tracing::info!(
+            input = self.name,
+            address = self.address,
+            tls = self.tls.is_some(),
+            "listening"
+        );
+        Ok(Box::pin(self.run(listener, queue, stopping)))
+    }
+
+    pub(super) async fn bind(&self) -> io::Result<TcpListener> {
+        TcpListener::bind(&self.address).await
+    }
+
+    /// Serves until `stopping` changes: then nothing new is accepted, and it returns when the requests that are under
+    /// way are answered.
+    pub(super) async fn run(
+        self,
+        listener: TcpListener,
+        queue: mpsc::Sender<Batch>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let acceptor = self.tls.map(TlsAcceptor::from);
+        let exchange = Arc::new(Exchange {
+            name: self.name,
+            credentials: self.credentials,
+            body: self.body,
+            max_pending: self.max_pending,
+            queue_timeout: self.queue_timeout,
+            ack_timeout: self.ack_timeout,
+            budget: self.budget,
+            pending: Arc::new(Semaphore::new(self.max_pending)),
+            queue,
+            stopping: stopping.clone(),
+            refused: Throttle::default(),
+        });
+        let mut protocols = auto::Builder::new(TokioExecutor::new());
+        protocols.http1().max_buf_size(self.max_header_bytes);
+        let headers = u32::try_from(self.max_header_bytes).unwrap_or(u32::MAX);
+        protocols
+            .http2()
+            .max_header_list_size(headers)
+            .max_concurrent_streams(self.max_streams);
+        let connection = Arc::new(Connection {
+            protocols,
+            acceptor,
+            idle: self.idle,
+            exchange,
+            endpoint: self.endpoint,
+            handshakes: Throttle::default(),
+        });
+        let permits = Arc::new(Semaphore::new(self.max_connections));
+        let mut connections = JoinSet::new();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&permits).acquire_owned() => permit,
+                () = told_to_stop(&mut stopping) => break,
+            };
+            let Ok(permit) = permit else { break };
+            let (stream, peer) = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        warn!(%error, address = %self.address, "cannot accept a connection, waiting");
+                        tokio::time::sleep(pause).await;
+                        pause = MAX_ACCEPT_PAUSE.min(pause * 2);
+                        continue;
+                    }
+                },
+                () = told_to_stop(&mut stopping) => break,
+            };
+            pause = Duration::from_millis(10);
+            while connections.try_join_next().is_some() {}
+            let connection = Arc::clone(&connection);
+            connections.spawn(async move {
+                connection.run(stream, peer).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        drop(connection);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// What the connections of one server share.
+struct Connection {
+    protocols: auto::Builder<TokioExecutor>,
+    acceptor: Option<TlsAcceptor>,
+    idle: Duration,
+    exchange: Arc<Exchange>,
+    endpoint: Arc<dyn Endpoint>,
+    handshakes: Throttle,
+}
+
+impl Connection {
+    async fn run(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        let Some(acceptor) = &self.acceptor else {
+            return self.serve(stream, peer).await;
+        };
+        // A load balancer's health check connects and leaves: that is no failed handshake.
+        let mut first = [0];
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await {
+            Ok(Ok(0) | Err(_)) => return,
+            Err(_) => return debug!(%peer, "connected and sent nothing"),
+            Ok(Ok(_)) => {}
+        }
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+        let reason = match handshake {
+            Ok(Ok(stream)) => return self.serve(stream, peer).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),
+        };
+        if let Some(count) = self.handshakes.due(1) {
+            let hint = if first[0].is_ascii_uppercase() {
+                "the peer does not use TLS: use https in its configuration"
+            } else {
+                "check the certificates of both sides"
+            };
+            warn!(input = self.exchange.name, %peer, reason, hint, count, "TLS handshake failed");
+        }
+    }
+
+    async fn serve<S>(&self, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Arc::new(Activity::default());
+        let service = service_fn(|request: Request<Incoming>| {
+            let (head, body) = request.into_parts();
+            let call = Call {
+                peer,
+                head: Request::from_parts(head, ()),
+                body,
+                exchange: Arc::clone(&self.exchange),
+            };
+            let busy = Busy::new(&activity);
+            let answer = Arc::clone(&self.endpoint).answer(call);
+            async move {
+                let reply = answer.await;
+                drop(busy);
+                Ok::<_, Infallible>(reply)
+            }
+        });
+        let io = TokioIo::new(stream);
+        let mut connection = pin!(self.protocols.serve_connection(io, service));
+        let mut stopping = self.exchange.stopping.clone();
+        let mut leaving = false;
+        let reason = loop {
+            let idle_at = activity.since().map(|since| since + self.idle);
+            let look_at = idle_at.unwrap_or_else(|| Instant::now() + self.idle);
+            tokio::select! {
+                ended = connection.as_mut() => match ended {
+                    Ok(()) => return,
+                    Err(error) => return debug!(%peer, %error, "connection ended"),
+                },
+                () = told_to_stop(&mut stopping), if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                    if activity.since().is_some() {
+                        break "stopping";
+                    }
+                }
+                () = tokio::time::sleep_until(look_at) => {
+                    if activity.since().is_some_and(|since| since + self.idle <= Instant::now()) {
+                        break "no request for too long";
+                    }
+                }
+            }
+        };
+        debug!(%peer, reason, "closing the connection");
+        connection.as_mut().graceful_shutdown();
+        if tokio::time::timeout(GOODBYE, connection).await.is_err() {
+            debug!(%peer, "the peer did not say goodbye");
+        }
+    }
+}
+
+/// Whether a connection has requests under way, and since when it has none.
+#[derive(Debug)]
+struct Activity(Mutex<(usize, Instant)>);
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Mutex::new((0, Instant::now())))
+    }
+}
+
+impl Activity {
+    /// Since when there is no request; nothing while there is one.
+    fn since(&self) -> Option<Instant> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.0 == 0).then_some(state.1)
+    }
+}
+
+/// A request that is under way.
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn new(activity: &Arc<Activity>) -> Self {
+        let mut state = activity.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        drop(state);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = (state.0 - 1, Instant::now());
+    }
+}
