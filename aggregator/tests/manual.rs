@@ -172,8 +172,9 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 9] = [
+const PLUGINS: [&str; 10] = [
     "### Input `beats`, `lumberjack`",
+    "### Input `elasticsearch_bulk`",
     "### Input `http`",
     "### Input `stdin`",
     "### Input `dead_letter_queue`",
@@ -294,6 +295,22 @@ const SOURCES: &[Source] = &[
             "line",
             "disconnected",
             "connected",
+        ],
+    },
+    Source {
+        text: include_str!("../src/input/http/bulk/mod.rs"),
+        document: MANUAL,
+        heading: "### Input `elasticsearch_bulk`",
+        others: &[
+            "es_rejected_execution_exception",
+            "exception",
+            "filter_path",
+            "illegal_argument_exception",
+            "op_type",
+            "pipeline",
+            "routing",
+            "security_exception",
+            "unavailable_shards_exception",
         ],
     },
     Source {
@@ -746,6 +763,7 @@ fn examples_are_accepted_as_they_are() {
     }
     let tested = [
         "apache.conf",
+        "elasticsearch-clients.conf",
         "json-lines.conf",
         "mutual-tls.conf",
         "several-outputs.conf",
@@ -875,6 +893,25 @@ fn example_mutual_tls() {
     let expected = [
         json!({"message": "x", "shipped_by": "10.0.0.1", "type": "unknown"}),
         json!({"message": "y", "type": "web"}),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn example_elasticsearch_clients() {
+    let events = Surroundings::new().example(
+        "elasticsearch-clients.conf",
+        &["--metadata"],
+        &[
+            r#"{"message":"x","@metadata":{"action":"create","_index":"filebeat-8.19.0"}}"#,
+            r#"{"log":"y","@metadata":{"action":"index","_index":"fluent-bit"}}"#,
+            r#"{"message":"z","@metadata":{"action":"index"}}"#,
+        ],
+    );
+    let expected = [
+        json!({"message": "x", "@metadata": {"action": "create", "_index": "filebeat-8.19.0"}}),
+        json!({"message": "y", "@metadata": {"action": "index", "_index": "fluent-bit"}}),
+        json!({"message": "z", "@metadata": {"action": "index", "_index": "logs"}}),
     ];
     assert_eq!(events, expected);
 }

@@ -38,6 +38,7 @@ use crate::worker::Batch;
 pub const NAMES: &[&str] = &[
     "beats",
     "dead_letter_queue",
+    "elasticsearch_bulk",
     "generator",
     "http",
     "lumberjack",
@@ -218,29 +219,31 @@ pub fn bare_sources(settings: &Settings) -> Sources {
 fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) -> Option<Input> {
     let escape_style = build.settings.escape_style;
     let mut options = Options::new(plugin, "input", diagnostics).with_escape_style(escape_style);
-    let kind = match plugin.name.value.as_str() {
-        "beats" | "lumberjack" => {
-            BeatsInput::from_options(&mut options, build).map(|beats| Kind::Beats(Box::new(beats)))
-        }
-        "dead_letter_queue" => {
-            dead_letters_from_options(&mut options, build).map(Kind::DeadLetters)
-        }
-        "http" => http::plain::from_options(&mut options, build)
-            .map(|server| Kind::Http(Box::new(server))),
-        "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
-        "stdin" => {
-            stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
-        }
-        unknown => {
-            let message = format!("unknown input `{unknown}`");
-            diagnostics.push(
-                Diagnostic::error(plugin.name.span, message)
-                    .code(Code::UnknownPlugin)
-                    .did_you_mean(unknown, NAMES.iter().copied()),
-            );
-            return None;
-        }
-    };
+    let kind =
+        match plugin.name.value.as_str() {
+            "beats" | "lumberjack" => BeatsInput::from_options(&mut options, build)
+                .map(|beats| Kind::Beats(Box::new(beats))),
+            "dead_letter_queue" => {
+                dead_letters_from_options(&mut options, build).map(Kind::DeadLetters)
+            }
+            "elasticsearch_bulk" => http::bulk::from_options(&mut options, build)
+                .map(|server| Kind::Http(Box::new(server))),
+            "http" => http::plain::from_options(&mut options, build)
+                .map(|server| Kind::Http(Box::new(server))),
+            "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
+            "stdin" => {
+                stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
+            }
+            unknown => {
+                let message = format!("unknown input `{unknown}`");
+                diagnostics.push(
+                    Diagnostic::error(plugin.name.span, message)
+                        .code(Code::UnknownPlugin)
+                        .did_you_mean(unknown, NAMES.iter().copied()),
+                );
+                return None;
+            }
+        };
     options.finish();
     let valid = options.is_valid();
     Some(Input {

@@ -28,7 +28,7 @@ pub(super) enum Refusal {
     Encoding(String),
     #[error("{0}")]
     Malformed(String),
-    #[error("no user and password, or wrong ones")]
+    #[error("no credentials, or wrong ones")]
     Unauthorized,
     #[error("busy: {limit} requests wait already, as many as max_pending_requests allows")]
     Pending { limit: usize },
@@ -81,13 +81,28 @@ pub(super) async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
 /// Seconds after which a client may try again, in the header `retry-after`.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
-/// A user and a password.
+/// What a client may send to be let in.
 #[derive(Debug)]
-pub(super) struct Credentials(Vec<u8>);
+pub(super) struct Credentials {
+    scheme: &'static str,
+    secret: Vec<u8>,
+}
 
 impl Credentials {
-    pub(super) fn new(user: &str, password: &str) -> Self {
-        Self(format!("{user}:{password}").into_bytes())
+    /// A user and a password.
+    pub(super) fn basic(user: &str, password: &str) -> Self {
+        Self {
+            scheme: "Basic",
+            secret: format!("{user}:{password}").into_bytes(),
+        }
+    }
+
+    /// An API key, `id:key`.
+    pub(super) fn api_key(key: &str) -> Self {
+        Self {
+            scheme: "ApiKey",
+            secret: key.into(),
+        }
     }
 
     /// Whether a header has them.
@@ -104,9 +119,9 @@ impl Credentials {
         // Every byte is looked at, so that the time says nothing about how much was right.
         let differs = given
             .iter()
-            .zip(&self.0)
+            .zip(&self.secret)
             .fold(0, |sum, (a, b)| sum | (a ^ b));
-        scheme.eq_ignore_ascii_case("basic") && given.len() == self.0.len() && differs == 0
+        scheme.eq_ignore_ascii_case(self.scheme) && given.len() == self.secret.len() && differs == 0
     }
 }
 
@@ -114,7 +129,8 @@ impl Credentials {
 pub(super) struct Exchange {
     /// What the input is called, for messages.
     pub(super) name: String,
-    pub(super) credentials: Option<Credentials>,
+    /// Any of them will do; none is asked for if there are none.
+    pub(super) credentials: Vec<Credentials>,
     pub(super) body: BodyLimits,
     pub(super) max_pending: usize,
     pub(super) queue_timeout: Duration,
@@ -143,12 +159,12 @@ pub(super) struct Received {
 impl Exchange {
     /// Refuses whoever does not know the password.
     pub(super) fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        match &self.credentials {
-            Some(credentials) if !credentials.are_in(headers.get(AUTHORIZATION)) => {
-                Err(Refusal::Unauthorized)
-            }
-            _ => Ok(()),
+        let header = headers.get(AUTHORIZATION);
+        let known = |credentials: &Credentials| credentials.are_in(header);
+        if self.credentials.is_empty() || self.credentials.iter().any(known) {
+            return Ok(());
         }
+        Err(Refusal::Unauthorized)
     }
 
     /// Reads the body of a request, if there is room for one more.
@@ -213,7 +229,7 @@ mod tests {
 
     #[test]
     fn credentials_are_compared_whole() {
-        let credentials = Credentials::new("ann", "s:ecret");
+        let credentials = Credentials::basic("ann", "s:ecret");
         let fits = |text: &str| {
             let header = HeaderValue::from_str(text).unwrap();
             credentials.are_in(Some(&header))

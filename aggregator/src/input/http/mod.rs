@@ -9,6 +9,7 @@
 //! arrive twice.
 
 mod body;
+pub(super) mod bulk;
 mod exchange;
 pub(super) mod plain;
 mod reply;

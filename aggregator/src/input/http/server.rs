@@ -66,7 +66,7 @@ pub(in crate::input) struct Server {
     body: BodyLimits,
     queue_timeout: Duration,
     ack_timeout: Duration,
-    credentials: Option<Credentials>,
+    pub(super) credentials: Vec<Credentials>,
     budget: Arc<ByteBudget>,
     name: String,
     endpoint: Arc<dyn Endpoint>,
@@ -92,7 +92,7 @@ impl Server {
         let user = options.string("user");
         let password = options.string("password");
         let credentials = match (user, password) {
-            (Some(user), Some(password)) => Some(Credentials::new(&user, &password)),
+            (Some(user), Some(password)) => Some(Credentials::basic(&user, &password)),
             (Some(_), None) => {
                 options.missing("password");
                 None
@@ -147,7 +147,7 @@ impl Server {
             },
             queue_timeout,
             ack_timeout,
-            credentials,
+            credentials: credentials.into_iter().collect(),
             budget: Arc::clone(build.budget),
             name: build.name.into(),
             endpoint: endpoint?,
@@ -164,9 +164,12 @@ impl Server {
             .bind()
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", self.address))?;
+        let address = listener
+            .local_addr()
+            .map_or_else(|_| self.address.clone(), |address| address.to_string());
         tracing::info!(
             input = self.name,
-            address = self.address,
+            address,
             tls = self.tls.is_some(),
             "listening"
         );

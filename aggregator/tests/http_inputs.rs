@@ -1,0 +1,348 @@
+//! The inputs that are HTTP servers, with the clients that are meant for them: Elastic's and OpenSearch's for Python, and our
+//! own `elasticsearch` output.
+//!
+//! The clients for Python are put into a virtual environment below cargo's folder for such things, once. Where there is no
+//! Python, or no network, these tests say that they are skipped; with `SKIDDER_REQUIRE_ALL=1` that is a failure.
+
+#![expect(clippy::unwrap_used, reason = "a test says more by failing")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A running aggregator whose events go to a file.
+struct Daemon {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start(input: &str, more: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("events");
+        Self::run(
+            directory,
+            &format!(
+                "input {{ {input} }} {more} output {{ file {{ path => '{}' }} }}",
+                out.display()
+            ),
+            &[],
+        )
+    }
+
+    fn run(directory: tempfile::TempDir, configuration: &str, arguments: &[&str]) -> Self {
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
+            .args(["-w", "2", "-e", configuration, "--path.data"])
+            .arg(directory.path().join("data"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, directory }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// The address that it listens on.
+    fn address(&self) -> String {
+        let started = Instant::now();
+        loop {
+            let log = self.log();
+            let address = log
+                .split_once("address=\"")
+                .and_then(|(_, rest)| rest.split_once('"'));
+            if let Some((address, _)) = address {
+                return address.to_owned();
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not listen:\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops it by SIGTERM; gives the events that it wrote.
+    fn stop(mut self) -> Vec<Value> {
+        terminate(&mut self.child);
+        let text =
+            std::fs::read_to_string(self.directory.path().join("events")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn terminate(child: &mut Child) {
+    let stopped = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(stopped.unwrap().success());
+    assert!(child.wait().unwrap().success());
+}
+
+/// The Python of an environment with the clients; none if that cannot be had here.
+#[expect(
+    clippy::print_stderr,
+    reason = "the reader of a test run must see what was not tested"
+)]
+fn python() -> Option<&'static Path> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match MADE.get_or_init(environment) {
+        Ok(python) => Some(python),
+        Err(reason) => {
+            let required =
+                std::env::var_os("SKIDDER_REQUIRE_ALL").is_some_and(|value| value == "1");
+            assert!(!required, "this test cannot run: {reason}");
+            eprintln!("SKIPPED: {reason}");
+            None
+        }
+    }
+}
+
+/// The clients, in the versions that the tests were written with.
+const PACKAGES: &[&str] = &[
+    "elasticsearch==9.5.1",
+    "opensearch-py==3.2.0",
+    "opentelemetry-sdk==1.45.2",
+    "opentelemetry-exporter-otlp-proto-http==1.45.2",
+    "opentelemetry-exporter-otlp-proto-grpc==1.45.2",
+];
+
+fn environment() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
+    let (python, done) = (folder.join("bin/python"), folder.join("packages"));
+    let wanted = PACKAGES.join("\n");
+    if std::fs::read_to_string(&done).is_ok_and(|there| there == wanted) {
+        return Ok(python);
+    }
+    let run = |command: &mut Command| {
+        let output = command
+            .output()
+            .map_err(|error| format!("{command:?}: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{command:?} failed: {said}"))
+    };
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&folder))?;
+    run(Command::new(&python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args(PACKAGES))?;
+    std::fs::write(done, wanted).map_err(|error| error.to_string())?;
+    Ok(python)
+}
+
+/// Runs a client to its end; gives what it said.
+fn client(python: &Path, script: &str, arguments: &[&str]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(script);
+    let output = Command::new(python)
+        .arg(path)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}\n{said}\n{errors}");
+    said
+}
+
+/// What the events of `elasticsearch_bulk` carry in their metadata, as fields that can be seen.
+const SHOW_METADATA: &str = "filter { mutate { add_field => {
+    'index' => '%{[@metadata][_index]}' 'id' => '%{[@metadata][_id]}' 'action' => '%{[@metadata][action]}'
+    'pipeline' => '%{[@metadata][pipeline]}' } } }";
+
+#[test]
+fn elastics_client_indexes_into_it() {
+    let Some(python) = python() else { return };
+    let daemon = Daemon::start(
+        "elasticsearch_bulk { host => '127.0.0.1' port => 0 }",
+        SHOW_METADATA,
+    );
+    let url = format!("http://{}", daemon.address());
+    let said = client(python, "elasticsearch_client.py", &[&url]);
+    let expected = "version 8.19.0\nhealth green\nlicense active\ntemplate True\nstored 1000 errors 0\ndocument created\nrefused False 400\n";
+    assert_eq!(said, expected, "{}", daemon.log());
+    let events = daemon.stop();
+    assert_eq!(events.len(), 1001);
+    let mut numbers: Vec<u64> = events
+        .iter()
+        .filter_map(|event| event["number"].as_u64())
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..1000));
+    for event in &events {
+        let Some(number) = event["number"].as_u64() else {
+            assert_eq!(
+                (&event["index"], &event["id"]),
+                (&"single".into(), &"a/b".into())
+            );
+            continue;
+        };
+        assert_eq!(event["message"], format!("line {number}"));
+        assert_eq!(event["index"], "logs-shop");
+        assert_eq!(event["id"], number.to_string());
+        assert_eq!(
+            (&event["action"], &event["pipeline"]),
+            (&"create".into(), &"geo".into())
+        );
+    }
+}
+
+#[test]
+fn opensearchs_client_indexes_into_it_through_the_disk_queue() {
+    let Some(python) = python() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("events");
+    let configuration = format!(
+        "input {{ elasticsearch_bulk {{ host => '127.0.0.1' port => 0 distribution => opensearch user => ann password => secret }} }}
+         {SHOW_METADATA} output {{ file {{ path => '{}' }} }}",
+        out.display()
+    );
+    let daemon = Daemon::run(
+        directory,
+        &configuration,
+        &["--queue.type", "persisted", "--queue.drain"],
+    );
+    let url = format!("http://{}", daemon.address());
+    let said = client(python, "opensearch_client.py", &[&url]);
+    assert_eq!(
+        said,
+        "distribution opensearch\nstored 1000 errors 0\n",
+        "{}",
+        daemon.log()
+    );
+    let events = daemon.stop();
+    assert_eq!(events.len(), 1000);
+    assert!(events.iter().all(|event| event["index"] == "logs-shop"));
+}
+
+#[test]
+fn what_the_disk_queue_has_comes_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let input = "input { http { host => '127.0.0.1' port => 0 codec => json type => hook } }";
+    let nowhere =
+        format!("{input} output {{ elasticsearch {{ hosts => ['http://127.0.0.1:1'] }} }}");
+    let persisted = [
+        "--queue.type",
+        "persisted",
+        "--pipeline.shutdown_timeout",
+        "100ms",
+    ];
+    let mut daemon = Daemon::run(directory, &nowhere, &persisted);
+    let posted = post(&daemon.address(), "/a", r#"{"message":"kept"}"#);
+    assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
+    terminate(&mut daemon.child);
+    let out = daemon.directory.path().join("events");
+    let configuration = format!(
+        "{input} output {{ file {{ path => '{}' }} }}",
+        out.display()
+    );
+    let log = std::fs::File::create(daemon.directory.path().join("log")).unwrap();
+    daemon.child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
+        .args([
+            "-w",
+            "1",
+            "-e",
+            &configuration,
+            "--queue.type",
+            "persisted",
+            "--path.data",
+        ])
+        .arg(daemon.directory.path().join("data"))
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !std::fs::read_to_string(&out).is_ok_and(|text| text.ends_with('\n')) {
+        assert!(started.elapsed() < PATIENCE, "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let events = daemon.stop();
+    assert_eq!(events[0]["message"], "kept");
+    assert_eq!(events[0]["type"], "hook");
+    assert_eq!(events[0]["headers"]["request_path"], "/a");
+}
+
+/// Posts something over a connection of its own.
+fn post(address: &str, path: &str, body: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn our_own_output_delivers_to_it_over_tls() {
+    let certificates = tempfile::tempdir().unwrap();
+    let folder = certificates.path().display().to_string();
+    let made = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
+        .args(["certificates", &folder])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let receiver = Daemon::start(
+        &format!(
+            "elasticsearch_bulk {{ host => '127.0.0.1' port => 0 user => ann password => secret ssl_enabled => true
+             ssl_certificate => '{folder}/aggregator.pem' ssl_key => '{folder}/aggregator-key.pem' }}"
+        ),
+        SHOW_METADATA,
+    );
+    let address = receiver.address();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let configuration = format!(
+        "input {{ generator {{ lines => ['one', 'two'] count => 500 }} }}
+         output {{ elasticsearch {{ hosts => ['https://localhost:{port}'] index => 'logs' action => create user => ann password => secret
+         document_id => '%{{sequence}}' ssl_certificate_authorities => ['{folder}/ca.pem'] }} }}"
+    );
+    let mut sender = Daemon::run(tempfile::tempdir().unwrap(), &configuration, &[]);
+    let started = Instant::now();
+    while sender.child.try_wait().unwrap().is_none() {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{}\n{}",
+            sender.log(),
+            receiver.log()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(sender.child.wait().unwrap().success(), "{}", sender.log());
+    let events = receiver.stop();
+    assert_eq!(events.len(), 1000, "{}", sender.log());
+    assert!(
+        events
+            .iter()
+            .all(|event| event["index"] == "logs" && event["action"] == "create")
+    );
+}
