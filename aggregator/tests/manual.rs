@@ -172,11 +172,13 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 10] = [
+const PLUGINS: [&str; 12] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `http`",
     "### Input `stdin`",
+    "### Input `tcp`",
+    "### Input `udp`",
     "### Input `dead_letter_queue`",
     "### Input `generator`",
     "### Output `elasticsearch`, `opensearch`",
@@ -342,6 +344,28 @@ const SOURCES: &[Source] = &[
             "input",
             "ok",
         ],
+    },
+    Source {
+        text: include_str!("../src/input/tcp.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &[
+            "connected",
+            "disconnected",
+            "input",
+            "ip",
+            "ip_address",
+            "listening",
+            "name",
+            "source",
+            "tcp",
+        ],
+    },
+    Source {
+        text: include_str!("../src/input/udp.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &["input", "ip", "listening"],
     },
     Source {
         text: include_str!("../src/output/mod.rs"),

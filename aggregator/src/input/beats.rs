@@ -18,8 +18,7 @@ use bumpalo::Bump;
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Window, serve_until};
 use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
@@ -27,6 +26,7 @@ use skidder_pipeline::language::{DurationUnit, Options};
 
 use super::Build;
 use super::decoration::Decoration;
+use super::listener;
 use super::stored_window;
 use super::tls::{ClientAuthentication, ServerTls};
 use crate::ack::Ack;
@@ -36,12 +36,6 @@ use crate::worker::{Batch, Records};
 
 /// Connections at one time. A further one waits in the kernel until another leaves.
 pub const MAX_CONNECTIONS: usize = 16_384;
-
-/// How long a TLS handshake may take.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The longest pause after a failed accept (out of descriptors, say); the first is 10 ms.
-const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A beats input, ready to listen.
 pub struct BeatsInput {
@@ -135,13 +129,8 @@ impl BeatsInput {
             codec_tag: tag.then_some("beats_input_codec_plain_applied"),
             ecs,
         };
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host
-        };
         Some(Self {
-            address: format!("{host}:{}", port?),
+            address: listener::address(&host, port?),
             tls,
             server,
             decoder: Arc::new(decoder),
@@ -159,34 +148,13 @@ impl BeatsInput {
         self,
         listener: TcpListener,
         queue: mpsc::Sender<Batch>,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
     ) {
         let acceptor = self.tls.map(TlsAcceptor::from);
         let server = Arc::new(self.server);
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let refused = Arc::new(Throttle::default());
-        let mut connections = JoinSet::new();
-        let mut pause = Duration::from_millis(10);
-        loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&permits).acquire_owned() => permit,
-                _ = shutdown.changed() => break,
-            };
-            let Ok(permit) = permit else { break };
-            let (stream, peer) = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        warn!(%error, address = %self.address, "cannot accept a connection, waiting");
-                        tokio::time::sleep(pause).await;
-                        pause = MAX_ACCEPT_PAUSE.min(pause * 2);
-                        continue;
-                    }
-                },
-                _ = shutdown.changed() => break,
-            };
-            pause = Duration::from_millis(10);
-            while connections.try_join_next().is_some() {}
+        let stopping = shutdown.clone();
+        listener::accept(listener, MAX_CONNECTIONS, stopping, |stream, peer| {
             let connection = Connection {
                 peer,
                 acceptor: acceptor.clone(),
@@ -196,13 +164,9 @@ impl BeatsInput {
                 shutdown: shutdown.clone(),
                 refused: Arc::clone(&refused),
             };
-            connections.spawn(async move {
-                connection.run(stream).await;
-                drop(permit);
-            });
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
+            connection.run(stream)
+        })
+        .await;
     }
 }
 
@@ -298,35 +262,19 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(peer = %self.peer, %error, "cannot set TCP_NODELAY");
-        }
         let Some(acceptor) = self.acceptor.clone() else {
             return self.serve(stream).await;
         };
-        // A load balancer's health check connects and leaves: that is no failed handshake.
-        let mut first = [0];
-        let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
-        match peeked {
-            Ok(Ok(0) | Err(_)) => return,
-            Err(_) => return debug!(peer = %self.peer, "connected and sent nothing"),
-            Ok(Ok(_)) => {}
-        }
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-        let reason = match handshake {
-            Ok(Ok(stream)) => return self.serve(stream).await,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),
+        let hint = |first, reason: &str| match first {
+            b'1' | b'2' => "the peer does not use TLS: check its configuration",
+            _ if reason.contains("UnknownCA") || reason.contains("BadCertificate") => {
+                "the peer does not trust our certificate: check its CA file and the server name"
+            }
+            _ => "check the certificates of both sides",
         };
-        if let Some(count) = self.refused.due(1) {
-            let hint = match first[0] {
-                b'1' | b'2' => "the peer does not use TLS: check its configuration",
-                _ if reason.contains("UnknownCA") || reason.contains("BadCertificate") => {
-                    "the peer does not trust our certificate: check its CA file and the server name"
-                }
-                _ => "check the certificates of both sides",
-            };
-            warn!(peer = %self.peer, reason, hint, count, "TLS handshake failed");
+        let shaken = listener::handshake(&acceptor, stream, self.peer, &self.refused, hint).await;
+        if let Some(stream) = shaken {
+            self.serve(stream).await;
         }
     }
 

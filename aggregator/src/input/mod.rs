@@ -9,9 +9,12 @@ pub mod dead_letters;
 pub mod decoration;
 pub mod generator;
 mod http;
+mod listener;
 pub mod stdin;
 mod stored_window;
+mod tcp;
 pub mod tls;
+mod udp;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use self::dead_letters::DeadLetterInput;
 use self::decoration::Decoration;
 use self::generator::GeneratorInput;
 use self::stdin::StdinInput;
+use self::tcp::TcpInput;
+use self::udp::UdpInput;
 use crate::plugins;
 use crate::queue::stored::{Restore, Sources};
 use crate::runtime::RuntimeError;
@@ -43,6 +48,8 @@ pub const NAMES: &[&str] = &[
     "http",
     "lumberjack",
     "stdin",
+    "tcp",
+    "udp",
 ];
 
 /// An input that is built and not yet started.
@@ -59,6 +66,8 @@ enum Kind {
     Generator(GeneratorInput),
     Http(Box<http::server::Server>),
     Stdin(Arc<StdinInput>),
+    Tcp(TcpInput),
+    Udp(UdpInput),
 }
 
 /// A running input; ends when the input has ended.
@@ -78,7 +87,11 @@ impl Input {
             }
             Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
             // Theirs are kept as the events that they decode to.
-            Kind::DeadLetters(_) | Kind::Generator(_) | Kind::Http(_) => {}
+            Kind::DeadLetters(_)
+            | Kind::Generator(_)
+            | Kind::Http(_)
+            | Kind::Tcp(_)
+            | Kind::Udp(_) => {}
         }
     }
 
@@ -88,12 +101,20 @@ impl Input {
         queue: mpsc::Sender<Batch>,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Running, RuntimeError> {
+        let name = self.name;
+        let named = |started: Result<Running, String>| {
+            started.map_err(|reason| RuntimeError::Input { name, reason })
+        };
         match self.kind {
             Kind::Beats(beats) => {
-                let listener = beats.bind().await.map_err(|error| RuntimeError::Input {
-                    name: self.name,
-                    reason: format!("cannot listen on {}: {error}", beats.address),
-                })?;
+                let address = &beats.address;
+                let bound = beats.bind().await;
+                let listener = match bound {
+                    Ok(listener) => listener,
+                    Err(error) => {
+                        return named(Err(format!("cannot listen on {address}: {error}")));
+                    }
+                };
                 tracing::info!(
                     address = beats.address,
                     tls = beats.tls.is_some(),
@@ -103,12 +124,10 @@ impl Input {
             }
             Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
-            Kind::Http(server) => {
-                let name = self.name;
-                let started = server.start(queue, shutdown).await;
-                started.map_err(|reason| RuntimeError::Input { name, reason })
-            }
+            Kind::Http(server) => named(server.start(queue, shutdown).await),
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
+            Kind::Tcp(tcp) => named(tcp.start(queue, shutdown).await),
+            Kind::Udp(udp) => named(udp.start(queue, shutdown).await),
         }
     }
 }
@@ -234,6 +253,8 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             "stdin" => {
                 stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
             }
+            "tcp" => TcpInput::from_options(&mut options, build).map(Kind::Tcp),
+            "udp" => UdpInput::from_options(&mut options, build).map(Kind::Udp),
             unknown => {
                 let message = format!("unknown input `{unknown}`");
                 diagnostics.push(
@@ -327,11 +348,7 @@ fn generator_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Optio
 
 fn stdin_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<StdinInput> {
     let ecs = build.ecs(options);
-    let (plugin, codec) = build.codec(options, "line", ecs)?;
-    let delimiter = match plugin.name.value.as_str() {
-        "line" | "json_lines" => delimiter_of(&plugin),
-        _ => Vec::new(),
-    };
+    let (codec, delimiter) = streamed_codec(options, build, ecs)?;
     Some(StdinInput {
         name: build.name.to_owned(),
         codec,
@@ -340,6 +357,20 @@ fn stdin_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<St
         ecs,
         decoration: Decoration::from_options(options),
     })
+}
+
+/// The codec of an input that reads a stream, and what ends a record; nothing if each read is one.
+fn streamed_codec(
+    options: &mut Options<'_>,
+    build: &Build<'_>,
+    ecs: bool,
+) -> Option<(Arc<dyn Codec>, Vec<u8>)> {
+    let (plugin, codec) = build.codec(options, "line", ecs)?;
+    let delimiter = match plugin.name.value.as_str() {
+        "line" | "json_lines" => delimiter_of(&plugin),
+        _ => Vec::new(),
+    };
+    Some((codec, delimiter))
 }
 
 /// The delimiter of a codec that cuts lines.

@@ -14,7 +14,8 @@ use libdeflater::{DecompressionError, Decompressor};
 use skidder_lumberjack::{Account, Reservation};
 use tokio::sync::watch;
 
-use super::exchange::{Refusal, told_to_stop};
+use super::exchange::Refusal;
+use crate::input::listener::told_to_stop;
 
 /// How the body of a request may be.
 #[derive(Clone, Copy, Debug)]

@@ -73,11 +73,6 @@ impl Refusal {
     }
 }
 
-/// Waits until the input is to stop, or nobody is left to say so.
-pub(super) async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
-    drop(stopping.wait_for(|stop| *stop).await);
-}
-
 /// Seconds after which a client may try again, in the header `retry-after`.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 

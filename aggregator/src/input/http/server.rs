@@ -23,21 +23,18 @@ use skidder_pipeline::language::{DurationUnit, Options};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::body::BodyLimits;
-use super::exchange::{Call, Credentials, Exchange, told_to_stop};
+use super::exchange::{Call, Credentials, Exchange};
 use super::reply::Reply;
-use crate::input::beats::{HANDSHAKE_TIMEOUT, tls_from_options};
+use crate::input::beats::tls_from_options;
+use crate::input::listener::{self, told_to_stop};
 use crate::input::{Build, Running};
 use crate::throttle::Throttle;
 use crate::worker::Batch;
-
-/// The longest pause after a failed accept (out of descriptors, say); the first is 10 ms.
-const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -127,13 +124,8 @@ impl Server {
         let max_streams = options.count("max_concurrent_streams", 1..=1 << 20);
         let max_pending = options.count("max_pending_requests", 1..=1 << 20);
         options.without_effect("threads", "connections cost no thread here");
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host
-        };
         Some(Self {
-            address: format!("{host}:{port}"),
+            address: listener::address(&host, port),
             tls,
             max_connections: max_connections.unwrap_or(4096),
             idle,
@@ -186,7 +178,7 @@ impl Server {
         self,
         listener: TcpListener,
         queue: mpsc::Sender<Batch>,
-        mut stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<bool>,
     ) {
         let acceptor = self.tls.map(TlsAcceptor::from);
         let exchange = Arc::new(Exchange {
@@ -217,38 +209,11 @@ impl Server {
             endpoint: self.endpoint,
             handshakes: Throttle::default(),
         });
-        let permits = Arc::new(Semaphore::new(self.max_connections));
-        let mut connections = JoinSet::new();
-        let mut pause = Duration::from_millis(10);
-        loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&permits).acquire_owned() => permit,
-                () = told_to_stop(&mut stopping) => break,
-            };
-            let Ok(permit) = permit else { break };
-            let (stream, peer) = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        warn!(%error, address = %self.address, "cannot accept a connection, waiting");
-                        tokio::time::sleep(pause).await;
-                        pause = MAX_ACCEPT_PAUSE.min(pause * 2);
-                        continue;
-                    }
-                },
-                () = told_to_stop(&mut stopping) => break,
-            };
-            pause = Duration::from_millis(10);
-            while connections.try_join_next().is_some() {}
+        listener::accept(listener, self.max_connections, stopping, |stream, peer| {
             let connection = Arc::clone(&connection);
-            connections.spawn(async move {
-                connection.run(stream, peer).await;
-                drop(permit);
-            });
-        }
-        drop(listener);
-        drop(connection);
-        while connections.join_next().await.is_some() {}
+            async move { connection.run(stream, peer).await }
+        })
+        .await;
     }
 }
 
@@ -264,32 +229,20 @@ struct Connection {
 
 impl Connection {
     async fn run(&self, stream: TcpStream, peer: SocketAddr) {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "cannot set TCP_NODELAY");
-        }
         let Some(acceptor) = &self.acceptor else {
             return self.serve(stream, peer).await;
         };
-        // A load balancer's health check connects and leaves: that is no failed handshake.
-        let mut first = [0];
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await {
-            Ok(Ok(0) | Err(_)) => return,
-            Err(_) => return debug!(%peer, "connected and sent nothing"),
-            Ok(Ok(_)) => {}
-        }
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-        let reason = match handshake {
-            Ok(Ok(stream)) => return self.serve(stream, peer).await,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),
-        };
-        if let Some(count) = self.handshakes.due(1) {
-            let hint = if first[0].is_ascii_uppercase() {
+        let hint = |first: u8, _: &str| {
+            if first.is_ascii_uppercase() {
                 "the peer does not use TLS: use https in its configuration"
             } else {
                 "check the certificates of both sides"
-            };
-            warn!(input = self.exchange.name, %peer, reason, hint, count, "TLS handshake failed");
+            }
+        };
+        if let Some(stream) =
+            listener::handshake(acceptor, stream, peer, &self.handshakes, hint).await
+        {
+            self.serve(stream, peer).await;
         }
     }
 

@@ -1,0 +1,116 @@
+//! What every input that listens on TCP does alike: accept connections, no more than a number of
+//! them, and shake hands.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use crate::throttle::Throttle;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first pause after a failed accept (out of descriptors, say), and the longest.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(super) fn address(host: &str, port: impl std::fmt::Display) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// Waits until the input is to stop, or nobody is left to say so.
+pub(super) async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stop| *stop).await);
+}
+
+/// Serves each connection in a task of its own until `stopping` changes: then nothing new is accepted,
+/// and it returns when the last connection is done. A connection beyond `max_connections` waits in the
+/// kernel until another leaves.
+pub(super) async fn accept<F>(
+    listener: TcpListener,
+    max_connections: usize,
+    mut stopping: watch::Receiver<bool>,
+    mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(max_connections));
+    let mut connections = JoinSet::new();
+    let mut pause = ACCEPT_PAUSE;
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = told_to_stop(&mut stopping) => break,
+        };
+        let Ok(permit) = permit else { break };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    let address = listener.local_addr().ok();
+                    warn!(%error, ?address, "cannot accept a connection, waiting");
+                    tokio::time::sleep(pause).await;
+                    pause = MAX_ACCEPT_PAUSE.min(pause * 2);
+                    continue;
+                }
+            },
+            () = told_to_stop(&mut stopping) => break,
+        };
+        pause = ACCEPT_PAUSE;
+        while connections.try_join_next().is_some() {}
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        let serving = serve(stream, peer);
+        connections.spawn(async move {
+            serving.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Shakes hands. Nothing when that fails, which is said in the log now and then; `hint` says what to do, by
+/// the first byte that came and the reason.
+pub(super) async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    refused: &Throttle,
+    hint: impl FnOnce(u8, &str) -> &'static str,
+) -> Option<TlsStream<TcpStream>> {
+    // A load balancer's health check connects and leaves: that is no failed handshake.
+    let mut first = [0];
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await {
+        Ok(Ok(0) | Err(_)) => return None,
+        Err(_) => {
+            debug!(%peer, "connected and sent nothing");
+            return None;
+        }
+        Ok(Ok(_)) => {}
+    }
+    let reason = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),
+    };
+    if let Some(count) = refused.due(1) {
+        let hint = hint(first[0], &reason);
+        warn!(%peer, reason, hint, count, "TLS handshake failed");
+    }
+    None
+}

@@ -1,0 +1,275 @@
+//! The `udp` input: each datagram goes through the codec.
+//!
+//! Nothing can hold up a sender: when the queue is full, `queue_size` datagrams wait here, then those that
+//! come are lost, as they would be on the wire. They are counted, and the log says so.
+//!
+//! COMPAT: of Logstash's input: the default codec is `line`; the sender's address is in `host`
+//! (`[host][ip]` with ECS) unless the event has one, or where `source_ip_fieldname` says.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use bytes::{Bytes, BytesMut};
+use skidder_pipeline::codec::{Codec, Sink};
+use skidder_pipeline::event::{Event, Path, Timestamp, Value};
+use skidder_pipeline::language::Options;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::decoration::Decoration;
+use super::listener::{self, told_to_stop};
+use super::{Build, Running};
+use crate::ack::Ack;
+use crate::throttle::Throttle;
+use crate::worker::{Batch, Records};
+
+/// Datagrams that go into one batch, at most.
+const BATCH_DATAGRAMS: usize = 500;
+/// The largest datagram there can be.
+const MAX_DATAGRAM: i64 = 65_535;
+/// Memory for datagrams is taken from the system in pieces of this size.
+const SLAB_BYTES: usize = 256 << 10;
+
+/// A UDP input, ready to start.
+pub(super) struct UdpInput {
+    address: String,
+    buffer_size: usize,
+    receive_buffer_bytes: Option<usize>,
+    queue_size: usize,
+    decoder: Arc<Decoder>,
+}
+
+/// How datagrams become events.
+struct Decoder {
+    name: String,
+    codec: Arc<dyn Codec>,
+    source_ip: Path,
+    decoration: Decoration,
+}
+
+impl UdpInput {
+    /// Reads the options.
+    pub(super) fn from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<Self> {
+        let ecs = build.ecs(options);
+        let codec = build.codec(options, "line", ecs);
+        let host = options.string("host").unwrap_or_else(|| "0.0.0.0".into());
+        let port = options.integer("port", 0..=65_535);
+        if !options.has("port") {
+            options.missing("port");
+        }
+        let buffer_size = options.integer("buffer_size", 1..=MAX_DATAGRAM);
+        let receive_buffer_bytes = options.count("receive_buffer_bytes", 1..=1 << 30);
+        let queue_size = options.count("queue_size", 1..=1 << 20).unwrap_or(2000);
+        options.without_effect("workers", "the workers of the pipeline decode");
+        let field = options
+            .field("source_ip_fieldname")
+            .map(|field| field.value);
+        let default: &[&str] = if ecs { &["host", "ip"] } else { &["host"] };
+        let source_ip = field.map_or_else(
+            || Path::new(default.iter().copied()),
+            |field| Path::from(&field),
+        );
+        Some(Self {
+            address: listener::address(&host, port?),
+            buffer_size: buffer_size.unwrap_or(MAX_DATAGRAM) as usize,
+            receive_buffer_bytes,
+            queue_size,
+            decoder: Arc::new(Decoder {
+                name: build.name.to_owned(),
+                codec: codec?.1,
+                source_ip,
+                decoration: Decoration::from_options(options),
+            }),
+        })
+    }
+
+    /// Binds the port.
+    pub(super) async fn start(
+        self,
+        queue: mpsc::Sender<Batch>,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Running, String> {
+        let socket = UdpSocket::bind(&self.address).await;
+        let socket =
+            socket.map_err(|error| format!("cannot listen on {}: {error}", self.address))?;
+        if let Some(wanted) = self.receive_buffer_bytes {
+            self.enlarge(&socket, wanted);
+        }
+        let address = socket
+            .local_addr()
+            .map_or_else(|_| self.address.clone(), |address| address.to_string());
+        info!(input = self.decoder.name, address, "listening");
+        Ok(Box::pin(self.run(socket, queue, stopping)))
+    }
+
+    fn enlarge(&self, socket: &UdpSocket, wanted: usize) {
+        let socket = socket2::SockRef::from(socket);
+        let set = socket.set_recv_buffer_size(wanted);
+        // Linux says twice what it has, and gives less than asked for without an error.
+        let got = socket.recv_buffer_size().map_or(0, |bytes| bytes / 2);
+        if set.is_err() || got < wanted {
+            let input = &self.decoder.name;
+            warn!(
+                input,
+                wanted,
+                got,
+                "the receive buffer is smaller than `receive_buffer_bytes`: raise net.core.rmem_max"
+            );
+        }
+    }
+
+    async fn run(
+        self,
+        socket: UdpSocket,
+        queue: mpsc::Sender<Batch>,
+        stopping: watch::Receiver<bool>,
+    ) {
+        let (waiting, datagrams) = mpsc::channel(self.queue_size);
+        let forward = forward(datagrams, queue, Arc::clone(&self.decoder));
+        tokio::join!(self.receive(socket, waiting, stopping), forward);
+    }
+
+    /// Takes datagrams off the socket until `stopping` changes.
+    async fn receive(
+        &self,
+        socket: UdpSocket,
+        waiting: mpsc::Sender<Datagram>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let (lost, failed) = (Throttle::default(), Throttle::default());
+        let mut slab = BytesMut::new();
+        loop {
+            if slab.capacity() < self.buffer_size {
+                slab = BytesMut::with_capacity(SLAB_BYTES.max(self.buffer_size));
+            }
+            slab.resize(self.buffer_size, 0);
+            let received = tokio::select! {
+                biased;
+                received = socket.recv_from(&mut slab) => received,
+                () = told_to_stop(&mut stopping) => return,
+            };
+            match received {
+                Ok((length, peer)) => {
+                    let datagram = Datagram {
+                        bytes: slab.split_to(length).freeze(),
+                        peer,
+                    };
+                    if let Err(mpsc::error::TrySendError::Closed(_)) =
+                        self.put(&waiting, datagram, &lost)
+                    {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    if let Some(count) = failed.due(1) {
+                        warn!(input = self.decoder.name, %error, count, "cannot receive");
+                    }
+                    // An error that stays must not take a whole processor.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        waiting: &mpsc::Sender<Datagram>,
+        datagram: Datagram,
+        lost: &Throttle,
+    ) -> Result<(), mpsc::error::TrySendError<Datagram>> {
+        let put = waiting.try_send(datagram);
+        if let Err(mpsc::error::TrySendError::Full(datagram)) = &put
+            && let Some(count) = lost.due(1)
+        {
+            let (input, queue_size) = (&self.decoder.name, self.queue_size);
+            warn!(input, queue_size, peer = %datagram.peer, lost = count,
+                "the queue is full, datagrams are lost: make the pipeline faster, or use tcp");
+        }
+        put
+    }
+}
+
+/// Puts what is waiting into the queue, as much as there is at once.
+async fn forward(
+    mut datagrams: mpsc::Receiver<Datagram>,
+    queue: mpsc::Sender<Batch>,
+    decoder: Arc<Decoder>,
+) {
+    loop {
+        let mut together = Vec::new();
+        if datagrams.recv_many(&mut together, BATCH_DATAGRAMS).await == 0 {
+            return;
+        }
+        let addresses = together
+            .iter()
+            .map(|datagram| datagram.peer.ip().to_string());
+        let records = DatagramRecords {
+            addresses: addresses.collect(),
+            datagrams: together,
+            decoder: Arc::clone(&decoder),
+        };
+        let batch = Batch {
+            records: Box::new(records),
+            ack: Ack::ignored(),
+        };
+        if queue.send(batch).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What came in one packet.
+#[derive(Debug)]
+struct Datagram {
+    bytes: Bytes,
+    peer: SocketAddr,
+}
+
+/// Datagrams in the queue.
+struct DatagramRecords {
+    datagrams: Vec<Datagram>,
+    /// Of the senders, in the same order.
+    addresses: Vec<String>,
+    decoder: Arc<Decoder>,
+}
+
+impl Records for DatagramRecords {
+    fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    fn decode<'b>(
+        &'b self,
+        index: usize,
+        arena: &'b Bump,
+        now: Timestamp,
+        each: &mut dyn FnMut(Event<'b>),
+    ) {
+        let decoder = &*self.decoder;
+        let Some(mut decoding) = decoder.codec.decoder() else {
+            return;
+        };
+        let mut events = Vec::new();
+        let mut sink = Sink {
+            arena,
+            now,
+            events: &mut events,
+        };
+        decoding.decode(&self.datagrams[index].bytes, &mut sink);
+        decoding.flush(&mut sink);
+        for mut event in events {
+            if event.get(&decoder.source_ip).is_none() {
+                let address = Value::Text(self.addresses[index].as_bytes());
+                event.set(&decoder.source_ip, address, arena);
+            }
+            decoder.decoration.apply(&mut event, arena);
+            each(event);
+        }
+    }
+
+    fn source(&self) -> &str {
+        &self.decoder.name
+    }
+}
