@@ -14,7 +14,7 @@ use crate::queue::command::{CommandError, QueueCommand};
 use crate::settings::Settings;
 use crate::sources::SourceError;
 use crate::{
-    dead_letter_command, explain, format_command, input, log, lsp, queue, runtime, sources,
+    dead_letter_command, explain, format_command, input, log, lsp, manual, queue, runtime, sources,
 };
 
 /// Runs a pipeline, or with `-t` only checks it.
@@ -72,6 +72,7 @@ fn start(settings: &Settings, purpose: Use) -> u8 {
         ..settings.clone()
     };
     let plan = runtime::plan(settings, &config, pipeline, &mut diagnostics);
+    manual::link_findings(&mut diagnostics, &config);
     show(&diagnostics, &sources);
     let plan = match plan {
         Some(plan) if !diagnostics.has_errors() => plan,
@@ -227,6 +228,7 @@ fn load(settings: &Settings, purpose: Use) -> Option<(Config, Pipeline, Diagnost
         files: &Disk,
     };
     let pipeline = skidder_pipeline::compile(&config, &compile_options, &mut diagnostics);
+    manual::link_findings(&mut diagnostics, &config);
     match pipeline {
         Some(pipeline) if !diagnostics.has_errors() => {
             Some((config, pipeline, diagnostics, sources))

@@ -611,10 +611,8 @@ fn many_filters_are_each_what_they_are_alone() {
         }
     };
     // One after the other: what one leaves is what the next one gets.
-    let all: String = options
-        .iter()
-        .map(|each| format!("grok {{ {each} }}\n"))
-        .collect();
+    let filters = options.iter().map(|each| format!("grok {{ {each} }}\n"));
+    let all = filters.collect::<Vec<_>>().concat();
     let expected = r#"{"message":"ab 12","a":["ab","ab"],"n":12,"c":["ab","1"],"INT":"12","x":{"y":12},"l":"b"}"#;
     assert_eq!(result(&all), expected);
     // A filter that is wrong is reported as it is alone.
