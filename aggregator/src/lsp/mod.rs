@@ -6,7 +6,8 @@
 //! variables need not be set where somebody writes.
 //!
 //! The protocol is JSON-RPC 2.0 in frames (`frames.rs`), spoken by hand: it is the few messages below.
-//! One thread reads, one works; files are looked at when no message waits, so typing stays quick.
+//! One thread reads, one works; files are looked at when no message comes for a moment, so typing
+//! stays quick.
 
 mod context;
 mod document;
@@ -15,8 +16,9 @@ mod help;
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value as Json, json};
 use skidder_pipeline::language::format::format;
 use skidder_pipeline::language::{Code, Diagnostic, ParseOptions, Severity, SourceMap};
@@ -32,6 +34,10 @@ const MAX_DOCUMENTS: usize = 1000;
 
 /// Messages that are read before they are worked on.
 const WAITING_MESSAGES: usize = 64;
+
+/// How long nothing must come before a changed file is looked at: files that it names are read each
+/// time, and somebody who types sends a message for each letter.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Error codes of the protocol.
 mod error {
@@ -112,11 +118,19 @@ impl<W: Write> Server<W> {
         messages: &Receiver<Result<Vec<u8>, FrameError>>,
     ) -> Result<u8, FrameError> {
         loop {
-            // What is said about files waits until nothing else does.
-            if messages.is_empty() {
-                self.publish()?;
-            }
-            let Ok(message) = messages.recv() else {
+            let waiting = self.documents.values().any(|open| open.changed);
+            let message = if waiting {
+                match messages.recv_timeout(QUIET) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.publish()?;
+                        continue;
+                    }
+                    received => received.map_err(|_| RecvError),
+                }
+            } else {
+                messages.recv()
+            };
+            let Ok(message) = message else {
                 // The editor went away without a word.
                 return Ok(cli::EXIT_FAILED);
             };
