@@ -20,6 +20,8 @@ pub(super) struct Printer<'a> {
     /// Comments in the order in which they were written.
     comments: Vec<&'a str>,
     level: usize,
+    /// `not` was written last, which needs a space right behind it.
+    after_not: bool,
 }
 
 /// What stands between two pieces if there is no comment.
@@ -53,6 +55,7 @@ impl<'a> Printer<'a> {
             out: String::with_capacity(text.len() + text.len() / 8),
             comments: Vec::new(),
             level: 0,
+            after_not: false,
         }
     }
 
@@ -205,6 +208,7 @@ impl<'a> Printer<'a> {
             } else {
                 self.tokens = ahead;
                 self.out.push_str(piece);
+                self.after_not = piece == "not";
             }
             before = role;
         }
@@ -368,8 +372,8 @@ impl<'a> Printer<'a> {
 
     fn comment(&mut self, text: &'a str, trails: bool, blank: bool) {
         self.comments.push(text);
-        // `not` needs a space right behind it.
-        let same_line = (trails && !self.out.is_empty()) || self.out.ends_with(" not");
+        let after_not = std::mem::take(&mut self.after_not);
+        let same_line = (trails && !self.out.is_empty()) || after_not;
         if same_line {
             self.out.push(' ');
         } else {

@@ -112,6 +112,8 @@ fn comments_may_stand_anywhere() {
         assert!(out.contains(&format!("# {number}\n")), "{number}\n{out}");
     }
     formatted("filter { if [a] not \n # own line\n in [b] { } }");
+    let out = formatted("filter { if [a] # why not \n # own line\n in [b] { } }");
+    assert!(out.contains("# why not\n      # own line\n"), "{out}");
     formatted("filter { aa { bb =>\n\n# own line\n\n# two\n 5 } }");
 }
 
