@@ -303,15 +303,22 @@ fn post(address: &str, path: &str, body: &str) -> String {
     answer
 }
 
-#[test]
-fn our_own_output_delivers_to_it_over_tls() {
-    let certificates = tempfile::tempdir().unwrap();
-    let folder = certificates.path().display().to_string();
+/// A folder with throw-away certificates.
+fn certificates() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
     let made = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
-        .args(["certificates", &folder])
+        .arg("certificates")
+        .arg(folder.path())
         .output()
         .unwrap();
     assert!(made.status.success());
+    folder
+}
+
+#[test]
+fn our_own_output_delivers_to_it_over_tls() {
+    let certificates = certificates();
+    let folder = certificates.path().display().to_string();
     let receiver = Daemon::start(
         &format!(
             "elasticsearch_bulk {{ host => '127.0.0.1' port => 0 user => ann password => secret ssl_enabled => true
@@ -345,4 +352,43 @@ fn our_own_output_delivers_to_it_over_tls() {
             .iter()
             .all(|event| event["index"] == "logs" && event["action"] == "create")
     );
+}
+
+#[test]
+fn opentelemetrys_exporters_over_http_and_grpc() {
+    let Some(python) = python() else { return };
+    for transport in ["http", "grpc"] {
+        let input = "otlp { host => '127.0.0.1' port => 0 user => ann password => secret }";
+        let daemon = Daemon::start(input, "");
+        let said = client(python, "otlp_client.py", &[transport, &daemon.address()]);
+        assert_eq!(said, "flushed True\n", "{transport}: {}", daemon.log());
+        let log = daemon.log();
+        let mut events = daemon.stop();
+        assert_eq!(events.len(), 1000, "{transport}: {log}");
+        events.sort_by_key(|event| event["attributes"]["number"].as_u64());
+        for (number, event) in events.iter().enumerate() {
+            assert_eq!(event["message"], format!("line {number}"));
+            let time = format!("2024-01-02T03:04:05.{number:09}Z");
+            let shown = event["@timestamp"].as_str().unwrap();
+            // Without digits that say nothing.
+            assert!(
+                time.starts_with(shown.trim_end_matches('Z')),
+                "{time} {shown}"
+            );
+            assert_eq!(
+                event["attributes"],
+                serde_json::json!({"number": number, "ok": true, "parts": ["a", "b"], "ratio": 0.5})
+            );
+            assert_eq!(event["resource"]["service.name"], "shop");
+            assert_eq!(
+                event["scope"],
+                serde_json::json!({"name": "cart", "version": "1.2"})
+            );
+            assert_eq!(
+                (&event["severity"], &event["severity_number"]),
+                (&"WARN".into(), &13.into())
+            );
+            assert_eq!(event["event_name"], "cart.full");
+        }
+    }
 }

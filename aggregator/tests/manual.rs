@@ -172,10 +172,11 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 12] = [
+const PLUGINS: [&str; 13] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `http`",
+    "### Input `otlp`",
     "### Input `stdin`",
     "### Input `tcp`",
     "### Input `udp`",

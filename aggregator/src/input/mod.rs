@@ -47,6 +47,7 @@ pub const NAMES: &[&str] = &[
     "generator",
     "http",
     "lumberjack",
+    "otlp",
     "stdin",
     "tcp",
     "udp",
@@ -250,6 +251,8 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             "http" => http::plain::from_options(&mut options, build)
                 .map(|server| Kind::Http(Box::new(server))),
             "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
+            "otlp" => http::otlp::from_options(&mut options, build)
+                .map(|server| Kind::Http(Box::new(server))),
             "stdin" => {
                 stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
             }

@@ -32,7 +32,7 @@ pub(super) struct BodyLimits {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) bytes: Bytes,
-    pub(super) _memory: Memory,
+    pub(super) memory: Memory,
 }
 
 /// Memory of the shared budget; given back when this is dropped.

@@ -26,6 +26,8 @@ pub(super) enum Refusal {
     TooLong { name: &'static str, limit: usize },
     #[error("the content-encoding {0} is not known: gzip, deflate or none")]
     Encoding(String),
+    #[error("the content-type is not one that is understood here")]
+    Type,
     #[error("{0}")]
     Malformed(String),
     #[error("no credentials, or wrong ones")]
@@ -53,7 +55,7 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Encoding(_) | Self::Type => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Malformed(_) | Self::Broken(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Pending { .. } | Self::Memory | Self::QueueFull(_) => {
@@ -180,10 +182,7 @@ impl Exchange {
         let limit = self.body.decompressed_length;
         let (bytes, memory) = body::unpack(packed, encoding, limit, memory).await?;
         Ok(Received {
-            content: Content {
-                bytes,
-                _memory: memory,
-            },
+            content: Content { bytes, memory },
             _pending: pending,
         })
     }

@@ -11,6 +11,7 @@
 mod body;
 pub(super) mod bulk;
 mod exchange;
+pub(super) mod otlp;
 pub(super) mod plain;
 mod reply;
 pub(super) mod server;

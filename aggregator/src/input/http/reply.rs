@@ -62,3 +62,9 @@ pub(super) fn with(mut reply: Reply, name: HeaderName, value: &'static str) -> R
     reply.headers_mut().insert(name, value);
     reply
 }
+
+/// The same answer with headers behind its body.
+pub(super) fn with_trailers(mut reply: Reply, trailers: HeaderMap) -> Reply {
+    reply.body_mut().trailers = Some(trailers);
+    reply
+}
