@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use skidder_pipeline::codec::{Codec, CodecDefaults, build_codec};
+use skidder_pipeline::codec::{Codec, CodecDefaults, build_codec_with};
 use skidder_pipeline::language::{Options, Plugin, Spanned};
 
+use crate::commands::Disk;
 use crate::settings::Settings;
 
 /// The option `codec`, or the codec called `default`; as it is written and as it works.
@@ -29,6 +30,6 @@ pub(crate) fn codec(
         ecs,
         escape_style: settings.escape_style,
     };
-    let codec = build_codec(&plugin, defaults, options.diagnostics())?;
+    let codec = build_codec_with(&plugin, defaults, &Disk, options.diagnostics())?;
     Some((plugin, codec))
 }

@@ -399,6 +399,12 @@ const SOURCES: &[Source] = &[
         others: &[],
     },
     Source {
+        text: include_str!("../../pipeline/src/codec/multiline.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/codec/rubydebug.rs"),
         document: MANUAL,
         heading: "## Codecs",
@@ -792,6 +798,7 @@ fn examples_are_accepted_as_they_are() {
         "json-lines.conf",
         "mutual-tls.conf",
         "several-outputs.conf",
+        "stack-traces.conf",
         "syslog.conf",
     ];
     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -876,6 +883,35 @@ fn example_json_lines() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["message"].clone())
         .collect();
     assert_eq!(messages, ["in token=…", "late"]);
+}
+
+#[test]
+fn example_stack_traces() {
+    let surroundings = Surroundings::new();
+    let input = "2024-01-02T03:04:05Z ERROR failed\njava.lang.E: x\n\n\tat a.B\n2024-01-02T03:04:06Z INFO on\n";
+    let path = examples().join("stack-traces.conf");
+    let arguments = ["-w", "2", "-f", path.to_str().unwrap()];
+    let output = surroundings.run(&arguments, input.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    let mut events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    events.sort_by_key(|event| event["@timestamp"].to_string());
+    let shown: Vec<_> = events
+        .iter()
+        .map(|event| json!([event["message"], event["level"], event["tags"]]))
+        .collect();
+    let expected = [
+        json!([
+            "2024-01-02T03:04:05Z ERROR failed\njava.lang.E: x\n\n\tat a.B",
+            "ERROR",
+            ["multiline"]
+        ]),
+        json!(["2024-01-02T03:04:06Z INFO on", "INFO", null]),
+    ];
+    assert_eq!(shown, expected);
 }
 
 #[test]

@@ -62,6 +62,11 @@ fn json_lines() {
     run_cases("codec-json_lines", |_| true, run_steps);
 }
 
+#[test]
+fn multiline() {
+    run_cases("codec-multiline", |_| true, run_steps);
+}
+
 /// Gives the steps of a case to one codec and one decoder.
 fn run_steps(case: &Case<'_>) -> Result<(), String> {
     let codec = codec_of(case)?;

@@ -3,8 +3,12 @@
 //! The end of standard input is the end of this input; when every input has ended, the process
 //! delivers what it has and exits. COMPAT: the default codec is `line`, a codec `json` means
 //! `json_lines`, and events carry the host's name (`[host][hostname]` with ECS).
+//!
+//! A codec that joins lines cuts the stream here, where its events end, so that every batch has
+//! whole events: the workers, the acknowledgement and the disk queue see nothing of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bumpalo::Bump;
 use bytes::Bytes;
@@ -37,16 +41,11 @@ pub struct StdinInput {
 
 impl StdinInput {
     /// Reads until the end of standard input, or until `shutdown` changes.
-    pub async fn run(
-        self: Arc<Self>,
-        queue: mpsc::Sender<Batch>,
-        mut shutdown: watch::Receiver<bool>,
-    ) {
+    pub async fn run(self: Arc<Self>, queue: mpsc::Sender<Batch>, shutdown: watch::Receiver<bool>) {
         let delimiter = self.delimiter.clone();
-        let input = self;
         // A read cannot be called off: it has a thread of its own, which may outlive this input
         // but holds nothing of the queue.
-        let (read, mut chunks) = mpsc::channel(1);
+        let (read, chunks) = mpsc::channel(1);
         tokio::task::spawn_blocking(move || {
             let mut stream = Chunks::new(std::io::stdin(), &delimiter);
             loop {
@@ -64,27 +63,59 @@ impl StdinInput {
                 }
             }
         });
+        self.forward(chunks, queue, shutdown).await;
+    }
+
+    /// Puts chunks into the queue, those of a codec that joins lines cut where events end.
+    async fn forward(
+        self: Arc<Self>,
+        mut chunks: mpsc::Receiver<Vec<u8>>,
+        queue: mpsc::Sender<Batch>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let mut cutter = self.codec.cutter();
         loop {
-            let bytes = tokio::select! {
-                chunk = chunks.recv() => match chunk {
-                    Some(bytes) => bytes,
-                    None => return,
-                },
-                _ = shutdown.changed() => return,
+            let waits = cutter.as_ref().filter(|cutter| cutter.pending() > 0);
+            let patience = waits.and_then(|cutter| cutter.patience());
+            let (next, is_last) = tokio::select! {
+                chunk = chunks.recv() => {
+                    let is_last = chunk.is_none();
+                    (chunk, is_last)
+                }
+                _ = shutdown.changed() => (None, true),
+                () = idle(patience) => (None, false),
             };
-            let records = ChunkRecords {
-                bytes: bytes.into(),
-                received: None,
-                input: Arc::clone(&input),
+            let bytes = match (&mut cutter, next) {
+                (Some(cutter), Some(lines)) => cutter.push(lines),
+                (Some(cutter), None) => cutter.flush(),
+                (None, next) => next,
             };
-            let batch = Batch {
-                records: Box::new(records),
-                ack: Ack::ignored(),
-            };
-            if queue.send(batch).await.is_err() {
+            if let Some(bytes) = bytes {
+                let records = ChunkRecords {
+                    bytes: bytes.into(),
+                    received: None,
+                    input: Arc::clone(&self),
+                };
+                let batch = Batch {
+                    records: Box::new(records),
+                    ack: Ack::ignored(),
+                };
+                if queue.send(batch).await.is_err() {
+                    return;
+                }
+            }
+            if is_last {
                 return;
             }
         }
+    }
+}
+
+/// Ends after this time, or never.
+async fn idle(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -158,5 +189,93 @@ impl Restore for StdinInput {
             received: Some(received),
             input: self,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skidder_lumberjack::ByteBudget;
+    use skidder_pipeline::language::{Diagnostics, ParseOptions, SourceMap, parse};
+
+    use super::*;
+    use crate::input::{Kind, build};
+    use crate::settings::Settings;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn input(interval: &str) -> Arc<StdinInput> {
+        let text = format!(
+            r#"input {{ stdin {{ codec => multiline {{ pattern => "^ " what => previous {interval} }} }} }}"#
+        );
+        let sources = SourceMap::single("test", text);
+        let mut diagnostics = Diagnostics::new();
+        let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
+        let budget = ByteBudget::new(0);
+        let settings = Settings::default();
+        let mut inputs = build(&settings, &config.inputs, &budget, &mut diagnostics);
+        let Some(Kind::Stdin(stdin)) = inputs.pop().map(|input| input.kind) else {
+            panic!("{}", diagnostics.render(&sources, false))
+        };
+        stdin
+    }
+
+    /// The messages of the next batch.
+    async fn messages(batches: &mut mpsc::Receiver<Batch>) -> Vec<String> {
+        let batch = tokio::time::timeout(PATIENCE, batches.recv()).await;
+        let batch = batch.unwrap().expect("a batch");
+        let arena = Bump::new();
+        let mut messages = Vec::new();
+        batch
+            .records
+            .decode(0, &arena, Timestamp::new(0, 0), &mut |event| {
+                let message = event.fields.get(&skidder_pipeline::event::MESSAGE);
+                let message = message.and_then(Value::as_text).unwrap();
+                messages.push(String::from_utf8_lossy(message).into_owned());
+            });
+        messages
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_whole_events_and_the_end_gives_the_last() {
+        let (chunk, chunks) = mpsc::channel(1);
+        let (queue, mut batches) = mpsc::channel(1);
+        let (_go_on, shutdown) = watch::channel(false);
+        let running = tokio::spawn(input("").forward(chunks, queue, shutdown));
+        chunk.send(b"a\n 1\n".to_vec()).await.unwrap();
+        chunk.send(b" 2\nb\nc\n".to_vec()).await.unwrap();
+        assert_eq!(messages(&mut batches).await, ["a\n 1\n 2", "b"]);
+        chunk.send(b" 3".to_vec()).await.unwrap();
+        drop(chunk);
+        assert_eq!(messages(&mut batches).await, ["c\n 3"]);
+        running.await.unwrap();
+        assert!(batches.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_comes_when_the_stream_is_idle_and_at_a_shutdown() {
+        let (chunk, chunks) = mpsc::channel(1);
+        let (queue, mut batches) = mpsc::channel(1);
+        let (stop, shutdown) = watch::channel(false);
+        let patient = input("auto_flush_interval => 0.02");
+        let running = tokio::spawn(patient.forward(chunks, queue, shutdown));
+        chunk.send(b"a\n 1\n".to_vec()).await.unwrap();
+        assert_eq!(messages(&mut batches).await, ["a\n 1"]);
+        // COMPAT: what comes too late is an event of its own.
+        chunk.send(b" 2\n".to_vec()).await.unwrap();
+        assert_eq!(messages(&mut batches).await, [" 2"]);
+        stop.send(true).unwrap();
+        running.await.unwrap();
+
+        let (chunk, chunks) = mpsc::channel(1);
+        let (queue, mut batches) = mpsc::channel(1);
+        let (stop, shutdown) = watch::channel(false);
+        let running = tokio::spawn(input("").forward(chunks, queue, shutdown));
+        chunk.send(b"a\n".to_vec()).await.unwrap();
+        // A second one has room only when the first was taken.
+        chunk.send(b"b\n".to_vec()).await.unwrap();
+        assert_eq!(messages(&mut batches).await, ["a"]);
+        stop.send(true).unwrap();
+        assert_eq!(messages(&mut batches).await, ["b"]);
+        running.await.unwrap();
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Charset, Codec, Dots, Json, JsonLines, Line, Plain, RubyDebug};
+use super::{Charset, Codec, Dots, Json, JsonLines, Line, Multiline, Plain, RubyDebug};
+use crate::compile::{Files, NoFiles};
 use crate::language::{Code, Diagnostic, Diagnostics, EscapeStyle, Options, Plugin};
 use crate::template::Template;
 
@@ -16,12 +17,30 @@ pub struct CodecDefaults {
 }
 
 /// The names of all codecs.
-pub const CODECS: &[&str] = &["dots", "json", "json_lines", "line", "plain", "rubydebug"];
+pub const CODECS: &[&str] = &[
+    "dots",
+    "json",
+    "json_lines",
+    "line",
+    "multiline",
+    "plain",
+    "rubydebug",
+];
 
 /// Makes the codec that a configuration asks for; what is wrong goes to `diagnostics`.
 pub fn build_codec(
     plugin: &Plugin,
     defaults: CodecDefaults,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Codec>> {
+    build_codec_with(plugin, defaults, &NoFiles, diagnostics)
+}
+
+/// The same for one that may name files (`patterns_dir`).
+pub fn build_codec_with(
+    plugin: &Plugin,
+    defaults: CodecDefaults,
+    files: &dyn Files,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Codec>> {
     let name = plugin.name.value.as_str();
@@ -42,6 +61,7 @@ pub fn build_codec(
         "json" => Json::from_options(&mut options, defaults).map(shared),
         "json_lines" => JsonLines::from_options(&mut options, defaults).map(shared),
         "line" => Line::from_options(&mut options, defaults).map(shared),
+        "multiline" => Multiline::from_options(&mut options, defaults, files).map(shared),
         "plain" => Plain::from_options(&mut options, defaults).map(shared),
         "rubydebug" => Some(shared(RubyDebug::from_options(&mut options))),
         _ => Some(shared(Dots)),
@@ -231,6 +251,26 @@ mod tests {
                 ],
             ),
             (
+                r#"multiline { pattern => "\\$" what => next multiline_tag => "" max_lines => 2 }"#,
+                false,
+                &[b"a$\nb\n\nc$\nd$\n", b"e$\nf"],
+                &[
+                    r#"{"message":"a$\nb"}"#,
+                    r#"{"message":""}"#,
+                    r#"{"message":"c$\nd$\ne$","tags":["multiline_codec_max_lines_reached"]}"#,
+                    r#"{"message":"f"}"#,
+                ],
+            ),
+            (
+                r#"multiline { pattern => "^\\s" what => previous max_bytes => 4 charset => "CP1252" }"#,
+                true,
+                &[b"\x92\n b\n c"],
+                &[
+                    r#"{"message":"’\n b","event":{"original":"’\n b"},"tags":["multiline","multiline_codec_max_bytes_reached"]}"#,
+                    r#"{"message":" c","event":{"original":" c"}}"#,
+                ],
+            ),
+            (
                 "json",
                 true,
                 &[br#"{"event":"login"}"#],
@@ -350,6 +390,71 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// However a stream comes and is cut where events end, nothing of it is lost, and the
+        /// pieces decoded each by itself are the events of the whole.
+        #[test]
+        fn pieces_of_a_cutter_make_the_events_of_the_whole(
+            chunks in prop::collection::vec(prop::collection::vec(prop::sample::select(b" a\n\xff".to_vec()), 0..30), 0..6),
+            what in prop::sample::select(vec!["previous", "next"]),
+            negate: bool,
+            max_lines in 1usize..6,
+            max_bytes in 1usize..40,
+        ) {
+            let text = format!(
+                "multiline {{ pattern => '^ ' what => {what} negate => {negate} max_lines => {max_lines} max_bytes => {max_bytes} }}"
+            );
+            let codec = codec(&text, false).unwrap();
+            let arena = Bump::new();
+            let decode = |pieces: &[Vec<u8>], each_by_itself: bool| {
+                let mut events = Vec::new();
+                let mut sink = Sink { arena: &arena, now: Timestamp::new(0, 0), events: &mut events };
+                let mut decoder = codec.decoder().unwrap();
+                for piece in pieces {
+                    decoder.decode(arena.alloc_slice_copy(piece), &mut sink);
+                    if each_by_itself {
+                        decoder.flush(&mut sink);
+                        decoder = codec.decoder().unwrap();
+                    }
+                }
+                decoder.flush(&mut sink);
+                let shown = events.iter().map(|event| {
+                    let mut out = Vec::new();
+                    write_json(event, &mut out);
+                    out
+                });
+                shown.collect::<Vec<_>>()
+            };
+            // Inputs give whole lines.
+            let chunks: Vec<Vec<u8>> = chunks.into_iter().map(|mut chunk| { chunk.push(b'\n'); chunk }).collect();
+            let mut cutter = codec.cutter().unwrap();
+            let mut pieces: Vec<_> = chunks.iter().filter_map(|chunk| cutter.push(chunk.clone())).collect();
+            pieces.extend(cutter.flush());
+            prop_assert_eq!(cutter.pending(), 0);
+            prop_assert_eq!(pieces.concat(), chunks.concat());
+            prop_assert_eq!(decode(&pieces, true), decode(&chunks, false));
+        }
+
+        /// Whatever the bytes are and however they are cut.
+        #[test]
+        fn multiline_takes_any_bytes(reads: Vec<Vec<u8>>) {
+            let codec = codec("multiline { pattern => '%{WORD}' what => previous charset => 'Shift_JIS' }", true).unwrap();
+            let (mut decoder, mut cutter) = (codec.decoder().unwrap(), codec.cutter().unwrap());
+            let arena = Bump::new();
+            let mut events = Vec::new();
+            let mut sink = Sink { arena: &arena, now: Timestamp::new(0, 0), events: &mut events };
+            let mut pieces = Vec::new();
+            for read in &reads {
+                decoder.decode(arena.alloc_slice_copy(read), &mut sink);
+                pieces.extend(cutter.push(read.clone()).unwrap_or_default());
+            }
+            decoder.flush(&mut sink);
+            pieces.extend(cutter.flush().unwrap_or_default());
+            prop_assert_eq!(decoder.pending(), 0);
+            prop_assert_eq!(pieces, reads.concat());
+        }
+    }
+
     #[test]
     fn mistakes_are_told() {
         for (text, part) in [
@@ -362,6 +467,25 @@ mod tests {
                 "decode_size_limit_bytes",
             ),
             ("rubydebug { metadata => maybe }", "metadata"),
+            ("multiline { what => next }", "pattern"),
+            ("multiline { pattern => a }", "what"),
+            ("multiline { pattern => a what => nxt }", "next"),
+            (
+                r#"multiline { pattern => "%{WORDD}" what => next }"#,
+                "WORDD",
+            ),
+            (
+                "multiline { pattern => a what => next max_bytes => 0 }",
+                "at least 1",
+            ),
+            (
+                "multiline { pattern => a what => next auto_flush_interval => 0 }",
+                "above 0",
+            ),
+            (
+                r#"multiline { pattern => a what => next charset => "UTF-16LE" }"#,
+                "character",
+            ),
             (r#"plain { format => "%{[a}" }"#, "[a"),
             (r#"line { format => "%{{TIME_NOW}}" }"#, "TIME_NOW"),
         ] {

@@ -56,17 +56,20 @@ impl Charset {
         })
     }
 
+    /// Whether bytes below 128 are always the characters of ASCII.
+    pub fn is_ascii_compatible(self) -> bool {
+        match self {
+            Self::Utf8 | Self::Ascii | Self::Latin1 => true,
+            Self::Utf16BigEndian | Self::Utf16LittleEndian => false,
+            Self::Other(encoding) => encoding.is_ascii_compatible(),
+        }
+    }
+
     /// The text that bytes of this character set stand for, as UTF-8; a slice of the bytes where
     /// they are that already.
     pub fn decode<'b>(self, bytes: &'b [u8], arena: &'b Bump) -> &'b [u8] {
-        // PERF: ASCII is itself in all of these, and most logs are nothing else.
-        let ascii_is_itself = match self {
-            Self::Utf8 => return bytes,
-            Self::Ascii | Self::Latin1 => true,
-            Self::Utf16BigEndian | Self::Utf16LittleEndian => false,
-            Self::Other(encoding) => encoding.is_ascii_compatible(),
-        };
-        if ascii_is_itself && bytes.is_ascii() {
+        // PERF: ASCII is itself in most of these, and most logs are nothing else.
+        if self == Self::Utf8 || (self.is_ascii_compatible() && bytes.is_ascii()) {
             return bytes;
         }
         let text = match self {

@@ -13,18 +13,21 @@ mod charset;
 mod dots;
 mod json;
 mod line;
+mod multiline;
 mod rubydebug;
 mod tokenizer;
 
-pub use build::{CODECS, CodecDefaults, build_codec};
+pub use build::{CODECS, CodecDefaults, build_codec, build_codec_with};
 pub use charset::{Charset, UnknownCharset};
 pub use dots::Dots;
 pub use json::{Json, JsonLines};
 pub use line::{Line, Plain};
+pub use multiline::Multiline;
 pub use rubydebug::RubyDebug;
 pub use tokenizer::{Token, Tokenizer};
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use bumpalo::Bump;
 
@@ -42,6 +45,11 @@ pub trait Codec: Debug + Send + Sync {
     /// A decoder for one stream; nothing if the codec only encodes.
     fn decoder(&self) -> Option<Box<dyn Decoder>>;
 
+    /// What cuts a stream where events end; nothing if every line (or read) is decoded by itself.
+    fn cutter(&self) -> Option<Box<dyn Cutter>> {
+        None
+    }
+
     /// Appends the event as bytes.
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>);
 }
@@ -58,6 +66,25 @@ pub trait Decoder: Send {
     fn pending(&self) -> usize {
         0
     }
+}
+
+/// Cuts a stream of lines where events end, for an input whose records are decoded by several
+/// workers. There is one for each stream, so that lines of two never mix.
+///
+/// INVARIANTS: what comes out is what went in, in order. A decoder that is given one piece and is
+/// flushed makes the events of it that it would make of the whole stream.
+pub trait Cutter: Send {
+    /// Takes in whole lines; gives those of events that have ended, if any have.
+    fn push(&mut self, lines: Vec<u8>) -> Option<Vec<u8>>;
+
+    /// The stream is at its end, or idle: gives what is kept.
+    fn flush(&mut self) -> Option<Vec<u8>>;
+
+    /// How many bytes are kept.
+    fn pending(&self) -> usize;
+
+    /// How long a stream may be idle before what is kept is to be flushed; for ever if not said.
+    fn patience(&self) -> Option<Duration>;
 }
 
 /// Where decoded events go.

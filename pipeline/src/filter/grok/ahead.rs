@@ -28,7 +28,7 @@ const MOST_THREADS: usize = 8;
 
 /// Compiled lists of expressions, by all that decides about them.
 #[derive(Default)]
-pub(super) struct Ahead(Mutex<HashMap<String, MatcherList>>);
+pub(crate) struct Ahead(Mutex<HashMap<String, MatcherList>>);
 
 impl Ahead {
     /// What was compiled for this.

@@ -12,7 +12,7 @@
 //! it, the last one of a name counts.
 
 mod ahead;
-mod patterns;
+pub(crate) mod patterns;
 pub mod probe;
 
 use bumpalo::Bump;

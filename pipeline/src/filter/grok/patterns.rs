@@ -24,7 +24,7 @@ use crate::language::{Code, Diagnostic, Options, Span, Spanned, did_you_mean};
 const MAX_PATTERN_FILE_BYTES: usize = 16 << 20;
 
 /// Named patterns and their places.
-pub(super) struct Patterns {
+pub(crate) struct Patterns {
     set: PatternSet,
     origins: HashMap<String, Origin>,
     /// What was reported already: a pattern is often used by several expressions.
@@ -50,7 +50,7 @@ enum Origin {
 impl Patterns {
     /// The standard patterns, then those of files, then those of the filter itself; later ones
     /// win.
-    pub(super) fn from_options(
+    pub(crate) fn from_options(
         options: &mut Options<'_>,
         build: &Build<'_>,
         ahead: Option<Arc<Ahead>>,
@@ -117,7 +117,7 @@ impl Patterns {
 
     /// Compiles the expressions of a field and warns of those that need the fallback; gives
     /// nothing if one is refused.
-    pub(super) fn compile(
+    pub(crate) fn compile(
         &mut self,
         expressions: &[Spanned<String>],
         compile: &CompileOptions,
