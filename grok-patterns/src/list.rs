@@ -113,27 +113,34 @@ impl MatcherList {
             if filtered {
                 prefilter.scan(line, found);
             }
-            for own in 0..*count {
-                if filtered && !prefilter.may_match(own, found) {
-                    continue;
-                }
-                let index = first + own;
-                let (matcher, scratch) = (&self.matchers[index], &mut scratches[index]);
-                if index > 0 {
-                    straight = matcher.find_straight(line, scratch, slots);
-                }
-                let matches = match straight {
-                    Step::At(_) => true,
-                    // A closer look costs more than the straight way, but less than all others.
-                    _ if filtered
-                        && !matcher.may_match_closely((prefilter, own), found, line, scratch) =>
-                    {
-                        false
+            for from in (0..*count).step_by(u64::BITS as usize) {
+                let mut passing = prefilter.passing(from, found);
+                while passing != 0 {
+                    let own = from + passing.trailing_zeros() as usize;
+                    passing &= passing - 1;
+                    let index = first + own;
+                    let (matcher, scratch) = (&self.matchers[index], &mut scratches[index]);
+                    if index > 0 {
+                        straight = matcher.find_straight(line, scratch, slots);
                     }
-                    step => matcher.find_otherwise(step, filtered, line, scratch, slots)?,
-                };
-                if matches {
-                    return Ok(Some(index));
+                    let matches = match straight {
+                        Step::At(_) => true,
+                        // A closer look costs more than the straight way, but less than all others.
+                        _ if filtered
+                            && !matcher.may_match_closely(
+                                (prefilter, own),
+                                found,
+                                line,
+                                scratch,
+                            ) =>
+                        {
+                            false
+                        }
+                        step => matcher.find_otherwise(step, filtered, line, scratch, slots)?,
+                    };
+                    if matches {
+                        return Ok(Some(index));
+                    }
                 }
             }
             first += count;

@@ -1,4 +1,4 @@
-//! Thirty-two places of a line at once.
+//! Sixty-four places of a line at once.
 //!
 //! A set of bytes is nearly the product of a set of upper halves and one of lower halves of a byte:
 //! `0` to `9` is 3 with 0 to 9. With a table of sixteen bytes for each half, one instruction looks up
@@ -16,8 +16,10 @@ const PLACES: usize = 4;
 /// Buckets of features, one for each bit of a byte in this many tables.
 const SETS: usize = 2;
 const BUCKETS: usize = SETS * u8::BITS as usize;
-/// Positions that are looked at together.
-const BLOCK: usize = 32;
+/// Bytes of a vector.
+const VECTOR: usize = 32;
+/// Positions that are looked at together: those of two vectors, so that a table is read for both.
+const BLOCK: usize = 2 * VECTOR;
 /// The bytes that takes.
 const BLOCK_BYTES: usize = BLOCK + PLACES - 1;
 /// What stands for the end of the line.
@@ -27,13 +29,13 @@ const PADDING: u8 = 0;
 /// buckets that it fits.
 #[derive(Debug, Clone)]
 pub(super) struct Blocks {
-    tables: [[[[u8; BLOCK]; 2]; SETS]; PLACES],
+    tables: [[[[u8; VECTOR]; 2]; SETS]; PLACES],
 }
 
 impl Blocks {
     pub(super) fn new(features: &[Feature]) -> Self {
         let mut blocks = Self {
-            tables: [[[[0; BLOCK]; 2]; SETS]; PLACES],
+            tables: [[[[0; VECTOR]; 2]; SETS]; PLACES],
         };
         for (number, bucket) in buckets(features).iter().enumerate() {
             let (set, bit) = (number / 8, 1 << (number % 8));
@@ -41,7 +43,7 @@ impl Blocks {
                 for unit in bytes.units() {
                     let byte = if unit == EDGE { PADDING } else { unit as u8 };
                     let [lower, upper] = &mut blocks.tables[place][set];
-                    for half in [0, BLOCK / 2] {
+                    for half in [0, VECTOR / 2] {
                         lower[half + usize::from(byte & 0xf)] |= bit;
                         upper[half + usize::from(byte >> 4)] |= bit;
                     }
@@ -80,12 +82,12 @@ mod avx2 {
         _mm256_srli_epi16,
     };
 
-    use super::{BLOCK, BLOCK_BYTES, Blocks, PADDING, PLACES, SETS};
+    use super::{BLOCK, BLOCK_BYTES, Blocks, PADDING, PLACES, SETS, VECTOR};
 
     /// Positions that are handed on together, at most.
-    const TOGETHER: usize = 64;
+    const TOGETHER: usize = 16;
     /// Positions that are taken from a block without asking whether there are as many.
-    const AT_ONCE: usize = 3;
+    const AT_ONCE: usize = 4;
 
     impl Blocks {
         #[target_feature(enable = "avx2,bmi1")]
@@ -102,11 +104,11 @@ mod avx2 {
                     None => {
                         let mut padded = [PADDING; BLOCK_BYTES];
                         padded[..rest.len()].copy_from_slice(rest);
-                        let within = u32::MAX >> (BLOCK - 1 - rest.len().min(BLOCK - 1));
+                        let within = u64::MAX >> (BLOCK - 1 - rest.len().min(BLOCK - 1));
                         self.block(&padded) & within
                     }
                 };
-                loop {
+                while candidates != 0 {
                     let more = candidates.count_ones() as usize;
                     for position in &mut positions[count..count + AT_ONCE] {
                         *position = start + candidates.trailing_zeros() as usize;
@@ -117,9 +119,6 @@ mod avx2 {
                         look(&positions[..count]);
                         count = 0;
                     }
-                    if candidates == 0 {
-                        break;
-                    }
                 }
                 start += BLOCK;
             }
@@ -129,31 +128,47 @@ mod avx2 {
         /// A bit for each position at which a feature may begin.
         #[target_feature(enable = "avx2")]
         #[inline]
-        fn block(&self, bytes: &[u8; BLOCK_BYTES]) -> u32 {
-            let half = _mm256_set1_epi8(0xf);
-            let mut fits = [_mm256_set1_epi8(-1); SETS];
+        fn block(&self, bytes: &[u8; BLOCK_BYTES]) -> u64 {
+            let mut fits = [[_mm256_set1_epi8(-1); SETS]; 2];
             for place in 0..PLACES {
-                let bytes = load(std::array::from_fn(|index| bytes[place + index]));
-                let lower = _mm256_and_si256(bytes, half);
-                let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half);
-                for (fits, tables) in fits.iter_mut().zip(&self.tables[place]) {
+                let halves = [halves(bytes, place), halves(bytes, place + VECTOR)];
+                for (set, tables) in self.tables[place].iter().enumerate() {
                     let [for_lower, for_upper] = [load(tables[0]), load(tables[1])];
-                    let both = _mm256_and_si256(
-                        _mm256_shuffle_epi8(for_lower, lower),
-                        _mm256_shuffle_epi8(for_upper, upper),
-                    );
-                    *fits = _mm256_and_si256(*fits, both);
+                    for (fits, [lower, upper]) in fits.iter_mut().zip(halves) {
+                        let both = _mm256_and_si256(
+                            _mm256_shuffle_epi8(for_lower, lower),
+                            _mm256_shuffle_epi8(for_upper, upper),
+                        );
+                        fits[set] = _mm256_and_si256(fits[set], both);
+                    }
                 }
             }
-            let any = _mm256_or_si256(fits[0], fits[1]);
-            let none = _mm256_cmpeq_epi8(any, _mm256_setzero_si256());
-            !_mm256_movemask_epi8(none).cast_unsigned()
+            u64::from(any(fits[0])) | u64::from(any(fits[1])) << VECTOR
         }
+    }
+
+    /// The lower and the upper halves of the bytes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn halves(bytes: &[u8; BLOCK_BYTES], at: usize) -> [__m256i; 2] {
+        let bytes = load(std::array::from_fn(|index| bytes[at + index]));
+        let half = _mm256_set1_epi8(0xf);
+        let upper = _mm256_srli_epi16::<4>(bytes);
+        [_mm256_and_si256(bytes, half), _mm256_and_si256(upper, half)]
+    }
+
+    /// A bit for each place at which a bucket of one of the sets fits.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn any(fits: [__m256i; SETS]) -> u32 {
+        let any = _mm256_or_si256(fits[0], fits[1]);
+        let none = _mm256_cmpeq_epi8(any, _mm256_setzero_si256());
+        !_mm256_movemask_epi8(none).cast_unsigned()
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn load(bytes: [u8; BLOCK]) -> __m256i {
+    fn load(bytes: [u8; VECTOR]) -> __m256i {
         let words = bytes.as_chunks().0;
         let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|index| i64::from_le_bytes(words[index]));
         _mm256_set_epi64x(w3, w2, w1, w0)

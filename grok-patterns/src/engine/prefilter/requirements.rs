@@ -24,6 +24,8 @@ const MAX_FORKS: usize = 64;
 const MOST_OFTEN: f32 = 1.0 / 80.0;
 /// and those at fewer than this are preferred.
 const RARE: f32 = 1.0 / 400.0;
+/// A further requirement of an expression has to be rarer still.
+const COMPANY: f32 = 1.0 / 1000.0;
 /// What is so rare, and in none of the common lines, needs no company.
 const TELLING: f32 = 1e-5;
 
@@ -120,7 +122,7 @@ pub(crate) fn requirements(program: &Program) -> Vec<Requirement> {
         left &= requirement.common;
         // Neighbours tell the same thing twice, and more of what takes time is not worth it.
         found.retain(|(other, requirement)| {
-            other.abs_diff(place) >= HALF && requirement.half_often() < RARE
+            other.abs_diff(place) >= HALF && requirement.half_often() < COMPANY
         });
         chosen.push((place, requirement));
     }
