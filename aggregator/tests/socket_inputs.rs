@@ -162,6 +162,26 @@ fn json_is_read_line_by_line_and_keeps_its_own_host() {
 }
 
 #[test]
+fn lines_that_belong_together_are_joined_for_each_connection() {
+    let daemon = Daemon::start(
+        "tcp { port => 0 host => '127.0.0.1' codec => multiline { pattern => '^\\s' what => previous auto_flush_interval => 0.2 } }",
+        "",
+    );
+    let address = daemon.address();
+    let mut one = TcpStream::connect(&address).unwrap();
+    let mut other = TcpStream::connect(&address).unwrap();
+    one.write_all(b"one\n a\n").unwrap();
+    other.write_all(b"other\n b\nnext\n").unwrap();
+    one.write_all(b" c\n").unwrap();
+    // Nothing follows, and both stay open.
+    daemon.wait_for_events(3);
+    let events = daemon.stop();
+    let mut got = messages(&events);
+    got.sort_unstable();
+    assert_eq!(got, ["next", "one\n a\n c", "other\n b"]);
+}
+
+#[test]
 fn a_record_over_the_limit_comes_in_pieces_and_loses_nothing() {
     let daemon = Daemon::start(
         "tcp { port => 0 host => '127.0.0.1' max_record_bytes => 20000 }",
@@ -341,6 +361,10 @@ fn datagrams_arrive_and_those_there_is_no_room_for_are_counted() {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(daemon.log().contains("queue_size=5"), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(
+        log.contains("queue_size=5") && log.contains("cut=1"),
+        "{log}"
+    );
     daemon.signal(rustix::process::Signal::KILL);
 }

@@ -18,13 +18,14 @@ use std::time::Duration;
 use bumpalo::Bump;
 use bytes::Bytes;
 use memchr::memmem;
-use skidder_lumberjack::{ByteBudget, Reservation};
+use skidder_lumberjack::{Account, ByteBudget, Reservation};
 use skidder_pipeline::codec::{Codec, Sink};
 use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value};
 use skidder_pipeline::language::{DurationUnit, Options};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
@@ -42,7 +43,7 @@ const READ_BYTES: usize = 16 << 10;
 /// Before a client connects again: the first pause, and the longest.
 const RECONNECT: Duration = Duration::from_millis(100);
 const MAX_RECONNECT: Duration = Duration::from_secs(10);
-/// How long what has arrived may take to be read when the input stops.
+/// How long reading what has arrived may take when the input stops, all of it together.
 const LAST_READ: Duration = Duration::from_millis(200);
 
 /// A TCP input, ready to start.
@@ -237,25 +238,29 @@ impl Stream {
             port: peer.port(),
         });
         let mut account = self.budget.account();
+        let mut cutter = self.decoder.codec.cutter();
         let (mut pending, mut searched) = (Vec::new(), 0);
-        let mut last = false;
+        // When the input is to stop, until when is read.
+        let mut last: Option<Instant> = None;
         loop {
+            let waits = cutter.as_ref().filter(|cutter| cutter.pending() > 0);
+            let to_flush = waits.and_then(|cutter| cutter.patience());
             let start = pending.len();
             pending.resize(start + READ_BYTES, 0);
-            let patience = if last { Some(LAST_READ) } else { self.idle };
+            let patience = to_flush.into_iter().chain(self.idle).min();
+            let until = last.or(patience.map(|patience| Instant::now() + patience));
             let read = async {
                 let read = connection.read(&mut pending[start..]);
-                match patience {
-                    Some(patience) => tokio::time::timeout(patience, read).await.ok(),
+                match until {
+                    Some(until) => tokio::time::timeout_at(until, read).await.ok(),
                     None => Some(read.await),
                 }
             };
             let read = tokio::select! {
-                biased;
                 read = read => read,
-                () = told_to_stop(&mut stopping), if !last => {
+                () = told_to_stop(&mut stopping), if last.is_none() => {
                     // What has arrived is taken.
-                    last = true;
+                    last = Some(Instant::now() + LAST_READ);
                     pending.truncate(start);
                     continue;
                 }
@@ -266,8 +271,16 @@ impl Stream {
                     info!(%peer, %error, "the connection broke");
                     0
                 }
+                None if last.is_none() && to_flush.is_some() => {
+                    pending.truncate(start);
+                    let kept = cutter.as_mut().and_then(|cutter| cutter.flush());
+                    if !self.hand_on(kept, &origin, &mut account, queue).await {
+                        return;
+                    }
+                    continue;
+                }
                 None => {
-                    if !last {
+                    if last.is_none() {
                         info!(%peer, timeout = ?self.idle, "nothing came for too long, closing the connection");
                     }
                     0
@@ -279,30 +292,52 @@ impl Stream {
             } else {
                 self.end(&pending, &mut searched)
             };
+            let mut whole = None;
             if end > 0 {
                 let rest = pending.split_off(end);
                 searched = rest.len().saturating_sub(self.delimiter.len());
-                let bytes = std::mem::replace(&mut pending, rest);
-                account.reserve(bytes.len()).await;
-                let records = ChunkRecords {
-                    _memory: account.try_reserve(bytes.len()),
-                    bytes: bytes.into(),
-                    origin: Arc::clone(&origin),
-                    decoder: Arc::clone(&self.decoder),
-                };
-                account.settle();
-                let batch = Batch {
-                    records: Box::new(records),
-                    ack: Ack::ignored(),
-                };
-                if queue.send(batch).await.is_err() {
-                    return;
-                }
+                whole = Some(std::mem::replace(&mut pending, rest));
             }
+            if let Some(cutter) = &mut cutter {
+                whole = whole.and_then(|lines| cutter.push(lines));
+            }
+            if !self.hand_on(whole, &origin, &mut account, queue).await {
+                return;
+            }
+            // What is not whole yet counts as well.
+            account.reserve(pending.len()).await;
             if read == 0 {
+                let kept = cutter.and_then(|mut cutter| cutter.flush());
+                self.hand_on(kept, &origin, &mut account, queue).await;
                 return debug!(%peer, "disconnected");
             }
         }
+    }
+
+    /// Puts whole records into the queue. False if it is gone.
+    async fn hand_on(
+        &self,
+        bytes: Option<Vec<u8>>,
+        origin: &Arc<Origin>,
+        account: &mut Account,
+        queue: &mpsc::Sender<Batch>,
+    ) -> bool {
+        let Some(bytes) = bytes else {
+            return true;
+        };
+        account.reserve(bytes.len()).await;
+        let records = ChunkRecords {
+            _memory: account.try_reserve(bytes.len()),
+            bytes: bytes.into(),
+            origin: Arc::clone(origin),
+            decoder: Arc::clone(&self.decoder),
+        };
+        account.settle();
+        let batch = Batch {
+            records: Box::new(records),
+            ack: Ack::ignored(),
+        };
+        queue.send(batch).await.is_ok()
     }
 
     /// Where the last whole record ends; 0 if there is none yet.

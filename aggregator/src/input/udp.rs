@@ -1,7 +1,8 @@
 //! The `udp` input: each datagram goes through the codec.
 //!
 //! Nothing can hold up a sender: when the queue is full, `queue_size` datagrams wait here, then those that
-//! come are lost, as they would be on the wire. They are counted, and the log says so.
+//! come are lost, as they would be on the wire. They are counted, and the log says so; so are those that
+//! are longer than `buffer_size` and lose their end.
 //!
 //! COMPAT: of Logstash's input: the default codec is `line`; the sender's address is in `host`
 //! (`[host][ip]` with ECS) unless the event has one, or where `source_ip_fieldname` says.
@@ -16,13 +17,14 @@ use skidder_pipeline::event::{Event, Path, Timestamp, Value};
 use skidder_pipeline::language::Options;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::decoration::Decoration;
 use super::listener::{self, told_to_stop};
 use super::{Build, Running};
 use crate::ack::Ack;
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, WARNING_INTERVAL};
 use crate::worker::{Batch, Records};
 
 /// Datagrams that go into one batch, at most.
@@ -138,28 +140,35 @@ impl UdpInput {
         waiting: mpsc::Sender<Datagram>,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let (lost, failed) = (Throttle::default(), Throttle::default());
+        let failed = Throttle::default();
+        let mut losses = Losses::new(&self.decoder.name, self.queue_size, self.buffer_size);
+        // One byte more, which shows that a datagram was longer.
+        let most = self.buffer_size + 1;
         let mut slab = BytesMut::new();
         loop {
-            if slab.capacity() < self.buffer_size {
-                slab = BytesMut::with_capacity(SLAB_BYTES.max(self.buffer_size));
+            if slab.capacity() < most {
+                slab = BytesMut::with_capacity(SLAB_BYTES.max(most));
             }
-            slab.resize(self.buffer_size, 0);
+            slab.resize(most, 0);
             let received = tokio::select! {
-                biased;
                 received = socket.recv_from(&mut slab) => received,
-                () = told_to_stop(&mut stopping) => return,
+                () = tokio::time::sleep_until(losses.due), if losses.any() => {
+                    losses.report();
+                    continue;
+                }
+                () = told_to_stop(&mut stopping) => break,
             };
             match received {
                 Ok((length, peer)) => {
-                    let datagram = Datagram {
-                        bytes: slab.split_to(length).freeze(),
-                        peer,
-                    };
-                    if let Err(mpsc::error::TrySendError::Closed(_)) =
-                        self.put(&waiting, datagram, &lost)
-                    {
-                        return;
+                    losses.cut += u64::from(length > self.buffer_size);
+                    let bytes = slab.split_to(length.min(self.buffer_size)).freeze();
+                    match waiting.try_send(Datagram { bytes, peer }) {
+                        Ok(()) => {}
+                        Err(mpsc::error::TrySendError::Full(_)) => losses.lost += 1,
+                        Err(mpsc::error::TrySendError::Closed(_)) => break,
+                    }
+                    if losses.any() && losses.due <= Instant::now() {
+                        losses.report();
                     }
                 }
                 Err(error) => {
@@ -171,23 +180,59 @@ impl UdpInput {
                 }
             }
         }
+        if losses.any() {
+            losses.report();
+        }
+    }
+}
+
+/// What was lost since the log said so last.
+struct Losses<'i> {
+    input: &'i str,
+    queue_size: usize,
+    buffer_size: usize,
+    lost: u64,
+    cut: u64,
+    /// When the log may say so again.
+    due: Instant,
+}
+
+impl<'i> Losses<'i> {
+    fn new(input: &'i str, queue_size: usize, buffer_size: usize) -> Self {
+        Self {
+            input,
+            queue_size,
+            buffer_size,
+            lost: 0,
+            cut: 0,
+            due: Instant::now(),
+        }
     }
 
-    fn put(
-        &self,
-        waiting: &mpsc::Sender<Datagram>,
-        datagram: Datagram,
-        lost: &Throttle,
-    ) -> Result<(), mpsc::error::TrySendError<Datagram>> {
-        let put = waiting.try_send(datagram);
-        if let Err(mpsc::error::TrySendError::Full(datagram)) = &put
-            && let Some(count) = lost.due(1)
-        {
-            let (input, queue_size) = (&self.decoder.name, self.queue_size);
-            warn!(input, queue_size, peer = %datagram.peer, lost = count,
-                "the queue is full, datagrams are lost: make the pipeline faster, or use tcp");
+    fn any(&self) -> bool {
+        self.lost + self.cut > 0
+    }
+
+    fn report(&mut self) {
+        let (input, lost, cut) = (self.input, self.lost, self.cut);
+        if lost > 0 {
+            warn!(
+                input,
+                lost,
+                queue_size = self.queue_size,
+                "the queue is full, datagrams are lost: make the pipeline faster, or use tcp"
+            );
         }
-        put
+        if cut > 0 {
+            warn!(
+                input,
+                cut,
+                buffer_size = self.buffer_size,
+                "datagrams are longer than `buffer_size` and lose their end: make it larger"
+            );
+        }
+        (self.lost, self.cut) = (0, 0);
+        self.due = Instant::now() + WARNING_INTERVAL;
     }
 }
 
