@@ -67,6 +67,11 @@ fn multiline() {
     run_cases("codec-multiline", |_| true, run_steps);
 }
 
+#[test]
+fn es_bulk() {
+    run_cases("codec-es_bulk", |_| true, run_steps);
+}
+
 /// Gives the steps of a case to one codec and one decoder.
 fn run_steps(case: &Case<'_>) -> Result<(), String> {
     let codec = codec_of(case)?;

@@ -371,7 +371,7 @@ fn streamed_codec(
     let (plugin, codec) = build.codec(options, "line", ecs)?;
     let delimiter = match plugin.name.value.as_str() {
         "line" | "json_lines" => delimiter_of(&plugin),
-        "multiline" => b"\n".to_vec(),
+        "es_bulk" | "multiline" => b"\n".to_vec(),
         _ => Vec::new(),
     };
     Some((codec, delimiter))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Charset, Codec, Dots, Json, JsonLines, Line, Multiline, Plain, RubyDebug};
+use super::{Charset, Codec, Dots, EsBulk, Json, JsonLines, Line, Multiline, Plain, RubyDebug};
 use crate::compile::{Files, NoFiles};
 use crate::language::{Code, Diagnostic, Diagnostics, EscapeStyle, Options, Plugin};
 use crate::template::Template;
@@ -19,6 +19,7 @@ pub struct CodecDefaults {
 /// The names of all codecs.
 pub const CODECS: &[&str] = &[
     "dots",
+    "es_bulk",
     "json",
     "json_lines",
     "line",
@@ -58,6 +59,7 @@ pub fn build_codec_with(
     options.string("id");
     options.boolean("enable_metric");
     let codec: Option<Arc<dyn Codec>> = match name {
+        "es_bulk" => Some(shared(EsBulk::from_options(&mut options, defaults))),
         "json" => Json::from_options(&mut options, defaults).map(shared),
         "json_lines" => JsonLines::from_options(&mut options, defaults).map(shared),
         "line" => Line::from_options(&mut options, defaults).map(shared),
@@ -194,6 +196,32 @@ mod tests {
         shown.collect()
     }
 
+    /// The events of pieces of a stream, each decoded by itself or all by one decoder.
+    fn events_of(codec: &dyn Codec, pieces: &[Vec<u8>], each_by_itself: bool) -> Vec<String> {
+        let arena = Bump::new();
+        let mut events = Vec::new();
+        let mut sink = Sink {
+            arena: &arena,
+            now: Timestamp::new(0, 0),
+            events: &mut events,
+        };
+        let mut decoder = codec.decoder().unwrap();
+        for piece in pieces {
+            decoder.decode(arena.alloc_slice_copy(piece), &mut sink);
+            if each_by_itself {
+                decoder.flush(&mut sink);
+                decoder = codec.decoder().unwrap();
+            }
+        }
+        decoder.flush(&mut sink);
+        let shown = events.iter().map(|event| {
+            let mut out = Vec::new();
+            write_json(event, &mut out);
+            format!("{} {:?}", String::from_utf8_lossy(&out), event.metadata)
+        });
+        shown.collect()
+    }
+
     #[test]
     fn each_codec_decodes() {
         for (text, ecs, reads, expected) in [
@@ -268,6 +296,23 @@ mod tests {
                 &[
                     r#"{"message":"’\n b","event":{"original":"’\n b"},"tags":["multiline","multiline_codec_max_bytes_reached"]}"#,
                     r#"{"message":" c","event":{"original":" c"}}"#,
+                ],
+            ),
+            (
+                "es_bulk { target => doc decode_size_limit_bytes => 40 }",
+                false,
+                &[
+                    b"{\"index\":{\"_id\":\"1\"}}\n{\"a\"",
+                    b":1}\n\n{\"delete\":{}}\n{\"nothing\":{}}\nx\n{\"create\":{}}\n[]\n",
+                    b"{\"update\":{}}\n",
+                ],
+                &[
+                    r#"{"doc":{"a":1}}"#,
+                    "{}",
+                    r#"{"message":"{\"nothing\":{}}","tags":["_jsonparsefailure"]}"#,
+                    r#"{"message":"x","tags":["_jsonparsefailure"]}"#,
+                    r#"{"message":"[]","tags":["_jsonparsefailure"]}"#,
+                    r#"{"tags":["_jsonparsefailure"]}"#,
                 ],
             ),
             (
@@ -405,26 +450,6 @@ mod tests {
                 "multiline {{ pattern => '^ ' what => {what} negate => {negate} max_lines => {max_lines} max_bytes => {max_bytes} }}"
             );
             let codec = codec(&text, false).unwrap();
-            let arena = Bump::new();
-            let decode = |pieces: &[Vec<u8>], each_by_itself: bool| {
-                let mut events = Vec::new();
-                let mut sink = Sink { arena: &arena, now: Timestamp::new(0, 0), events: &mut events };
-                let mut decoder = codec.decoder().unwrap();
-                for piece in pieces {
-                    decoder.decode(arena.alloc_slice_copy(piece), &mut sink);
-                    if each_by_itself {
-                        decoder.flush(&mut sink);
-                        decoder = codec.decoder().unwrap();
-                    }
-                }
-                decoder.flush(&mut sink);
-                let shown = events.iter().map(|event| {
-                    let mut out = Vec::new();
-                    write_json(event, &mut out);
-                    out
-                });
-                shown.collect::<Vec<_>>()
-            };
             // Inputs give whole lines.
             let chunks: Vec<Vec<u8>> = chunks.into_iter().map(|mut chunk| { chunk.push(b'\n'); chunk }).collect();
             let mut cutter = codec.cutter().unwrap();
@@ -432,13 +457,32 @@ mod tests {
             pieces.extend(cutter.flush());
             prop_assert_eq!(cutter.pending(), 0);
             prop_assert_eq!(pieces.concat(), chunks.concat());
-            prop_assert_eq!(decode(&pieces, true), decode(&chunks, false));
+            prop_assert_eq!(events_of(&*codec, &pieces, true), events_of(&*codec, &chunks, false));
+        }
+
+        /// The same for requests to the bulk interface, with whatever in between.
+        #[test]
+        fn a_bulk_request_is_cut_between_actions(
+            lines in prop::collection::vec(prop::sample::select(vec![
+                r#"{"index":{}}"#, r#"{"delete":{"_id":"1"}}"#, r#"{"a":1}"#, "", "x", r#"{"update":{},"create":{}}"#,
+                r#"{"index":{"_id":"longer than the limit"}}"#,
+            ]), 0..12),
+            every in 1usize..5,
+        ) {
+            let codec = codec("es_bulk { decode_size_limit_bytes => 30 }", true).unwrap();
+            let chunks: Vec<Vec<u8>> = lines.chunks(every).map(|lines| format!("{}\n", lines.join("\n")).into_bytes()).collect();
+            let mut cutter = codec.cutter().unwrap();
+            let mut pieces: Vec<_> = chunks.iter().filter_map(|chunk| cutter.push(chunk.clone())).collect();
+            pieces.extend(cutter.flush());
+            prop_assert_eq!(pieces.concat(), chunks.concat());
+            prop_assert_eq!(events_of(&*codec, &pieces, true), events_of(&*codec, &chunks, false));
         }
 
         /// Whatever the bytes are and however they are cut.
         #[test]
-        fn multiline_takes_any_bytes(reads: Vec<Vec<u8>>) {
-            let codec = codec("multiline { pattern => '%{WORD}' what => previous charset => 'Shift_JIS' }", true).unwrap();
+        fn codecs_with_a_cutter_take_any_bytes(reads: Vec<Vec<u8>>) {
+            for text in ["multiline { pattern => '%{WORD}' what => previous charset => 'Shift_JIS' }", "es_bulk"] {
+            let codec = codec(text, true).unwrap();
             let (mut decoder, mut cutter) = (codec.decoder().unwrap(), codec.cutter().unwrap());
             let arena = Bump::new();
             let mut events = Vec::new();
@@ -452,6 +496,7 @@ mod tests {
             pieces.extend(cutter.flush().unwrap_or_default());
             prop_assert_eq!(decoder.pending(), 0);
             prop_assert_eq!(pieces, reads.concat());
+            }
         }
     }
 

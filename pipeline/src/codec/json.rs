@@ -14,7 +14,7 @@ use crate::event::{Event, JsonLimits, Key, Value, read_json, write_json};
 use crate::language::{FieldReference, Options};
 
 /// Tag of an event whose text is not JSON, or not an object.
-const PARSE_FAILURE: &[u8] = b"_jsonparsefailure";
+pub(super) const PARSE_FAILURE: &[u8] = b"_jsonparsefailure";
 /// Tag of a piece of a line that is too long.
 const TOO_BIG: &[u8] = b"_jsonparsetoobigfailure";
 
@@ -184,7 +184,7 @@ fn is_object(value: &Value<'_>) -> bool {
     matches!(value, Value::Object(_))
 }
 
-fn event_of<'b>(
+pub(super) fn event_of<'b>(
     value: Value<'b>,
     target: Option<&FieldReference>,
     sink: &Sink<'_, 'b>,

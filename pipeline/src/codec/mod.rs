@@ -11,6 +11,7 @@
 mod build;
 mod charset;
 mod dots;
+mod es_bulk;
 mod json;
 mod line;
 mod multiline;
@@ -20,6 +21,7 @@ mod tokenizer;
 pub use build::{CODECS, CodecDefaults, build_codec, build_codec_with};
 pub use charset::{Charset, UnknownCharset};
 pub use dots::Dots;
+pub use es_bulk::EsBulk;
 pub use json::{Json, JsonLines};
 pub use line::{Line, Plain};
 pub use multiline::Multiline;
