@@ -12,14 +12,85 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 /// left out.
 pub const MAX_RECORD_BYTES: usize = 64 << 20;
 
+/// Finds the chunks in what is read of a stream, whoever reads it.
+pub struct Cut {
+    /// What a chunk ends with; empty if every read is a chunk.
+    delimiter: Vec<u8>,
+    /// A record of this many bytes is cut there.
+    max_record_bytes: usize,
+    /// What was read, and room for more.
+    pending: Vec<u8>,
+    /// How much of `pending` was read.
+    read: usize,
+    /// How much of it is known to hold no delimiter.
+    searched: usize,
+}
+
+impl Cut {
+    /// Chunks that end with `delimiter`; without a delimiter each read is one.
+    pub fn new(delimiter: &[u8], max_record_bytes: usize) -> Self {
+        Self {
+            delimiter: delimiter.to_vec(),
+            max_record_bytes,
+            pending: Vec::new(),
+            read: 0,
+            searched: 0,
+        }
+    }
+
+    /// Room for the next read. What a read that was called off has left in it does not count.
+    pub fn room(&mut self, bytes: usize) -> &mut [u8] {
+        self.pending.resize(self.read + bytes, 0);
+        &mut self.pending[self.read..]
+    }
+
+    /// So many bytes were read into the room: gives the records that are whole now, with their
+    /// delimiters.
+    pub fn filled(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        self.read += bytes;
+        self.pending.truncate(self.read);
+        let end = self.end()?;
+        let rest = self.pending.split_off(end);
+        self.read = rest.len();
+        // What is behind the last delimiter has been looked through.
+        self.searched = rest.len().saturating_sub(self.delimiter.len());
+        Some(std::mem::replace(&mut self.pending, rest))
+    }
+
+    /// The stream is at its end: gives what is left.
+    pub fn rest(&mut self) -> Option<Vec<u8>> {
+        self.pending.truncate(self.read);
+        (self.read, self.searched) = (0, 0);
+        let rest = std::mem::take(&mut self.pending);
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// Bytes of a record that is not whole.
+    pub fn pending(&self) -> usize {
+        self.read
+    }
+
+    /// Where the chunk at hand ends, if it does.
+    fn end(&mut self) -> Option<usize> {
+        let read = self.pending.len();
+        if self.delimiter.is_empty() {
+            return (read > 0).then_some(read);
+        }
+        if let Some(at) = memmem::rfind(&self.pending[self.searched..], &self.delimiter) {
+            return Some(self.searched + at + self.delimiter.len());
+        }
+        if read >= self.max_record_bytes {
+            return Some(read);
+        }
+        self.searched = read.saturating_sub(self.delimiter.len() - 1);
+        None
+    }
+}
+
 /// Reads chunks from a stream.
 pub struct Chunks<R> {
     input: R,
-    /// What a chunk ends with; empty if every read is a chunk.
-    delimiter: Vec<u8>,
-    pending: Vec<u8>,
-    /// How much of `pending` is known to hold no delimiter.
-    searched: usize,
+    cut: Cut,
 }
 
 impl<R: Read> Chunks<R> {
@@ -27,53 +98,21 @@ impl<R: Read> Chunks<R> {
     pub fn new(input: R, delimiter: &[u8]) -> Self {
         Self {
             input,
-            delimiter: delimiter.to_vec(),
-            pending: Vec::new(),
-            searched: 0,
+            cut: Cut::new(delimiter, MAX_RECORD_BYTES),
         }
     }
 
     /// The next chunk: some records with their delimiters, or what is left at the end.
     pub fn next_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let start = self.pending.len();
-            self.pending.resize(start + CHUNK_BYTES, 0);
-            let read = match self.input.read(&mut self.pending[start..]) {
+            let read = match self.input.read(self.cut.room(CHUNK_BYTES)) {
+                Ok(0) => return Ok(self.cut.rest()),
                 Ok(read) => read,
-                Err(error) => {
-                    self.pending.truncate(start);
-                    if error.kind() == io::ErrorKind::Interrupted {
-                        continue;
-                    }
-                    return Err(error);
-                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
             };
-            self.pending.truncate(start + read);
-            if read == 0 {
-                let rest = std::mem::take(&mut self.pending);
-                self.searched = 0;
-                return Ok((!rest.is_empty()).then_some(rest));
-            }
-            if let Some(end) = self.end() {
-                let rest = self.pending.split_off(end);
-                // What is behind the last delimiter has been looked through.
-                self.searched = rest.len().saturating_sub(self.delimiter.len());
-                return Ok(Some(std::mem::replace(&mut self.pending, rest)));
-            }
-        }
-    }
-
-    /// Where the chunk at hand ends, if it does.
-    fn end(&mut self) -> Option<usize> {
-        if self.delimiter.is_empty() || self.pending.len() >= MAX_RECORD_BYTES {
-            return Some(self.pending.len());
-        }
-        let new = &self.pending[self.searched..];
-        match memmem::rfind(new, &self.delimiter) {
-            Some(at) => Some(self.searched + at + self.delimiter.len()),
-            None => {
-                self.searched = self.pending.len().saturating_sub(self.delimiter.len() - 1);
-                None
+            if let Some(chunk) = self.cut.filled(read) {
+                return Ok(Some(chunk));
             }
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bumpalo::Bump;
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Window, serve_until};
-use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
+use skidder_pipeline::event::{self, Event, Name, Timestamp, Value};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 use skidder_pipeline::language::{DurationUnit, Options};
 
 use super::Build;
+use super::decoding::set_peer;
 use super::decoration::Decoration;
 use super::listener;
 use super::stored_window;
@@ -420,21 +421,7 @@ impl Decoder {
     }
 
     fn finish<'b>(&'b self, event: &mut Event<'b>, peer: &'b str, arena: &'b Bump) {
-        const INPUT: Name<'static> = Name::new("input");
-        let peer = Value::Text(peer.as_bytes());
-        if self.ecs {
-            let nested = ["beats", "host", "ip"]
-                .into_iter()
-                .rev()
-                .fold(peer, |value, name| {
-                    let mut object = Object::with_capacity_in(1, arena);
-                    object.push_new(Name::new(name), value);
-                    Value::object(object, arena)
-                });
-            event.metadata.set(INPUT, nested);
-        } else {
-            event.metadata.set(Name::new("ip_address"), peer);
-        }
+        set_peer(event, "beats", peer, self.ecs, arena);
         if let Some(tag) = self.codec_tag
             && event.fields.get(&event::MESSAGE).is_some()
         {

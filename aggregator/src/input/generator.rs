@@ -9,6 +9,7 @@ use bumpalo::Bump;
 use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
 use tokio::sync::{mpsc, watch};
 
+use super::decoding::object;
 use super::decoration::Decoration;
 use crate::ack::Ack;
 use crate::worker::{Batch, Records};
@@ -117,11 +118,4 @@ impl Records for GeneratedRecords {
         input.decoration.apply(&mut event, arena);
         each(event);
     }
-}
-
-/// An object with one field.
-pub(super) fn object<'b>(name: &'static str, value: Value<'b>, arena: &'b Bump) -> Value<'b> {
-    let mut object = Object::with_capacity_in(1, arena);
-    object.push_new(Name::new(name), value);
-    Value::object(object, arena)
 }

@@ -6,6 +6,7 @@
 
 pub mod beats;
 pub mod dead_letters;
+mod decoding;
 pub mod decoration;
 pub mod generator;
 mod http;

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use bumpalo::Bump;
 use bytes::Bytes;
-use skidder_pipeline::codec::{Codec, Sink};
+use skidder_pipeline::codec::Codec;
 use skidder_pipeline::event::{Event, Name, Timestamp, Value};
 use tokio::sync::{mpsc, watch};
 
+use super::decoding::{decode_whole, object};
 use super::decoration::Decoration;
-use super::generator::object;
 use crate::ack::Ack;
 use crate::chunks::Chunks;
 use crate::queue::stored::{Form, Restore};
@@ -141,17 +141,7 @@ impl Records for ChunkRecords {
     ) {
         let input = self.input.as_ref();
         let now = self.received.unwrap_or(now);
-        let Some(mut decoder) = input.codec.decoder() else {
-            return;
-        };
-        let mut events = Vec::new();
-        let mut sink = Sink {
-            arena,
-            now,
-            events: &mut events,
-        };
-        decoder.decode(&self.bytes, &mut sink);
-        decoder.flush(&mut sink);
+        let events = decode_whole(&*input.codec, &self.bytes, arena, now);
         for mut event in events {
             const HOST: Name<'static> = Name::new("host");
             if event.fields.get(&HOST).is_none() {

@@ -17,9 +17,8 @@ use std::time::Duration;
 
 use bumpalo::Bump;
 use bytes::Bytes;
-use memchr::memmem;
 use skidder_lumberjack::{Account, ByteBudget, Reservation};
-use skidder_pipeline::codec::{Codec, Sink};
+use skidder_pipeline::codec::Codec;
 use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value};
 use skidder_pipeline::language::{DurationUnit, Options};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -30,11 +29,12 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use super::beats::tls_from_options;
+use super::decoding::{decode_whole, object};
 use super::decoration::Decoration;
-use super::generator::object;
 use super::listener::{self, told_to_stop};
 use super::{Build, Running, streamed_codec};
 use crate::ack::Ack;
+use crate::chunks::Cut;
 use crate::throttle::Throttle;
 use crate::worker::{Batch, Records};
 
@@ -239,18 +239,16 @@ impl Stream {
         });
         let mut account = self.budget.account();
         let mut cutter = self.decoder.codec.cutter();
-        let (mut pending, mut searched) = (Vec::new(), 0);
+        let mut cut = Cut::new(&self.delimiter, self.max_record_bytes);
         // When the input is to stop, until when is read.
         let mut last: Option<Instant> = None;
         loop {
             let waits = cutter.as_ref().filter(|cutter| cutter.pending() > 0);
             let to_flush = waits.and_then(|cutter| cutter.patience());
-            let start = pending.len();
-            pending.resize(start + READ_BYTES, 0);
             let patience = to_flush.into_iter().chain(self.idle).min();
             let until = last.or(patience.map(|patience| Instant::now() + patience));
             let read = async {
-                let read = connection.read(&mut pending[start..]);
+                let read = connection.read(cut.room(READ_BYTES));
                 match until {
                     Some(until) => tokio::time::timeout_at(until, read).await.ok(),
                     None => Some(read.await),
@@ -261,7 +259,6 @@ impl Stream {
                 () = told_to_stop(&mut stopping), if last.is_none() => {
                     // What has arrived is taken.
                     last = Some(Instant::now() + LAST_READ);
-                    pending.truncate(start);
                     continue;
                 }
             };
@@ -272,7 +269,6 @@ impl Stream {
                     0
                 }
                 None if last.is_none() && to_flush.is_some() => {
-                    pending.truncate(start);
                     let kept = cutter.as_mut().and_then(|cutter| cutter.flush());
                     if !self.hand_on(kept, &origin, &mut account, queue).await {
                         return;
@@ -286,18 +282,11 @@ impl Stream {
                     0
                 }
             };
-            pending.truncate(start + read);
-            let end = if read == 0 {
-                pending.len()
+            let mut whole = if read == 0 {
+                cut.rest()
             } else {
-                self.end(&pending, &mut searched)
+                cut.filled(read)
             };
-            let mut whole = None;
-            if end > 0 {
-                let rest = pending.split_off(end);
-                searched = rest.len().saturating_sub(self.delimiter.len());
-                whole = Some(std::mem::replace(&mut pending, rest));
-            }
             if let Some(cutter) = &mut cutter {
                 whole = whole.and_then(|lines| cutter.push(lines));
             }
@@ -305,7 +294,7 @@ impl Stream {
                 return;
             }
             // What is not whole yet counts as well.
-            account.reserve(pending.len()).await;
+            account.reserve(cut.pending()).await;
             if read == 0 {
                 let kept = cutter.and_then(|mut cutter| cutter.flush());
                 self.hand_on(kept, &origin, &mut account, queue).await;
@@ -339,21 +328,6 @@ impl Stream {
         };
         queue.send(batch).await.is_ok()
     }
-
-    /// Where the last whole record ends; 0 if there is none yet.
-    fn end(&self, pending: &[u8], searched: &mut usize) -> usize {
-        if self.delimiter.is_empty() {
-            return pending.len();
-        }
-        if let Some(at) = memmem::rfind(&pending[*searched..], &self.delimiter) {
-            return *searched + at + self.delimiter.len();
-        }
-        if pending.len() >= self.max_record_bytes {
-            return pending.len();
-        }
-        *searched = pending.len().saturating_sub(self.delimiter.len() - 1);
-        0
-    }
 }
 
 /// Where records came from.
@@ -383,17 +357,7 @@ impl Records for ChunkRecords {
         each: &mut dyn FnMut(Event<'b>),
     ) {
         let decoder = &*self.decoder;
-        let Some(mut decoding) = decoder.codec.decoder() else {
-            return;
-        };
-        let mut events = Vec::new();
-        let mut sink = Sink {
-            arena,
-            now,
-            events: &mut events,
-        };
-        decoding.decode(&self.bytes, &mut sink);
-        decoding.flush(&mut sink);
+        let events = decode_whole(&*decoder.codec, &self.bytes, arena, now);
         for mut event in events {
             self.origin.mark(&mut event, decoder.ecs, arena);
             decoder.decoration.apply(&mut event, arena);

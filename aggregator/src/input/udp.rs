@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bumpalo::Bump;
 use bytes::{Bytes, BytesMut};
-use skidder_pipeline::codec::{Codec, Sink};
+use skidder_pipeline::codec::Codec;
 use skidder_pipeline::event::{Event, Path, Timestamp, Value};
 use skidder_pipeline::language::Options;
 use tokio::net::UdpSocket;
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::decoding::decode_whole;
 use super::decoration::Decoration;
 use super::listener::{self, told_to_stop};
 use super::{Build, Running};
@@ -293,17 +294,7 @@ impl Records for DatagramRecords {
         each: &mut dyn FnMut(Event<'b>),
     ) {
         let decoder = &*self.decoder;
-        let Some(mut decoding) = decoder.codec.decoder() else {
-            return;
-        };
-        let mut events = Vec::new();
-        let mut sink = Sink {
-            arena,
-            now,
-            events: &mut events,
-        };
-        decoding.decode(&self.datagrams[index].bytes, &mut sink);
-        decoding.flush(&mut sink);
+        let events = decode_whole(&*decoder.codec, &self.datagrams[index].bytes, arena, now);
         for mut event in events {
             if event.get(&decoder.source_ip).is_none() {
                 let address = Value::Text(self.addresses[index].as_bytes());

@@ -13,7 +13,7 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Request, StatusCode};
-use skidder_pipeline::codec::{Codec, CodecDefaults, Sink, build_codec};
+use skidder_pipeline::codec::{Codec, CodecDefaults, build_codec};
 use skidder_pipeline::event::{Event, Name, Object, Path, Timestamp, Value};
 use skidder_pipeline::language::{Options, Plugin, Spanned};
 
@@ -22,6 +22,7 @@ use super::exchange::{Call, RETRY_AFTER_SECONDS, Refusal};
 use super::reply::{Reply, reply, with};
 use super::server::{Answer, Endpoint, Server};
 use crate::input::Build;
+use crate::input::decoding::decode_whole;
 use crate::input::decoration::Decoration;
 use crate::worker::Records;
 
@@ -365,17 +366,7 @@ impl Records for RequestRecords {
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
-        let Some(mut decoder) = self.codec.decoder() else {
-            return;
-        };
-        let mut events = Vec::new();
-        let mut sink = Sink {
-            arena,
-            now,
-            events: &mut events,
-        };
-        decoder.decode(&self.content.bytes, &mut sink);
-        decoder.flush(&mut sink);
+        let events = decode_whole(&*self.codec, &self.content.bytes, arena, now);
         let fields = &*self.fields;
         for mut event in events {
             if let Some(paths) = &fields.ecs {

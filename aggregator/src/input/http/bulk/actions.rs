@@ -13,6 +13,7 @@ use skidder_pipeline::event::{
     self, Event, JsonLimits, Name, Object, Timestamp, Value, read_json_object,
 };
 
+use crate::input::decoding::set_peer;
 use crate::input::decoration::Decoration;
 use crate::input::http::body::Content;
 use crate::worker::Records;
@@ -248,18 +249,13 @@ impl Records for BulkRecords {
                 event.metadata.set(key, Value::Text(default.as_bytes()));
             }
         }
-        let peer = Value::Text(self.peer.as_bytes());
-        if self.source.ecs {
-            let nested = ["elasticsearch_bulk", "host", "ip"].into_iter().rev();
-            let nested = nested.fold(peer, |value, name| {
-                let mut object = Object::with_capacity_in(1, arena);
-                object.push_new(Name::new(name), value);
-                Value::object(object, arena)
-            });
-            event.metadata.set(Name::new("input"), nested);
-        } else {
-            event.metadata.set(Name::new("ip_address"), peer);
-        }
+        set_peer(
+            &mut event,
+            "elasticsearch_bulk",
+            &self.peer,
+            self.source.ecs,
+            arena,
+        );
         self.source.decoration.apply(&mut event, arena);
         each(event);
     }

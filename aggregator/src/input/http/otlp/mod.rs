@@ -20,7 +20,7 @@ use bumpalo::Bump;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, Method, StatusCode};
-use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value};
+use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::language::Options;
 
 use self::protobuf::Writer;
@@ -31,6 +31,7 @@ use super::exchange::{Call, RETRY_AFTER_SECONDS, Refusal};
 use super::reply::{Reply, reply, with};
 use super::server::{Answer, Endpoint, Server};
 use crate::input::Build;
+use crate::input::decoding::set_peer;
 use crate::input::decoration::Decoration;
 use crate::worker::Records;
 
@@ -240,18 +241,7 @@ impl Records for LogRecords {
             record: &bytes[place.record.clone()],
         };
         let mut event = mapping::event(&parts, self.source.ecs, now, arena);
-        let peer = Value::Text(self.peer.as_bytes());
-        if self.source.ecs {
-            let nested = ["otlp", "host", "ip"].into_iter().rev();
-            let nested = nested.fold(peer, |value, name| {
-                let mut object = Object::with_capacity_in(1, arena);
-                object.push_new(Name::new(name), value);
-                Value::object(object, arena)
-            });
-            event.metadata.set(Name::new("input"), nested);
-        } else {
-            event.metadata.set(Name::new("ip_address"), peer);
-        }
+        set_peer(&mut event, "otlp", &self.peer, self.source.ecs, arena);
         self.source.decoration.apply(&mut event, arena);
         each(event);
     }
