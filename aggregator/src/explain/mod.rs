@@ -424,7 +424,7 @@ impl Planner<'_> {
         let mut findings = Diagnostics::new();
         let whole = Condition::compile(condition, &mut findings)?;
         let mut leaves = Vec::new();
-        collect_leaves(condition, &mut leaves);
+        condition.for_leaves(&mut |leaf| leaves.push(leaf));
         let parts = leaves
             .into_iter()
             .filter_map(|leaf| {
@@ -477,25 +477,5 @@ impl Planner<'_> {
         position
             .map(|position| position.to_string())
             .unwrap_or_default()
-    }
-}
-
-/// The comparisons of a condition.
-fn collect_leaves<'c>(
-    condition: &'c language::Condition,
-    leaves: &mut Vec<&'c language::Condition>,
-) {
-    match &condition.kind {
-        ConditionKind::And(all) | ConditionKind::Or(all) => {
-            for condition in all {
-                collect_leaves(condition, leaves);
-            }
-        }
-        ConditionKind::Xor(left, right) | ConditionKind::Nand(left, right) => {
-            collect_leaves(left, leaves);
-            collect_leaves(right, leaves);
-        }
-        ConditionKind::Not(inner) => collect_leaves(inner, leaves),
-        _ => leaves.push(condition),
     }
 }

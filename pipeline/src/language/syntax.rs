@@ -247,6 +247,25 @@ pub struct Condition {
     pub span: Span,
 }
 
+impl Condition {
+    /// Calls `each` with its comparisons, in the order in which they are written.
+    pub fn for_leaves<'c>(&'c self, each: &mut dyn FnMut(&'c Self)) {
+        match &self.kind {
+            ConditionKind::And(all) | ConditionKind::Or(all) => {
+                for condition in all {
+                    condition.for_leaves(each);
+                }
+            }
+            ConditionKind::Xor(left, right) | ConditionKind::Nand(left, right) => {
+                left.for_leaves(each);
+                right.for_leaves(each);
+            }
+            ConditionKind::Not(inner) => inner.for_leaves(each),
+            _ => each(self),
+        }
+    }
+}
+
 /// What a condition can say.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConditionKind {

@@ -36,7 +36,7 @@ pub(super) enum Looks<'c> {
 pub(super) fn looks(condition: &language::Condition) -> Looks<'_> {
     let mut looks = Looks::AtNothing;
     let mut simple = true;
-    for_leaves(condition, &mut |leaf| {
+    condition.for_leaves(&mut |leaf| {
         for operand in operands(leaf) {
             let OperandKind::Field(field) = &operand.kind else {
                 continue;
@@ -70,7 +70,7 @@ pub(super) fn constant(condition: &language::Condition) -> Option<bool> {
 pub(super) fn exclude_each_other(field: &FieldReference, wanted: &[Wanted<'_>]) -> bool {
     let mut constants = Constants::default();
     for each in wanted {
-        for_leaves(each.condition, &mut |leaf| constants.add(leaf));
+        each.condition.for_leaves(&mut |leaf| constants.add(leaf));
     }
     if constants.strange {
         return false;
@@ -308,28 +308,8 @@ fn is_match(leaf: &language::Condition) -> bool {
 
 fn has_leaf(condition: &language::Condition, is: fn(&language::Condition) -> bool) -> bool {
     let mut found = false;
-    for_leaves(condition, &mut |leaf| found |= is(leaf));
+    condition.for_leaves(&mut |leaf| found |= is(leaf));
     found
-}
-
-/// Calls `each` with the comparisons of a condition.
-pub(super) fn for_leaves<'c>(
-    condition: &'c language::Condition,
-    each: &mut dyn FnMut(&'c language::Condition),
-) {
-    match &condition.kind {
-        ConditionKind::And(all) | ConditionKind::Or(all) => {
-            for condition in all {
-                for_leaves(condition, each);
-            }
-        }
-        ConditionKind::Xor(left, right) | ConditionKind::Nand(left, right) => {
-            for_leaves(left, each);
-            for_leaves(right, each);
-        }
-        ConditionKind::Not(inner) => for_leaves(inner, each),
-        _ => each(condition),
-    }
 }
 
 /// The operands of a comparison.

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use skidder_grok::PatternSet;
 
 use self::effects::{Effects, text_elements};
-use super::values::{for_leaves, operands};
+use super::values::operands;
 use crate::language::{
     Code, Condition, Config, Diagnostic, Diagnostics, EscapeStyle, FieldReference, OperandKind,
     Plugin, SourceMap, Span, Spanned, Statement, Value,
@@ -188,7 +188,7 @@ impl Reader<'_> {
     }
 
     fn condition(&mut self, condition: &Condition) {
-        for_leaves(condition, &mut |leaf| {
+        condition.for_leaves(&mut |leaf| {
             for operand in operands(leaf) {
                 if let OperandKind::Field(reference) = &operand.kind {
                     self.read(reference, operand.span);
