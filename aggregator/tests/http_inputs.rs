@@ -7,92 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a test says more by failing")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use self::daemon::{Daemon, PATIENCE};
 
-const PATIENCE: Duration = Duration::from_mins(2);
-
-/// A running aggregator whose events go to a file.
-struct Daemon {
-    child: Child,
-    directory: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(input: &str, more: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let out = directory.path().join("events");
-        Self::run(
-            directory,
-            &format!(
-                "input {{ {input} }} {more} output {{ file {{ path => '{}' }} }}",
-                out.display()
-            ),
-            &[],
-        )
-    }
-
-    fn run(directory: tempfile::TempDir, configuration: &str, arguments: &[&str]) -> Self {
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
-            .args(["-w", "2", "-e", configuration, "--path.data"])
-            .arg(directory.path().join("data"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { child, directory }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-
-    /// The address that it listens on.
-    fn address(&self) -> String {
-        let started = Instant::now();
-        loop {
-            let log = self.log();
-            let address = log
-                .split_once("address=\"")
-                .and_then(|(_, rest)| rest.split_once('"'));
-            if let Some((address, _)) = address {
-                return address.to_owned();
-            }
-            assert!(started.elapsed() < PATIENCE, "it does not listen:\n{log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Stops it by SIGTERM; gives the events that it wrote.
-    fn stop(mut self) -> Vec<Value> {
-        terminate(&mut self.child);
-        let text =
-            std::fs::read_to_string(self.directory.path().join("events")).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-fn terminate(child: &mut Child) {
-    let stopped = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(stopped.unwrap().success());
-    assert!(child.wait().unwrap().success());
-}
+#[path = "support/daemon.rs"]
+mod daemon;
 
 /// The Python of an environment with the clients; none if that cannot be had here.
 #[expect(
@@ -256,7 +178,7 @@ fn what_the_disk_queue_has_comes_after_a_restart() {
     let mut daemon = Daemon::run(directory, &nowhere, &persisted);
     let posted = post(&daemon.address(), "/a", r#"{"message":"kept"}"#);
     assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
-    terminate(&mut daemon.child);
+    daemon.terminate();
     let out = daemon.directory.path().join("events");
     let configuration = format!(
         "{input} output {{ file {{ path => '{}' }} }}",

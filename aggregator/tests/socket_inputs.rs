@@ -5,96 +5,15 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_mins(2);
+use self::daemon::{Daemon, PATIENCE};
 
-/// A running aggregator whose events go to a file.
-struct Daemon {
-    child: Child,
-    directory: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(input: &str, more: &str) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), input, more, &[])
-    }
-
-    fn start_in(directory: tempfile::TempDir, input: &str, more: &str, arguments: &[&str]) -> Self {
-        let events = directory.path().join("events");
-        let output = format!("output {{ file {{ path => '{}' }} }}", events.display());
-        let configuration = format!("input {{ {input} }} {more} {output}");
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
-            .args(["-w", "2", "-e", &configuration, "--path.data"])
-            .arg(directory.path().join("data"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { child, directory }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-
-    fn wait_for(&self, what: &str, is_there: impl Fn(&Self) -> bool) {
-        let started = Instant::now();
-        while !is_there(self) {
-            assert!(started.elapsed() < PATIENCE, "no {what}:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// The address that it listens on.
-    fn address(&self) -> String {
-        self.wait_for("address", |daemon| daemon.log().contains("address=\""));
-        let log = self.log();
-        let (_, rest) = log.split_once("address=\"").unwrap();
-        rest.split_once('"').unwrap().0.to_owned()
-    }
-
-    fn wait_for_events(&self, count: usize) {
-        self.wait_for("events", |daemon| daemon.events().len() >= count);
-    }
-
-    fn events(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.directory.path().join("events"));
-        let text = text.unwrap_or_default();
-        let whole = text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        whole
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, signal).unwrap();
-    }
-
-    /// Stops it by SIGTERM; gives the events that it wrote.
-    fn stop(mut self) -> Vec<Value> {
-        self.signal(rustix::process::Signal::TERM);
-        assert!(self.child.wait().unwrap().success(), "{}", self.log());
-        self.events()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It has ended in most cases.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
+#[path = "support/daemon.rs"]
+mod daemon;
 
 fn messages(events: &[Value]) -> Vec<&str> {
     let messages = events
