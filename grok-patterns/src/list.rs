@@ -113,10 +113,9 @@ impl MatcherList {
             if filtered {
                 prefilter.scan(line, found);
             }
-            for from in (0..*count).step_by(u64::BITS as usize) {
-                let mut passing = prefilter.passing(from, found);
+            for (many, mut passing) in prefilter.passing(found).enumerate() {
                 while passing != 0 {
-                    let own = from + passing.trailing_zeros() as usize;
+                    let own = 64 * many + passing.trailing_zeros() as usize;
                     passing &= passing - 1;
                     let index = first + own;
                     let (matcher, scratch) = (&self.matchers[index], &mut scratches[index]);
@@ -136,7 +135,9 @@ impl MatcherList {
                         {
                             false
                         }
-                        step => matcher.find_otherwise(step, filtered, line, scratch, slots)?,
+                        step => matcher
+                            .find_otherwise(step, filtered, line, scratch, slots)
+                            .inspect_err(|_| slots.clear())?,
                     };
                     if matches {
                         return Ok(Some(index));

@@ -261,10 +261,14 @@ impl Matcher {
         scratch: &mut Scratch,
         slots: &mut Slots,
     ) -> Result<bool, BudgetExceeded> {
-        match self.find_straight(line, scratch, slots) {
+        let found = match self.find_straight(line, scratch, slots) {
             Step::At(_) => Ok(true),
             step => self.find_otherwise(step, false, line, scratch, slots),
+        };
+        if found != Ok(true) {
+            slots.unset(self.inner.captures.len());
         }
+        found
     }
 
     /// What every line that matches has.
@@ -272,7 +276,8 @@ impl Matcher {
         &self.inner.requirements
     }
 
-    /// Follows the straight way from the start of the line.
+    /// Follows the straight way from the start of the line. Unless that is a match, the slots then hold
+    /// nothing of use.
     pub(crate) fn find_straight(
         &self,
         line: &[u8],
@@ -283,19 +288,15 @@ impl Matcher {
         if scratch.identity != inner.identity {
             *scratch = self.scratch();
         }
-        slots.positions.clear();
-        slots.positions.resize(2 * inner.captures.len(), UNSET);
         let (Some(straight), Some(tokens)) = (&inner.straight, &mut scratch.tokens) else {
             return Step::Doubt;
         };
         if line.len() >= UNSET as usize || !scratch.habit.goes_straight() {
             return Step::Doubt;
         }
+        slots.unset(inner.captures.len());
         let step = straight.run(tokens, line, &mut slots.positions);
         scratch.habit.went_straight(step);
-        if !matches!(step, Step::At(_)) {
-            slots.positions.fill(UNSET);
-        }
         step
     }
 
@@ -609,8 +610,15 @@ impl Slots {
         self.positions.clear();
     }
 
+    /// So many captures, none of which took part in a match.
+    fn unset(&mut self, captures: usize) {
+        self.positions.clear();
+        self.positions.resize(2 * captures, UNSET);
+    }
+
     fn fill(&mut self, inner: &Inner, positions: &[u32], line: &[u8]) {
-        self.positions.copy_from_slice(positions);
+        self.positions.clear();
+        self.positions.extend_from_slice(positions);
         for group in 0..inner.captures.len() {
             if inner.program.to_end[group] && self.positions[2 * group] != UNSET {
                 self.positions[2 * group + 1] = line.len() as u32;

@@ -31,9 +31,17 @@ pub(crate) struct Prefilter {
     blocks: Blocks,
     /// For each expression, features of which it needs one, and of these.
     wanted: Vec<[u32; MAX_REQUIREMENTS]>,
+    /// The same the other way round.
+    satisfied: Vec<Satisfied>,
     /// For each expression the same with more detail.
     needs: Vec<Vec<Need>>,
 }
+
+/// For 64 expressions, those of whose first, second… requirement one of four features is enough: for
+/// each of the features' fours, whichever of the four a line has.
+type Satisfied = [[[u64; FOUR]; MAX_REQUIREMENTS]; FOURS];
+const FOUR: usize = 1 << 4;
+const FOURS: usize = u32::BITS as usize / 4;
 
 /// A requirement, once its features are numbered.
 #[derive(Debug, Clone)]
@@ -123,11 +131,13 @@ impl Prefilter {
                 }
             }
         }
+        let wanted: Vec<_> = needs.iter().map(|needs| wanted(needs)).collect();
         let prefilter = Self {
             rows,
             edge,
             blocks: Blocks::new(&features),
-            wanted: needs.iter().map(|needs| wanted(needs)).collect(),
+            satisfied: wanted.chunks(64).map(satisfied).collect(),
+            wanted,
             needs,
         };
         let count = prefilter.needs.len();
@@ -195,16 +205,18 @@ impl Prefilter {
         found.count += usize::from(fits != 0);
     }
 
-    /// A bit for each expression that may match a line in which this was found, of the 64 from this one on.
-    #[inline]
-    pub(crate) fn passing(&self, from: usize, found: &Found) -> u64 {
-        // PERF: which of them pass cannot be foretold, so there is no branch.
-        let wanted = self.wanted[from..].iter().take(64);
-        wanted.enumerate().fold(0, |passing, (index, wanted)| {
-            let there = wanted
-                .iter()
-                .map(|any| u64::from(any & found.features != 0));
-            passing | there.fold(1, std::ops::BitAnd::bitand) << index
+    /// Bits for the expressions that may match a line in which this was found: for each 64 of them.
+    pub(crate) fn passing(&self, found: &Found) -> impl Iterator<Item = u64> {
+        self.satisfied.iter().map(|satisfied| {
+            // PERF: whatever the line has, the same few steps.
+            let mut passing = [0; MAX_REQUIREMENTS];
+            for (four, by_rank) in satisfied.iter().enumerate() {
+                let there = (found.features >> (4 * four)) as usize % FOUR;
+                for (passing, by_features) in passing.iter_mut().zip(by_rank) {
+                    *passing |= by_features[there];
+                }
+            }
+            passing.into_iter().fold(u64::MAX, std::ops::BitAnd::bitand)
         })
     }
 
@@ -252,6 +264,22 @@ fn wanted(needs: &[Need]) -> [u32; MAX_REQUIREMENTS] {
         *wanted = need.features;
     }
     wanted
+}
+
+/// Turns round what up to 64 expressions want.
+fn satisfied(wanted: &[[u32; MAX_REQUIREMENTS]]) -> Satisfied {
+    let mut satisfied = [[[0; FOUR]; MAX_REQUIREMENTS]; FOURS];
+    for (expression, wanted) in wanted.iter().enumerate() {
+        for (four, by_rank) in satisfied.iter_mut().enumerate() {
+            for (any, by_features) in wanted.iter().zip(by_rank) {
+                let any = (any >> (4 * four)) as usize;
+                for (there, expressions) in by_features.iter_mut().enumerate() {
+                    *expressions |= u64::from(any & there != 0) << expression;
+                }
+            }
+        }
+    }
+    satisfied
 }
 
 /// A requirement with numbers for its features, new ones if need be and there is room.
@@ -319,6 +347,19 @@ mod tests {
         }
         assert_eq!(may_match(&["failed"], "faile"), [false]);
         assert_eq!(may_match(&["failed"], ""), [false]);
+    }
+
+    /// ` "` is in many lines, and often. After a number it is not.
+    #[test]
+    fn what_is_often_there_is_looked_for_with_the_byte_before_it() {
+        let expression = ["%{INT} \"%{DATA}"];
+        assert_eq!(may_match(&expression, "a \"quoted\" \"text\""), [false]);
+        assert_eq!(may_match(&expression, "a 7 \"text\""), [true]);
+        assert_eq!(may_match(&expression, "7 \""), [true]);
+        // Here the byte before may be one of several, or none.
+        let expression = ["(?:%{INT}|-|) \"%{DATA}"];
+        assert_eq!(may_match(&expression, "a \"text\""), [true]);
+        assert_eq!(may_match(&expression, " \""), [true]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ const MAX_PLACES: usize = 48;
 const MAX_INNER_PLACES: usize = 12;
 /// Forks of one expression that are looked into, those inside of others included.
 const MAX_FORKS: usize = 64;
+/// Places that are gone back over, at most, to see what byte is before a feature.
+const MAX_BACK: usize = 32;
 /// Looking at features takes time where half of one is there. Those of which a half is at more of a
 /// log's places than this are left out,
 const MOST_OFTEN: f32 = 1.0 / 80.0;
@@ -126,9 +128,15 @@ pub(crate) fn requirements(program: &Program) -> Vec<Requirement> {
         });
         chosen.push((place, requirement));
     }
+    let chosen = chosen.into_iter().map(|(_, requirement)| requirement);
     chosen
-        .into_iter()
-        .map(|(_, requirement)| requirement)
+        .map(|requirement| {
+            if requirement.half_often() > RARE {
+                search.with_what_is_before(requirement)
+            } else {
+                requirement
+            }
+        })
         .collect()
 }
 
@@ -253,6 +261,55 @@ impl Search<'_> {
             }
         }
         set
+    }
+
+    /// The same with one byte more before each feature, where there is no choice of how it was come to.
+    fn with_what_is_before(&mut self, mut requirement: Requirement) -> Requirement {
+        for (feature, address) in &mut requirement.features {
+            if let Some((before, set)) = self.byte_before(*address) {
+                feature.0.rotate_right(1);
+                (feature.0[0], *address) = (set, before);
+            }
+        }
+        requirement
+    }
+
+    /// The instruction that consumes the byte before a place, if it is one and the same on all ways to
+    /// there; with what it consumes.
+    fn byte_before(&mut self, address: Address) -> Option<(Address, ByteSet)> {
+        self.generation += 1;
+        let mut stack = vec![address];
+        let mut found = None;
+        let mut steps = 0..MAX_BACK;
+        while let Some(after) = stack.pop() {
+            if after == self.program.start || steps.next().is_none() {
+                return None;
+            }
+            for (before, instruction) in (0..).zip(&self.program.instructions) {
+                if !successors(*instruction).contains(&Some(after)) {
+                    continue;
+                }
+                match instruction {
+                    Instruction::Byte { set, .. } => {
+                        if found.is_some_and(|(other, _)| other != before) {
+                            return None;
+                        }
+                        found = Some((before, self.program.sets[*set as usize]));
+                    }
+                    // Bytes may be consumed inside.
+                    Instruction::Look { .. }
+                    | Instruction::Atomic { .. }
+                    | Instruction::BackReference { .. } => return None,
+                    _ => {
+                        let seen = &mut self.seen[before as usize];
+                        if std::mem::replace(seen, self.generation) != self.generation {
+                            stack.push(before);
+                        }
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// The addresses that every way from one to the other passes, in order, both included; none
