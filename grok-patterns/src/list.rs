@@ -103,8 +103,8 @@ impl MatcherList {
         else {
             return Ok(None);
         };
-        let mut straight = first.find_straight(line, first_scratch, slots);
-        if let Step::At(_) = straight {
+        let mut straight = first.find_straight_in_hope(line, first_scratch, slots);
+        if let Some(Step::At(_)) = straight {
             return Ok(Some(0));
         }
         let mut first = 0;
@@ -120,21 +120,19 @@ impl MatcherList {
                     let index = first + own;
                     let (matcher, scratch) = (&self.matchers[index], &mut scratches[index]);
                     if index > 0 {
-                        straight = matcher.find_straight(line, scratch, slots);
+                        straight = matcher.find_straight_in_hope(line, scratch, slots);
                     }
-                    let matches = match straight {
+                    // A closer look costs more than the straight way, but less than all others.
+                    let rejected = filtered
+                        && !matches!(straight, Some(Step::At(_)))
+                        && !matcher.may_match_closely((prefilter, own), found, line, scratch);
+                    if rejected {
+                        continue;
+                    }
+                    let step =
+                        straight.unwrap_or_else(|| matcher.find_straight(line, scratch, slots));
+                    let matches = match step {
                         Step::At(_) => true,
-                        // A closer look costs more than the straight way, but less than all others.
-                        _ if filtered
-                            && !matcher.may_match_closely(
-                                (prefilter, own),
-                                found,
-                                line,
-                                scratch,
-                            ) =>
-                        {
-                            false
-                        }
                         step => matcher
                             .find_otherwise(step, filtered, line, scratch, slots)
                             .inspect_err(|_| slots.clear())?,

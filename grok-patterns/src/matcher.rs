@@ -300,6 +300,17 @@ impl Matcher {
         step
     }
 
+    /// The same if it has led to a match not long ago; else it is better to look closer first.
+    pub(crate) fn find_straight_in_hope(
+        &self,
+        line: &[u8],
+        scratch: &mut Scratch,
+        slots: &mut Slots,
+    ) -> Option<Step> {
+        let is_hopeful = scratch.habit.is_hopeful();
+        is_hopeful.then(|| self.find_straight(line, scratch, slots))
+    }
+
     /// Whether the expression, number `index` of a prefilter's, can go on from one of the places where
     /// the line has what every match has.
     pub(crate) fn may_match_closely(
@@ -546,11 +557,17 @@ struct Habit {
     doubts: u32,
     /// Lines on which it is not tried.
     pause: u32,
+    /// Lines in a row which the straight way did not match.
+    failures: u32,
     /// The last line that was searched did not match.
     expects_none: bool,
 }
 
 impl Habit {
+    fn is_hopeful(&self) -> bool {
+        self.failures < MANY_FAILURES
+    }
+
     fn goes_straight(&mut self) -> bool {
         let goes = self.pause == 0;
         self.pause = self.pause.saturating_sub(1);
@@ -558,6 +575,10 @@ impl Habit {
     }
 
     fn went_straight(&mut self, step: Step) {
+        self.failures = match step {
+            Step::At(_) => 0,
+            Step::Fails | Step::Doubt => self.failures.saturating_add(1),
+        };
         if step != Step::Doubt {
             self.doubts = 0;
         } else if self.doubts < MANY_DOUBTS {
@@ -570,6 +591,8 @@ impl Habit {
 
 /// After so many doubtful lines in a row the straight way is given a pause.
 const MANY_DOUBTS: u32 = 16;
+/// After so many lines that it did not match, there are better things to try first.
+const MANY_FAILURES: u32 = 16;
 /// A pause lasts so many lines.
 const PAUSE: u32 = 64;
 
