@@ -13,12 +13,10 @@ use std::path::{Path, PathBuf};
 use bumpalo::Bump;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use skidder_benches::access_log::AccessLog;
-use skidder_pipeline::event::{Event, MESSAGE, Name, Timestamp, Value};
+use skidder_benches::pipelines::{NOW, compiled};
+use skidder_pipeline::Files;
+use skidder_pipeline::event::{Event, MESSAGE, Name, Value};
 use skidder_pipeline::filter::Scratch;
-use skidder_pipeline::language::{Diagnostics, EscapeStyle, ParseOptions, SourceMap, parse};
-use skidder_pipeline::{CompileOptions, Files, Pipeline, compile};
-
-const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
 
 /// Different events.
 const EVENTS: usize = 1000;
@@ -44,19 +42,6 @@ impl Files for Memory {
     fn list(&self, _directory: &Path) -> std::io::Result<Vec<PathBuf>> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
-}
-
-fn compiled(filters: &str) -> Pipeline {
-    let sources = SourceMap::single("bench", format!("filter {{ {filters} }}"));
-    let mut diagnostics = Diagnostics::new();
-    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
-    let options = CompileOptions {
-        ecs: false,
-        escape_style: EscapeStyle::None,
-        files: &Memory,
-    };
-    compile(&config, &options, &mut diagnostics)
-        .unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)))
 }
 
 /// What an event has: a line, a key, an address, a user agent.
@@ -130,7 +115,7 @@ fn enrichment(criterion: &mut Criterion) {
         ("throttle", "throttle { key => '%{key}' after_count => 5 }"),
         ("dedupe", "dedupe { drop => false }"),
     ] {
-        let pipeline = compiled(filters);
+        let pipeline = compiled(filters, &Memory);
         let mut arena = Bump::new();
         let mut scratch = Scratch::default();
         group.bench_function(name, |bencher| {

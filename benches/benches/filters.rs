@@ -7,12 +7,10 @@ use std::hint::black_box;
 
 use bumpalo::Bump;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use skidder_pipeline::event::{Event, MESSAGE, Timestamp, Value};
+use skidder_benches::pipelines::{NOW, compiled};
+use skidder_pipeline::event::{Event, MESSAGE, Value};
 use skidder_pipeline::filter::Scratch;
-use skidder_pipeline::language::{Diagnostics, EscapeStyle, ParseOptions, SourceMap, parse};
-use skidder_pipeline::{CompileOptions, NoFiles, Pipeline, compile};
-
-const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
+use skidder_pipeline::{NoFiles, Pipeline};
 
 /// A line of an access log.
 const ACCESS: &str = r#"203.0.113.77 - frank [23/Nov/2026:19:30:00 +0000] "GET /products/4711?ref=start HTTP/1.1" 200 5316 "https://shop.example.com/start" "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0""#;
@@ -25,19 +23,6 @@ const JSON: &str = r#"{"level":"info","logger":"shop.checkout","thread":"worker-
 
 /// A row of an export.
 const ROW: &str = r#"4711,2026-11-23,"Doe, Ann",ann@example.com,DE,99.50,3,paid,,"said ""thanks""",203.0.113.77,web"#;
-
-fn compiled(filters: &str) -> Pipeline {
-    let sources = SourceMap::single("bench", format!("filter {{ {filters} }}"));
-    let mut diagnostics = Diagnostics::new();
-    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
-    let options = CompileOptions {
-        ecs: false,
-        escape_style: EscapeStyle::None,
-        files: &NoFiles,
-    };
-    compile(&config, &options, &mut diagnostics)
-        .unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)))
-}
 
 /// How many fields one line becomes.
 fn fields<'b>(
@@ -91,7 +76,7 @@ fn lines(criterion: &mut Criterion) {
             15,
         ),
     ] {
-        let pipeline = compiled(filter);
+        let pipeline = compiled(filter, &NoFiles);
         let mut arena = Bump::new();
         let mut scratch = Scratch::default();
         assert_eq!(

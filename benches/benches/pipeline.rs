@@ -8,14 +8,13 @@ use std::hint::black_box;
 use bumpalo::Bump;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use skidder_benches::access_log::AccessLog;
-use skidder_pipeline::event::{Event, MESSAGE, Name, Timestamp, Value, write_json};
+use skidder_benches::pipelines::{NOW, bulk_body, compiled};
+use skidder_pipeline::NoFiles;
+use skidder_pipeline::event::{Event, Name, Value};
 use skidder_pipeline::filter::Scratch;
-use skidder_pipeline::language::{Diagnostics, EscapeStyle, ParseOptions, SourceMap, parse};
+use skidder_pipeline::language::EscapeStyle;
 use skidder_pipeline::template::Template;
 use skidder_pipeline::time::{Format, Locale, Reading, Zone};
-use skidder_pipeline::{CompileOptions, NoFiles, Pipeline, compile};
-
-const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
 
 fn times(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("date");
@@ -80,46 +79,11 @@ fn templates(criterion: &mut Criterion) {
     group.finish();
 }
 
-const PIPELINE: &str = r#"filter {
+const PIPELINE: &str = r#"
     grok { match => { "message" => "%{COMBINEDAPACHELOG}" } }
     date { match => [ "timestamp", "dd/MMM/yyyy:HH:mm:ss Z" ] }
     mutate { convert => { "bytes" => "integer" } remove_field => [ "timestamp" ] }
-}"#;
-
-fn compiled(config: &str) -> Pipeline {
-    let sources = SourceMap::single("bench", config);
-    let mut diagnostics = Diagnostics::new();
-    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
-    let options = CompileOptions {
-        ecs: false,
-        escape_style: EscapeStyle::None,
-        files: &NoFiles,
-    };
-    compile(&config, &options, &mut diagnostics)
-        .unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)))
-}
-
-/// A batch of lines through a pipeline and into the body of a bulk request.
-fn bulk_body<'b>(
-    pipeline: &'b Pipeline,
-    index: &Template,
-    lines: &'b [Vec<u8>],
-    arena: &'b Bump,
-    scratch: &mut Scratch,
-    body: &mut Vec<u8>,
-) {
-    for line in lines {
-        let mut event = Event::with_timestamp_in(NOW, arena);
-        event.fields.push_new(MESSAGE, Value::Text(line));
-        pipeline.filters.run(event, arena, NOW, scratch, |event| {
-            body.extend_from_slice(br#"{"index":{"_index":""#);
-            index.write(&event, NOW, body);
-            body.extend_from_slice(b"\"}}\n");
-            write_json(&event, body);
-            body.push(b'\n');
-        });
-    }
-}
+"#;
 
 fn pipelines(criterion: &mut Criterion) {
     const LINES: usize = 1000;
@@ -128,14 +92,14 @@ fn pipelines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipeline");
     group.throughput(Throughput::Elements(LINES as u64));
     for (name, config) in [
-        ("bulk body alone", "filter { }"),
+        ("bulk body alone", ""),
         (
             "grok",
-            r#"filter { grok { match => { "message" => "%{COMBINEDAPACHELOG}" } } }"#,
+            r#"grok { match => { "message" => "%{COMBINEDAPACHELOG}" } }"#,
         ),
         ("grok, date, mutate", PIPELINE),
     ] {
-        let pipeline = compiled(config);
+        let pipeline = compiled(config, &NoFiles);
         let mut arena = Bump::new();
         let mut scratch = Scratch::default();
         let mut body = Vec::new();

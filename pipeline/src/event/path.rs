@@ -107,6 +107,11 @@ impl Path {
         set(event, self.metadata, self.keys(), value, arena);
     }
 
+    /// Sets the value here, as seen from an object.
+    pub(crate) fn set_in<'b>(&'b self, object: &mut Object<'b>, value: Value<'b>, arena: &'b Bump) {
+        set_in(object, self.keys(), value, arena);
+    }
+
     /// Takes the value here out of the event.
     pub fn remove<'b>(&self, event: &mut Event<'b>) -> Option<Value<'b>> {
         remove(event, self.metadata, self.keys())
@@ -193,7 +198,7 @@ pub fn get_mut<'e, 'b, 'k>(
 pub fn set<'b>(
     event: &mut Event<'b>,
     metadata: bool,
-    mut keys: impl Iterator<Item = Key<'b>>,
+    keys: impl Iterator<Item = Key<'b>>,
     value: Value<'b>,
     arena: &'b Bump,
 ) {
@@ -202,18 +207,40 @@ pub fn set<'b>(
     } else {
         &mut event.fields
     };
+    let mut keys = keys.peekable();
     let Some(first) = keys.next() else { return };
-    let Some(second) = keys.next() else {
+    if keys.peek().is_none() {
         root.set(first.name, value);
         return;
-    };
+    }
     // COMPAT: tags have no fields, and to set one is refused.
     if first.name.is(&TAGS) && !metadata {
         return;
     }
-    let mut slot = root.slot(first.name);
-    let mut next = Some(second);
-    while let Some(key) = next {
+    set_below(root.slot(first.name), keys, value, arena);
+}
+
+/// Sets the value at `keys` of an object, as [`set`] does.
+fn set_in<'b>(
+    object: &mut Object<'b>,
+    mut keys: impl Iterator<Item = Key<'b>>,
+    value: Value<'b>,
+    arena: &'b Bump,
+) {
+    if let Some(first) = keys.next() {
+        set_below(object.slot(first.name), keys, value, arena);
+    }
+}
+
+/// Sets the value at `keys` below a slot.
+#[inline]
+fn set_below<'b>(
+    mut slot: &mut Value<'b>,
+    keys: impl Iterator<Item = Key<'b>>,
+    value: Value<'b>,
+    arena: &'b Bump,
+) {
+    for key in keys {
         let indexed = key.index.is_some() && matches!(slot, Value::Array(_));
         if !indexed && !matches!(slot, Value::Object(_)) {
             *slot = Value::object(Object::new_in(arena), arena);
@@ -226,7 +253,6 @@ pub fn set<'b>(
             },
             _ => return,
         };
-        next = keys.next();
     }
     *slot = value;
 }

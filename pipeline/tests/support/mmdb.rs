@@ -81,12 +81,27 @@ pub(crate) fn database(kind: &'static str, networks: &[(&str, u8, Data)]) -> Vec
 
 /// A database of cities, with one city.
 pub(crate) fn cities() -> Vec<u8> {
+    // A place that is on no map.
+    let names = Map(vec![("en", Text("Nowhere"))]);
+    let country = Map(vec![("iso_code", Text("XX")), ("names", names)]);
+    let nowhere = Map(vec![("country", country)]);
+    database(
+        "GeoLite2-City",
+        &[
+            ("216.160.83.56", 29, seattle()),
+            ("2001:db8::", 32, nowhere),
+        ],
+    )
+}
+
+/// A city, with as much of it as MaxMind knows.
+pub(crate) fn seattle() -> Data {
     let names = |name| Map(vec![("names", Map(vec![("en", Text(name))]))]);
     let coded = |key, code, name| {
         let names = Map(vec![("en", Text(name))]);
         Map(vec![(key, Text(code)), ("names", names)])
     };
-    let seattle = Map(vec![
+    Map(vec![
         ("city", names("Seattle")),
         ("continent", coded("code", "NA", "North America")),
         ("country", coded("iso_code", "US", "United States")),
@@ -104,13 +119,7 @@ pub(crate) fn cities() -> Vec<u8> {
             "subdivisions",
             List(vec![coded("iso_code", "WA", "Washington")]),
         ),
-    ]);
-    // A place that is on no map.
-    let nowhere = Map(vec![("country", coded("iso_code", "XX", "Nowhere"))]);
-    database(
-        "GeoLite2-City",
-        &[("216.160.83.56", 29, seattle), ("2001:db8::", 32, nowhere)],
-    )
+    ])
 }
 
 /// A database of autonomous systems, with one.

@@ -27,7 +27,6 @@ use super::{Context, Filter, Outcome, OwnedValue, ScratchSlot};
 use crate::compile::Build;
 use crate::event::{Event, Object, Path, Value};
 use crate::language::{DurationUnit, FieldReference, Options};
-use crate::template::refuses;
 
 use record::{FIELDS, Field, Kind};
 
@@ -37,6 +36,9 @@ const CACHE_SIZE: usize = 1000;
 /// The most that `cache_size` may be.
 pub const MOST_CACHE_SIZE: usize = 10_000_000;
 
+/// Fields that a city has.
+const USUAL_FIELDS: usize = 16;
+
 /// Default of `refresh_interval`.
 const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -44,7 +46,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 pub struct GeoIp {
     source: Path,
     target: Path,
-    /// Where each field goes, in the order of [`FIELDS`]; none where its layout has no place.
+    /// Where each field goes below the target, in the order of [`FIELDS`]; none where its layout has no place.
     places: Vec<Option<Path>>,
     /// Fields that were asked for; the usual ones of the database if none were.
     asked: Option<Vec<Field>>,
@@ -110,7 +112,7 @@ impl GeoIp {
             .iter()
             .map(|(_, legacy, ecs_keys)| {
                 let keys: &[&str] = if ecs { ecs_keys } else { legacy };
-                (!keys.is_empty()).then(|| below(&target, keys))
+                (!keys.is_empty()).then(|| Path::new(keys.iter().copied()))
             })
             .collect();
         Some(Self {
@@ -153,20 +155,26 @@ impl GeoIp {
         if values.is_empty() {
             return false;
         }
+        if !matches!(self.target.get(event), Some(Value::Object(_))) {
+            self.empty_target(event, arena);
+        }
+        let Some(Value::Object(object)) = self.target.get_mut(event) else {
+            return true;
+        };
         for (field, value) in values {
-            self.put_field(*field, value.copied_in(arena), event, arena);
+            self.put_field(*field, value.copied_in(arena), object, arena);
         }
         for field in wanted {
             match field {
                 Field::Ip if database.kind.has_ip() => {
                     let text = Value::Text(address_text(address, arena));
-                    self.put_field(Field::Ip.index(), text, event, arena);
+                    self.put_field(Field::Ip.index(), text, object, arena);
                 }
                 Field::Network if database.kind.has_network() => {
                     if let Ok(network) = found.network() {
                         let text = printed(format_args!("{network}"), arena);
                         let text = Value::Text(text.as_bytes());
-                        self.put_field(Field::Network.index(), text, event, arena);
+                        self.put_field(Field::Network.index(), text, object, arena);
                     }
                 }
                 _ => {}
@@ -175,15 +183,21 @@ impl GeoIp {
         true
     }
 
+    /// Makes the target an empty object, with room for what is mostly known.
+    fn empty_target<'b>(&'b self, event: &mut Event<'b>, arena: &'b Bump) {
+        let object = Object::with_capacity_in(USUAL_FIELDS, arena);
+        put(&self.target, Value::object(object, arena), event, arena);
+    }
+
     fn put_field<'b>(
         &'b self,
         field: usize,
         value: Value<'b>,
-        event: &mut Event<'b>,
+        object: &mut Object<'b>,
         arena: &'b Bump,
     ) {
         if let Some(Some(place)) = self.places.get(field) {
-            put(place, value, event, arena);
+            place.set_in(object, value, arena);
         }
     }
 }
@@ -199,10 +213,7 @@ impl Filter for GeoIp {
         let address = std::str::from_utf8(text).ok();
         let address = address.and_then(|text| text.parse::<IpAddr>().ok());
         if !text.is_empty() && matches!(self.target.get(event), None | Some(Value::Null)) {
-            let empty = Value::object(Object::new_in(context.arena), context.arena);
-            if !refuses(&self.target, &empty) {
-                self.target.set(event, empty, context.arena);
-            }
+            self.empty_target(event, context.arena);
         }
         if let Some(address) = address
             && self.locate(address.to_canonical(), event, context)
@@ -243,12 +254,6 @@ fn parent_of_ip(source: &FieldReference) -> Option<FieldReference> {
     let names = parents.iter().map(|key| format!("[{key}]"));
     let text: String = root.map(str::to_owned).into_iter().chain(names).collect();
     FieldReference::parse(&text).ok()
-}
-
-fn below(target: &FieldReference, keys: &[&str]) -> Path {
-    let root = target.is_metadata().then_some("@metadata");
-    let target = target.keys().iter().map(String::as_str);
-    Path::new(root.into_iter().chain(target).chain(keys.iter().copied()))
 }
 
 fn asked_fields(options: &mut Options<'_>) -> Option<Vec<Field>> {
