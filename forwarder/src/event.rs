@@ -3,9 +3,44 @@
 //! The JSON is written by hand, straight into the buffer of the window: everything of it that
 //! does not change from line to line is prepared once per file. Text that is not UTF-8 goes
 //! through with each invalid sequence replaced by U+FFFD; the offset still counts raw bytes.
+//!
+//! A line is known by its stream and its offset there, wherever the file goes and however often the
+//! line is sent. INVARIANT: what is another content is another stream, see [`StreamId`].
 
 use std::io::Write;
 use std::path::Path;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+/// The name of one run of content: a file from its beginning until it is truncated or rewritten.
+///
+/// It is random, not made of what the file system tells: an inode comes back, a truncated file keeps
+/// its own, and a receiver that knows a line already leaves it out. The registry keeps it, and has it
+/// on the disk before the first line is sent under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(String);
+
+impl StreamId {
+    /// A name that no other stream has; `None` if the system has no random numbers to give.
+    pub fn random() -> Option<Self> {
+        let mut bytes = [0; 12];
+        SystemRandom::new().fill(&mut bytes).ok()?;
+        let digits = bytes.chunks_exact(3).flat_map(|three| {
+            let word = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+            [18, 12, 6, 0].map(|shift| BASE64[(word >> shift & 63) as usize] as char)
+        });
+        Some(Self(digits.collect()))
+    }
+
+    /// Its 16 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Where a line comes from, with the parts of its events that are always the same.
 #[derive(Debug)]
@@ -14,6 +49,8 @@ pub struct Source {
     pub id: u64,
     /// Whether the registry keeps its position (standard input has none).
     pub persistent: bool,
+    /// The name of its stream.
+    pub stream: Option<StreamId>,
     /// `","host":"…","file":"…","offset":"`
     middle: Vec<u8>,
     /// `","field":"value"}`
@@ -63,11 +100,28 @@ impl Source {
         Self {
             id,
             persistent,
+            stream: None,
             middle,
             end,
             pairs,
             fields,
         }
+    }
+
+    /// The same with the name of its stream, which events of version 2 carry.
+    ///
+    /// In the metadata, which Logstash does not put out: documents have no further field.
+    #[must_use]
+    pub fn with_stream(mut self, stream: Option<StreamId>) -> Self {
+        let taken = self.fields.iter().any(|(name, _)| name == b"@metadata");
+        if let Some(stream) = stream.filter(|_| !taken) {
+            self.end.pop();
+            self.end.extend_from_slice(b",\"@metadata\":{\"stream\":\"");
+            write_escaped(&mut self.end, stream.as_str().as_bytes());
+            self.end.extend_from_slice(b"\"}}");
+            self.stream = Some(stream);
+        }
+        self
     }
 
     /// Appends the event of version 2: one JSON object.
@@ -227,6 +281,22 @@ mod tests {
             \"message\":\"GET \\\"/\\\"\\u0001\u{fffd}\",\"host\":\"web1\",\
             \"file\":\"/var/log/a \\\"b\\\".log\",\"offset\":\"1234\",\"type\":\"apache\"}";
         assert_eq!(String::from_utf8(json).expect("valid"), expected);
+    }
+
+    #[test]
+    fn the_name_of_the_stream_is_metadata_and_never_the_same() {
+        let stream = StreamId::random().expect("random");
+        assert_eq!(stream.as_str().len(), 16);
+        assert_ne!(StreamId::random().as_ref(), Some(&stream));
+        let source = Source::new(1, true, Path::new("/a"), "h", &fields(&[("type", "x")]));
+        let source = source.with_stream(Some(stream.clone()));
+        let mut json = Vec::new();
+        source.write_json(&mut json, b"t", b"m", 7);
+        write_fields(&mut json, &[("stream", b"stdout".to_vec())]);
+        let event: serde_json::Value = serde_json::from_slice(&json).expect("valid");
+        assert_eq!(event["@metadata"]["stream"], stream.as_str());
+        assert_eq!(event["stream"], "stdout");
+        assert_eq!(event["type"], "x");
     }
 
     #[test]

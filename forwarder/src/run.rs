@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::config::plan::STDIN;
-use crate::event::Source;
+use crate::event::{Source, StreamId};
 use crate::link::Link;
 use crate::reader::{Batches, Reader};
 use crate::registry::store::{RegistryError, Store, now};
@@ -61,12 +61,20 @@ pub enum RunError {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outcome, RunError> {
     let config = Rc::new(config);
     let (store, ledger, trust) = open_registry(&config)?;
-    let store = RefCell::new(store);
+    let store = Rc::new(RefCell::new(store));
     let ledger = Rc::new(RefCell::new(ledger));
     let counters = Rc::new(Counters::default());
     let throttle = Rc::new(Throttle::default());
     let acknowledged = Rc::new(Notify::new());
-    let (reader, mut link) = build(&config, &ledger, &counters, &throttle, &acknowledged, trust)?;
+    let (reader, mut link) = build(
+        &config,
+        &store,
+        &ledger,
+        &counters,
+        &throttle,
+        &acknowledged,
+        trust,
+    )?;
 
     let (stop_sender, stop_receiver) = watch::channel(false);
     let mut deadline = None;
@@ -119,6 +127,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outco
 
 fn build(
     config: &Rc<Config>,
+    store: &Rc<RefCell<Store>>,
     ledger: &Rc<RefCell<Ledger>>,
     counters: &Rc<Counters>,
     throttle: &Rc<Throttle>,
@@ -137,6 +146,7 @@ fn build(
         Some(group) => {
             let chunks = stdin::start(std::io::stdin()).map_err(RunError::Stdin)?;
             let source = Source::new(0, false, Path::new(STDIN), &config.hostname, &group.fields);
+            let source = source.with_stream(StreamId::random());
             Some((chunks, Stdin::new(Rc::new(source), &group.lines, b"")))
         }
     };
@@ -160,8 +170,14 @@ fn build(
             count,
         },
     );
+    let secure = {
+        let (store, ledger) = (Rc::clone(store), Rc::clone(ledger));
+        let throttle = Rc::clone(throttle);
+        Box::new(move || save_new_streams(&store, &ledger, &throttle))
+    };
     let link = Link::new(
         Rc::clone(config),
+        secure,
         Rc::clone(ledger),
         Rc::clone(counters),
         Rc::clone(acknowledged),
@@ -216,6 +232,20 @@ fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), RunError> {
     // At once: a directory that cannot be written to is to be found out now.
     store.fold(&mut ledger)?;
     Ok((store, ledger, trust))
+}
+
+/// Saves the names of new streams; to be called before their lines are sent.
+fn save_new_streams(store: &RefCell<Store>, ledger: &RefCell<Ledger>, throttle: &Throttle) {
+    if !ledger.borrow().has_new_streams() {
+        return;
+    }
+    let saved = store.borrow_mut().save(&mut ledger.borrow_mut());
+    if let Err(error) = saved
+        && let Some(suppressed) = throttle.admit("registry not saved")
+    {
+        error!(%error, suppressed, "the registry cannot be saved; shipping goes on, but a crash \
+            now would send lines again, and under another name");
+    }
 }
 
 /// Saves the registry after acknowledgements, but not too often.

@@ -30,6 +30,8 @@ use crate::report::{Counters, add};
 /// The link and what it shares with the rest of the process.
 pub struct Link {
     config: Rc<Config>,
+    /// Called before lines are sent: saves the names of streams that are new.
+    secure: Box<dyn Fn()>,
     ledger: Rc<RefCell<Ledger>>,
     counters: Rc<Counters>,
     /// Told after each acknowledgement.
@@ -59,6 +61,7 @@ impl Link {
     /// A link that takes full batches and gives them back empty.
     pub fn new(
         config: Rc<Config>,
+        secure: Box<dyn Fn()>,
         ledger: Rc<RefCell<Ledger>>,
         counters: Rc<Counters>,
         acknowledged: Rc<Notify>,
@@ -73,6 +76,7 @@ impl Link {
         );
         Self {
             config,
+            secure,
             ledger,
             counters,
             acknowledged,
@@ -157,6 +161,7 @@ impl Link {
         loop {
             let renew = self.flight.should_reconnect();
             if !renew && self.flight.windows() < pipelining {
+                (self.secure)();
                 match self.flight.next_window() {
                     Err(error) => return End::Unencodable(error),
                     Ok(Some(window)) => {

@@ -50,6 +50,7 @@ pub(super) fn entry(identity: Identity, offset: u64, path: PathBuf) -> Entry {
         mark: None,
         path,
         packed: None,
+        stream: None,
         seen: now(),
     }
 }

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
+use crate::event::StreamId;
 use crate::tail::identity::{Fingerprint, Identity, Mark};
 
 /// What is known about one file.
@@ -47,6 +48,9 @@ pub struct Entry {
     /// unpacks to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packed: Option<bool>,
+    /// The name of the stream that its lines are of; registries of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamId>,
     /// When it was last seen, in seconds since 1970.
     pub seen: u64,
 }
@@ -82,6 +86,8 @@ pub struct Ledger {
     limits: HashMap<u64, u64>,
     next_number: u64,
     changes: BTreeMap<u64, Change>,
+    /// Whether there are streams whose names were not saved yet.
+    new_streams: bool,
 }
 
 impl Ledger {
@@ -202,6 +208,7 @@ impl Ledger {
 
     /// Begins to keep the position of a source.
     pub fn insert(&mut self, source: u64, entry: Entry) {
+        self.new_streams = true;
         let number = self.add(entry);
         self.active.insert(source, number);
     }
@@ -209,7 +216,9 @@ impl Ledger {
     /// A source goes on with an unclaimed entry, which is now this.
     pub fn claim(&mut self, source: u64, number: u64, entry: Entry) {
         self.set_claimed(number);
-        if self.entries.get(&number) != Some(&entry) {
+        let known = self.entries.get(&number);
+        self.new_streams |= known.is_none_or(|known| known.stream != entry.stream);
+        if known != Some(&entry) {
             self.changes.insert(number, Change::All);
             self.entries.insert(number, entry);
         }
@@ -289,6 +298,12 @@ impl Ledger {
         }
     }
 
+    /// Whether a name of a stream has to be saved before lines are sent under it: after a crash they
+    /// are sent again, and are to be known by the same name.
+    pub fn has_new_streams(&self) -> bool {
+        self.new_streams
+    }
+
     /// Whether there is something to save.
     pub fn is_dirty(&self) -> bool {
         !self.changes.is_empty()
@@ -304,6 +319,7 @@ impl Ledger {
     /// Everything is saved.
     pub(crate) fn saved(&mut self) {
         self.changes.clear();
+        self.new_streams = false;
     }
 
     /// Forgets the unclaimed entries that are like this.
@@ -342,6 +358,7 @@ pub(crate) mod tests {
             mark: Mark::of(b"last line", offset),
             path: format!("/var/log/{inode}.log").into(),
             packed: None,
+            stream: None,
             seen: 1_700_000_000,
         }
     }

@@ -192,10 +192,12 @@ impl Tails {
             return Ok(false);
         };
         let id = self.new_id();
-        let source = source_of(&self.config, id, &entry.path, group);
+        let stream = entry.stream.clone();
+        let source = source_of(&self.config, id, &entry.path, group, stream);
         let lines = Rc::clone(&self.config.groups[group].lines);
         info!(path = %path.display(), of = %entry.path.display(), offset = entry.offset,
             "the file was compressed before all of it was shipped, reading it on");
+        let own_stream = source.stream.clone();
         self.archives.push_back(Archive {
             path: path.to_owned(),
             source: Rc::clone(&source),
@@ -213,6 +215,7 @@ impl Tails {
         });
         let mut kept = entry;
         (kept.identity, kept.born, kept.packed) = (identity, birth_of(&metadata), Some(false));
+        kept.stream = own_stream;
         self.ledger.borrow_mut().claim(id, number, kept);
         Ok(true)
     }

@@ -490,7 +490,7 @@ impl Tails {
         let group = tail.group;
         warn!(%path, position = tail.offset, not_read = tail.behind(),
             "the file was truncated or rewritten in place");
-        let source = open::source_of(&self.config, id, &tail.first_path, tail.group);
+        let source = open::source_of(&self.config, id, &tail.first_path, tail.group, None);
         if self.move_to_copy(key, &source, now) {
             if let Some(tail) = self.known.get_mut(&key) {
                 tail.look(now)?;

@@ -19,7 +19,7 @@ use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
 use super::shape::container::{Format, fields_of_path};
 use super::{MAX_FILES, Tails, Trust};
 use crate::config::{Config, NetworkFiles, StartPosition};
-use crate::event::Source;
+use crate::event::{Source, StreamId};
 use crate::registry::Entry;
 use crate::registry::store::now as unix_now;
 
@@ -39,7 +39,15 @@ pub(super) const NOT_COMPRESSED: &str =
 
 /// What the lines of a file come from, with the fields of its group, and of its path if it is a
 /// container's.
-pub(super) fn source_of(config: &Config, id: u64, first_path: &Path, group: usize) -> Rc<Source> {
+///
+/// It goes on with the stream that is known, or begins one.
+pub(super) fn source_of(
+    config: &Config,
+    id: u64,
+    first_path: &Path,
+    group: usize,
+    stream: Option<StreamId>,
+) -> Rc<Source> {
     let settings = &config.groups[group];
     let mut fields = Cow::Borrowed(settings.fields.as_slice());
     if settings.lines.format != Format::Plain {
@@ -50,7 +58,7 @@ pub(super) fn source_of(config: &Config, id: u64, first_path: &Path, group: usiz
         }
     }
     let source = Source::new(id, true, first_path, &config.hostname, &fields);
-    Rc::new(source)
+    Rc::new(source.with_stream(stream.or_else(StreamId::random)))
 }
 
 /// What the registry keeps of a tail.
@@ -63,6 +71,7 @@ pub(super) fn entry_of(tail: &Tail) -> Entry {
         mark: None,
         path: tail.first_path.clone(),
         packed: None,
+        stream: tail.source.stream.clone(),
         seen: unix_now(),
     }
 }
@@ -244,7 +253,11 @@ impl Tails {
             }
         };
         let id = self.new_id();
-        let source = source_of(&self.config, id, &first_path, group);
+        let stream = match &known {
+            Known::Same(_, entry, _) => entry.stream.clone(),
+            Known::Another(_) | Known::Nothing => None,
+        };
+        let source = source_of(&self.config, id, &first_path, group, stream);
         let mut tail = Tail::new(source, group, path, &first_path, file, &metadata, beginning)?;
         tail.shape(&self.config.groups[group].lines)?;
         tail.last_growth = now;
