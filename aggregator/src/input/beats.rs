@@ -27,6 +27,7 @@ use skidder_pipeline::language::{DurationUnit, Options};
 use super::Build;
 use super::decoding::set_peer;
 use super::decoration::Decoration;
+use super::identity::identify;
 use super::listener;
 use super::stored_window;
 use super::tls::{ClientAuthentication, ServerTls};
@@ -387,7 +388,10 @@ impl Decoder {
             Payload::Json(text) => {
                 let mut events = Vec::new();
                 let mut event = match Event::from_json(text, now, arena) {
-                    Ok(event) => event,
+                    Ok(mut event) => {
+                        identify(&mut event, arena);
+                        event
+                    }
                     // Some senders put an array of events into one frame; anything else is kept
                     // as it came.
                     Err(_) => match Event::all_from_json(text, now, arena, &mut events) {

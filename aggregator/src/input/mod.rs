@@ -10,6 +10,7 @@ mod decoding;
 pub mod decoration;
 pub mod generator;
 mod http;
+mod identity;
 mod listener;
 pub mod stdin;
 mod stored_window;

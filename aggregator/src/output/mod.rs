@@ -126,6 +126,7 @@ impl Running {
             .map_err(|_| RuntimeError::Died("an output"))?;
         tracing::info!(
             delivered = summary.delivered,
+            duplicates = summary.duplicates,
             dead_lettered = summary.dead_lettered,
             undelivered = summary.undelivered,
             "output elasticsearch ended"

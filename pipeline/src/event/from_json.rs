@@ -74,6 +74,7 @@ impl<'b> Event<'b> {
         let mut event = Self {
             fields,
             metadata: Object::new_in(arena),
+            identity: None,
             cancelled: false,
         };
         if event.fields.get(&VERSION).is_none() {

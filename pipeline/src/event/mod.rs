@@ -16,6 +16,7 @@
 
 mod decimal;
 mod from_json;
+pub mod identity;
 mod json;
 mod json_error;
 mod json_read;
@@ -26,6 +27,7 @@ mod timestamp;
 mod value;
 
 pub(crate) use decimal::holds_exactly;
+pub use identity::Identity;
 pub use json::{write_json, write_json_text, write_json_value};
 pub use json_error::{JsonError, JsonFault};
 pub use json_read::{JsonLimits, read_json, read_json_object};
@@ -53,6 +55,8 @@ pub struct Event<'b> {
     pub fields: Object<'b>,
     /// The fields under `[@metadata]`.
     pub metadata: Object<'b>,
+    /// Which line it was made of, if the input could tell.
+    pub identity: Option<Identity<'b>>,
     cancelled: bool,
 }
 
@@ -62,6 +66,7 @@ impl<'b> Event<'b> {
         Self {
             fields: Object::with_capacity_in(24, arena),
             metadata: Object::new_in(arena),
+            identity: None,
             cancelled: false,
         }
     }
@@ -158,13 +163,22 @@ impl<'b> Event<'b> {
         self.cancelled
     }
 
-    /// A deep copy of the containers; texts and names are shared, as they are immutable.
+    /// A deep copy of the containers; texts and names are shared, as they are immutable. It has no
+    /// identity: there is one event of each.
     pub fn copy_in(&self, arena: &'b Bump) -> Self {
         Self {
             fields: self.fields.copy_in(arena),
             metadata: self.metadata.copy_in(arena),
+            identity: None,
             cancelled: self.cancelled,
         }
+    }
+
+    /// A copy that is one more event made of the same line, with an identity of its own.
+    pub fn derive_in(&mut self, arena: &'b Bump) -> Self {
+        let mut copy = self.copy_in(arena);
+        copy.identity = self.identity.as_mut().map(Identity::derive);
+        copy
     }
 }
 

@@ -46,7 +46,7 @@ impl Filter for Clone {
     fn apply<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Outcome {
         let arena = context.arena;
         for name in &self.names {
-            let mut copy = event.copy_in(arena);
+            let mut copy = event.derive_in(arena);
             if self.as_tag {
                 if let Value::Array(tags) = make_array(copy.fields.slot(TAGS), arena) {
                     tags.push(Value::Text(name));

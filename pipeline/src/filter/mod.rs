@@ -222,7 +222,7 @@ pub struct Context<'s, 'b> {
     /// The worker's memory for filters.
     pub scratch: &'s mut Scratch,
     /// Events that the filter made out of this one; they go on behind it, after the filter that
-    /// made them, in order.
+    /// made them, in order. Of what was copied, [`Event::derive_in`] gives each an identity.
     pub emitted: &'s mut Vec<Event<'b>>,
 }
 

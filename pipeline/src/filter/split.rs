@@ -51,8 +51,8 @@ impl Split {
     }
 
     /// Makes an event of a part.
-    fn emit<'b>(&'b self, event: &Event<'b>, part: Value<'b>, context: &mut Context<'_, 'b>) {
-        let mut copy = event.copy_in(context.arena);
+    fn emit<'b>(&'b self, event: &mut Event<'b>, part: Value<'b>, context: &mut Context<'_, 'b>) {
+        let mut copy = event.derive_in(context.arena);
         let target = self.target.as_ref().unwrap_or(&self.field);
         if refuses(target, &part) {
             copy.tag(FAILURE, context.arena);

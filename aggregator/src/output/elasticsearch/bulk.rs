@@ -55,6 +55,8 @@ pub struct Action<'a> {
     pub index: &'a str,
     /// `_id`; chosen by the server when absent or empty.
     pub id: Option<&'a str>,
+    /// Whether the id is made of the event's identity.
+    pub own_id: bool,
     /// `routing`; not sent when absent or empty.
     pub routing: Option<&'a str>,
     /// The ingest pipeline; not sent when absent or empty.
@@ -76,6 +78,7 @@ impl<'a> Action<'a> {
             kind,
             index,
             id: None,
+            own_id: false,
             routing: None,
             pipeline: None,
             version: None,
@@ -118,6 +121,8 @@ pub struct Item {
     pub end: usize,
     /// What is to be done with it.
     pub kind: ActionKind,
+    /// Whether its id is made of the event's identity: then a document with that id is this one.
+    pub own_id: bool,
 }
 
 impl Item {

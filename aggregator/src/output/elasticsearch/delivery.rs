@@ -43,6 +43,8 @@ pub struct DeliveryClosed;
 pub struct DeliverySummary {
     /// Events that are stored, or that the servers had already.
     pub delivered: u64,
+    /// Events of `delivered` that came again, and are stored once.
+    pub duplicates: u64,
     /// Events in the dead letters.
     pub dead_lettered: u64,
     /// Events taken from the writers that were given up at the deadline, not acknowledged.
@@ -58,6 +60,8 @@ pub struct DeliveryStatistics {
     pub delivered: AtomicU64,
     /// Events of `delivered` that the servers had already, or that `drop_error_types` names.
     pub conflicts: AtomicU64,
+    /// Events of `delivered` that had been stored by an earlier attempt, known by their own ids.
+    pub duplicates: AtomicU64,
     /// Events in the dead letters.
     pub dead_lettered: AtomicU64,
     /// Items sent again, counted each time.
@@ -387,6 +391,7 @@ async fn dispatch(
     }
     DeliverySummary {
         delivered,
+        duplicates: statistics.duplicates.load(Ordering::Relaxed),
         dead_lettered,
         undelivered,
     }

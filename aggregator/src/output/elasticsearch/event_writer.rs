@@ -1,4 +1,8 @@
 //! From an event to an item of a bulk request: index, id, routing and the other templates.
+//!
+//! An event without a `document_id` that knows which line it is gets an id made of that, and the
+//! action `create`: sent again, by us or by whoever was not told that we had it, it is there already.
+//! That holds within one index, so a template of the index should depend on the event alone.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,6 +42,8 @@ pub struct Templates {
     pub document_as_upsert: bool,
     /// `retry_on_conflict`
     pub retry_on_conflict: u32,
+    /// `deduplicate`: make ids of the identities of events.
+    pub deduplicate: bool,
 }
 
 /// `action`: nearly always the same for every event.
@@ -96,6 +102,7 @@ impl Templates {
             retry_on_conflict: options
                 .integer("retry_on_conflict", 0..=i64::from(u32::MAX))
                 .map_or(1, |times| times as u32),
+            deduplicate: options.boolean("deduplicate").unwrap_or(true),
         })
     }
 }
@@ -144,6 +151,17 @@ impl Writer for EventWriter {
         let version = fill(templates.version.as_ref());
         let document_type = fill(templates.document_type.as_ref());
         let upsert = fill(templates.upsert.as_ref());
+        // Last: what a template says about a version or an id of its own goes before.
+        let identity = event.identity.filter(|_| {
+            let is_set =
+                |range: &Option<Range<usize>>| range.as_ref().is_some_and(|at| !at.is_empty());
+            templates.deduplicate && !is_set(&id) && !is_set(&version)
+        });
+        let own_id = identity.map(|identity| {
+            let start = self.filled.len();
+            identity.write(&mut self.filled);
+            start..self.filled.len()
+        });
         if std::str::from_utf8(&self.filled).is_err() {
             // Names must be UTF-8. Replaced byte by byte, so that the places stay right.
             replace_invalid(&mut self.filled);
@@ -160,10 +178,16 @@ impl Writer for EventWriter {
                 }
             }
         };
+        let takes_own = matches!(kind, ActionKind::Index | ActionKind::Create) && unknown.is_none();
+        let own_id = own_id.filter(|_| takes_own);
         let action = Action {
-            kind,
+            kind: match own_id {
+                Some(_) => ActionKind::Create,
+                None => kind,
+            },
             index: text(index).unwrap_or_default(),
-            id: text(id),
+            own_id: own_id.is_some(),
+            id: text(own_id).or(text(id)),
             routing: text(routing),
             pipeline: text(pipeline),
             version: text(version),

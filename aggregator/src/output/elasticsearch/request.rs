@@ -325,6 +325,11 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
             .as_ref()
             .map_or(Disposition::Done, |failure| decide(shared, item, failure));
         match (decision, failure) {
+            // It was stored by an earlier attempt, ours or another aggregator's: nothing to say.
+            (Disposition::Conflict, Some(failure)) if item.own_id && failure.status == 409 => {
+                outcome.done[run] += 1;
+                outcome.duplicates += 1;
+            }
             (Disposition::Conflict, Some(failure)) => {
                 outcome.done[run] += 1;
                 outcome.conflicts.add(failure);
@@ -359,6 +364,9 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
     statistics
         .conflicts
         .fetch_add(outcome.conflicts.count, Ordering::Relaxed);
+    statistics
+        .duplicates
+        .fetch_add(outcome.duplicates, Ordering::Relaxed);
     if !outcome.letters.is_empty() {
         let letters = outcome.dead_letters.count;
         shared.dead_letters.append(outcome.letters, letters).await;
@@ -427,6 +435,8 @@ struct Outcome {
     items: Vec<Item>,
     acks: Vec<(Ack, u32)>,
     last_run: Option<usize>,
+    /// Items that were stored before.
+    duplicates: u64,
     conflicts: Sample,
     retried: Sample,
     denied: Sample,
@@ -457,6 +467,7 @@ impl Outcome {
             items: Vec::new(),
             acks: Vec::new(),
             last_run: None,
+            duplicates: 0,
             conflicts: Sample::default(),
             retried: Sample::default(),
             denied: Sample::default(),
@@ -472,6 +483,7 @@ impl Outcome {
             document: start + (item.document - item.start),
             end: self.body.len(),
             kind: item.kind,
+            own_id: item.own_id,
         });
         match self.acks.last_mut() {
             Some((_, length)) if self.last_run == Some(run) => *length += 1,
@@ -482,6 +494,13 @@ impl Outcome {
 
     fn report(&self, shared: &Shared, host: &str) {
         let plugin = shared.options.plugin_id.as_str();
+        if self.duplicates > 0 {
+            let events = self.duplicates;
+            debug!(
+                plugin,
+                host, events, "events that came again and are stored once"
+            );
+        }
         let spoken = |sample: &Sample| {
             let first = sample.first.as_ref()?;
             let silent = shared
@@ -563,6 +582,7 @@ fn moved(item: Item, start: usize) -> Item {
         document: item.document - offset,
         end: item.end - offset,
         kind: item.kind,
+        own_id: item.own_id,
     }
 }
 

@@ -142,6 +142,7 @@ impl BulkWriter {
                 document: item.document - start,
                 end: item.end - start,
                 kind: item.kind,
+                own_id: item.own_id,
             });
         }
         self.request.body.truncate(start);
@@ -220,6 +221,7 @@ fn write_item(
         document: document_start,
         end: body.len(),
         kind: action.kind,
+        own_id: action.own_id,
     }
 }
 
