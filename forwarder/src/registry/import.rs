@@ -1,5 +1,5 @@
 //! The registry of another shipper, read once when Skidder takes over a machine:
-//! logstash-forwarder's here, Filebeat's in [`super::filebeat`].
+//! logstash-forwarder's here, Filebeat's in [`super::filebeat`], Logstash's in [`super::sincedb`].
 //!
 //! COMPAT: logstash-forwarder writes `{"/path": {"source": "/path", "offset": N, "inode": N, "device": N}}`. It has no
 //! content hashes, so an entry counts only while a file with that device and inode is there and
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::store::now;
-use super::{Entry, filebeat};
+use super::{Entry, filebeat, sincedb};
 use crate::tail::identity::{Fingerprint, Identity};
 
 /// The largest file that is read.
@@ -71,6 +71,9 @@ pub fn read(path: &Path) -> Result<Imported, String> {
     let bytes = read_bounded(path).map_err(cannot)?;
     if bytes.trim_ascii_start().starts_with(b"[") {
         return filebeat::read_first_version(&bytes).map_err(cannot);
+    }
+    if sincedb::is_one(&bytes) {
+        return sincedb::read(&bytes).map_err(cannot);
     }
     let positions: BTreeMap<PathBuf, Position> =
         serde_json::from_slice(&bytes).map_err(|error| cannot(error.to_string()))?;

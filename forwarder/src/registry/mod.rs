@@ -12,6 +12,7 @@ pub mod filebeat;
 pub mod format;
 pub mod import;
 pub mod machine;
+mod sincedb;
 pub mod state;
 pub mod store;
 
