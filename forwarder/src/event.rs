@@ -8,7 +8,7 @@
 //! line is sent. INVARIANT: what is another content is another stream, see [`StreamId`].
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub struct Source {
     pub persistent: bool,
     /// The name of its stream.
     pub stream: Option<StreamId>,
+    /// The path that its events carry.
+    pub path: PathBuf,
     /// `","host":"…","file":"…","offset":"`
     middle: Vec<u8>,
     /// `","field":"value"}`
@@ -73,6 +75,7 @@ impl Source {
         hostname: &str,
         fields: &[(String, String)],
     ) -> Self {
+        let path = file.to_owned();
         let file = file.as_os_str().as_encoded_bytes();
         let own = [("host", hostname.as_bytes()), ("file", file)];
         let own = || {
@@ -101,6 +104,7 @@ impl Source {
             id,
             persistent,
             stream: None,
+            path,
             middle,
             end,
             pairs,

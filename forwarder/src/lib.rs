@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`config`] (what was asked for), [`tail`] (files to lines), [`batch`] and
 //! [`event`] (lines to windows), [`link`] (windows to servers), [`registry`] (what is safe),
-//! [`reader`] and [`run`] (all of it put together), [`cli`] (the program).
+//! [`reader`] and [`run`] (all of it put together), [`cli`] (the program). [`follow`] is for another program that
+//! wants the files and not the link.
 //!
 //! Everything runs in one task of one thread: the parts share state through `Rc` and `RefCell`
 //! and are never locked. Only the kernel's hints and standard input have a thread of their own.
@@ -13,6 +14,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod event;
+pub mod follow;
 pub mod link;
 pub mod reader;
 pub mod registry;

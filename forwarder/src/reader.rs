@@ -125,6 +125,8 @@ impl Reader {
         let mut summary = Summary::default();
         let mut next_summary = Instant::now() + self.config.limits.summary_interval;
         let mut next_tick = Instant::now();
+        let look_interval = self.config.limits.look_interval;
+        let mut next_look = look_interval.map(|interval| Instant::now() + interval);
         while !*stop.borrow() {
             let now = Instant::now();
             self.scan_if_due(now);
@@ -134,8 +136,14 @@ impl Reader {
                 self.changed.notify_one();
             }
             if now >= next_tick {
-                self.tails.tick(now);
+                self.scan_wanted |= self.tails.tick(now);
                 next_tick = now + TICK;
+            }
+            if let (Some(interval), Some(at)) = (look_interval, next_look)
+                && now >= at
+            {
+                self.tails.wake_all(now);
+                next_look = Some(now + interval);
             }
             let next_partial = self.tails.wake_partial(now);
             if now >= next_summary {
@@ -153,6 +161,9 @@ impl Reader {
             let mut wake = self.scan_time().min(next_summary);
             if self.tails.needs_tick() {
                 wake = wake.min(next_tick);
+            }
+            if let Some(at) = next_look {
+                wake = wake.min(at);
             }
             if let Some(left) = next_partial {
                 wake = wake.min(now + left);
@@ -296,6 +307,10 @@ impl Reader {
     }
 
     fn input_has_ended(&self) -> bool {
+        if self.config.exit_after_read {
+            let nothing_held = self.filling.as_ref().is_none_or(Batch::is_empty);
+            return nothing_held && self.tails.all_is_read();
+        }
         let Some(input) = &self.stdin else {
             return false;
         };

@@ -187,7 +187,7 @@ fn build(
     Ok((reader, link))
 }
 
-fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), RunError> {
+pub(crate) fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), RunError> {
     let (mut store, loaded) = Store::open(&config.registry)?;
     let path = config.registry.display();
     let mut entries = loaded.decoded.entries;
@@ -249,7 +249,7 @@ fn save_new_streams(store: &RefCell<Store>, ledger: &RefCell<Ledger>, throttle: 
 }
 
 /// Saves the registry after acknowledgements, but not too often.
-async fn keep(
+pub(crate) async fn keep(
     config: &Config,
     store: &RefCell<Store>,
     ledger: &RefCell<Ledger>,

@@ -61,6 +61,8 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Rules {
         format,
         multiline,
         long_lines,
+        delimiter: None,
+        joiner: None,
     }
 }
 

@@ -14,6 +14,7 @@ use super::yaml::{Node, Place, Value};
 use super::{Problems, units};
 use crate::link::tls::{self, TlsSettings};
 use crate::registry::machine;
+use crate::tail::complete::Following;
 use crate::tail::pattern::{Excludes, Pattern};
 use crate::tail::shape::Rules;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub log_level: String,
     /// Sizes and times.
     pub limits: Limits,
+    /// Whether the reading ends when every file is read that was there at the start.
+    pub exit_after_read: bool,
 }
 
 /// Sizes and times of reading and of the daemon as a whole.
@@ -76,6 +79,8 @@ pub struct Limits {
     pub max_open_files: usize,
     /// What is in flight at SIGTERM gets this long.
     pub shutdown_timeout: Duration,
+    /// Open files are looked at this often, whatever the kernel reports; `None` leaves them to its hints.
+    pub look_interval: Option<Duration>,
 }
 
 /// Where to ship to, and how.
@@ -110,6 +115,23 @@ pub struct Server {
     pub port: u16,
 }
 
+impl Network {
+    /// No server at all: of a plan whose batches go somewhere else ([`crate::follow`]).
+    pub fn nowhere() -> Self {
+        Self {
+            servers: Vec::new(),
+            tls: None,
+            timeout: Duration::ZERO,
+            tcp_keepalive: Duration::ZERO,
+            version: skidder_lumberjack::Version::V2,
+            compression_level: 0,
+            pipelining: 0,
+            reconnect_delay: Duration::ZERO,
+            max_reconnect_delay: Duration::ZERO,
+        }
+    }
+}
+
 impl std::fmt::Display for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
@@ -141,6 +163,8 @@ pub struct FileGroup {
     pub network_files: NetworkFiles,
     /// How lines become events.
     pub lines: Rc<Rules>,
+    /// When files are begun, in which order they are read, and what ends them.
+    pub following: Following,
 }
 
 /// Whether files are on a network file system.
@@ -230,6 +254,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
             Duration::ZERO,
             24 * HOUR,
         ),
+        look_interval: None,
     };
     let machine = match top.text("machine id").as_deref() {
         None => machine::of_this_machine(),
@@ -276,6 +301,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
         hostname,
         log_level,
         limits,
+        exit_after_read: false,
     })
 }
 
@@ -451,6 +477,7 @@ fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems)
                 "off" => NetworkFiles::Off,
                 _ => NetworkFiles::Auto,
             },
+            following: Following::default(),
         });
     }
     if groups.iter().filter(|group| group.stdin).count() > 1 {

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Tails;
+use super::complete::Times;
 use super::copies::related_names;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, MARK_BYTES, Mark, birth_of};
 use super::open::{open, source_of};
@@ -35,9 +36,23 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes before the position that are kept while skipping: a mark and a line end.
 const KEPT_BYTES: usize = MARK_BYTES + 2;
 
+/// One that is read, but perhaps not acknowledged.
+#[derive(Debug)]
+pub(super) struct ReadArchive {
+    path: PathBuf,
+    source: u64,
+    /// Where it ends.
+    end: u64,
+    began: u64,
+    /// Whose it is, if it was found as a complete file.
+    group: Option<usize>,
+}
+
 /// A compressed file that is read to its end.
 pub(super) struct Archive {
     path: PathBuf,
+    /// Whose it is, if it was found as a complete file.
+    group: Option<usize>,
     source: Rc<Source>,
     unpacked: Box<dyn Read>,
     /// Bytes unpacked so far.
@@ -116,6 +131,33 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Archive {
+    pub(super) fn new(
+        path: &Path,
+        source: Rc<Source>,
+        unpacked: Box<dyn Read>,
+        rules: &Rc<Rules>,
+        from: u64,
+        mark: Option<Mark>,
+        group: Option<usize>,
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            group,
+            source: Rc::clone(&source),
+            unpacked,
+            at: 0,
+            from,
+            mark,
+            before: Vec::new(),
+            head: Vec::new(),
+            chunk: Vec::new(),
+            rules: Rc::clone(rules),
+            lines: Stdin::new(source, rules, b""),
+            ended: false,
+            wants_more: true,
+        }
+    }
+
     /// Unpacks a little more; false if it is another file after all.
     fn advance(&mut self) -> io::Result<bool> {
         self.chunk.resize(CHUNK_BYTES, 0);
@@ -198,21 +240,16 @@ impl Tails {
         info!(path = %path.display(), of = %entry.path.display(), offset = entry.offset,
             "the file was compressed before all of it was shipped, reading it on");
         let own_stream = source.stream.clone();
-        self.archives.push_back(Archive {
-            path: path.to_owned(),
-            source: Rc::clone(&source),
+        let archive = Archive::new(
+            path,
+            source,
             unpacked,
-            at: 0,
-            from: entry.offset,
-            mark: entry.mark,
-            before: Vec::new(),
-            head: Vec::new(),
-            chunk: Vec::new(),
-            rules: Rc::clone(&lines),
-            lines: Stdin::new(source, &lines, b""),
-            ended: false,
-            wants_more: true,
-        });
+            &lines,
+            entry.offset,
+            entry.mark,
+            None,
+        );
+        self.archives.push_back(archive);
         let mut kept = entry;
         (kept.identity, kept.born, kept.packed) = (identity, birth_of(&metadata), Some(false));
         kept.stream = own_stream;
@@ -292,8 +329,15 @@ impl Tails {
         archive.wants_more = true;
         if archive.ended {
             let end = archive.lines.offset().max(archive.from);
-            self.archives_read.push((archive.source.id, end));
-            self.archives.pop_front();
+            if let Some(archive) = self.archives.pop_front() {
+                self.archives_read.push(ReadArchive {
+                    path: archive.path,
+                    source: archive.source.id,
+                    end,
+                    began: archive.from,
+                    group: archive.group,
+                });
+            }
         }
         true
     }
@@ -306,18 +350,37 @@ impl Tails {
 
     /// Of those that were read to their end: is all of them acknowledged?
     pub(super) fn finish_archives(&mut self) {
-        let mut ledger = self.ledger.borrow_mut();
-        self.archives_read.retain(|(source, end)| {
-            let Some(entry) = ledger.entry(*source) else {
-                return false;
+        for archive in std::mem::take(&mut self.archives_read) {
+            let acknowledged = self
+                .ledger
+                .borrow()
+                .entry(archive.source)
+                .map(|entry| entry.offset);
+            let Some(acknowledged) = acknowledged else {
+                continue;
             };
-            if entry.offset < *end {
-                return true;
+            if acknowledged < archive.end {
+                self.archives_read.push(archive);
+                continue;
             }
-            ledger.change(*source, |entry| entry.packed = Some(true));
-            ledger.release(*source);
-            false
-        });
+            let times = if archive.began > 0 && archive.began == archive.end {
+                Times::Again
+            } else {
+                Times::First
+            };
+            let mut ledger = self.ledger.borrow_mut();
+            ledger.change(archive.source, |entry| entry.packed = Some(true));
+            drop(ledger);
+            let gone = archive
+                .group
+                .is_some_and(|group| self.is_gone(group, &archive.path, times));
+            let mut ledger = self.ledger.borrow_mut();
+            if gone {
+                ledger.remove(archive.source);
+            } else {
+                ledger.release(archive.source);
+            }
+        }
     }
 }
 

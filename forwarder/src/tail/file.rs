@@ -71,6 +71,8 @@ pub struct Tail {
     /// Makes events of its lines, if they are not simply lines.
     pub(super) shaper: Option<Box<Shaper>>,
     pub(super) long_lines: LongLines,
+    /// What ends a line, if it is not a newline.
+    pub(super) delimiter: Option<Rc<[u8]>>,
     /// The rest of a line is left out.
     pub(super) cut: bool,
     /// Bytes at the end that are not shipped as they are: a return, which may be half of a line
@@ -136,6 +138,7 @@ impl Tail {
             mid_line: false,
             shaper: None,
             long_lines: LongLines::Split,
+            delimiter: None,
             cut: false,
             rest: 0,
         };
@@ -152,6 +155,11 @@ impl Tail {
         };
         self.shaper = Shaper::new(rules, &head[..read]);
         self.long_lines = rules.long_lines;
+        self.delimiter.clone_from(&rules.delimiter);
+        if let Some(delimiter) = &self.delimiter {
+            let before = &self.trail.bytes[..usize::from(self.trail.length)];
+            self.mid_line = !before.is_empty() && !before.ends_with(delimiter);
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! count every byte of the file, so that `next` of one line is `start` of the following one. A line
 //! longer than the limit is cut into pieces at a character boundary; nothing of it is dropped.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// One line, or one piece of a long line, as positions in the bytes it was found in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,37 @@ pub fn next_line(bytes: &[u8], start: usize, max_line_bytes: usize) -> Option<Fr
     }
     let length = character_boundary(rest, max_line_bytes);
     let end = start + length;
+    Some(Framed {
+        start,
+        end,
+        next: end,
+        split: true,
+    })
+}
+
+/// As [`next_line`], for lines that end with `delimiter`, before which nothing is left out.
+pub fn next_delimited(
+    bytes: &[u8],
+    start: usize,
+    max_line_bytes: usize,
+    delimiter: &[u8],
+) -> Option<Framed> {
+    let rest = &bytes[start..];
+    let window = max_line_bytes + delimiter.len();
+    let searched = &rest[..rest.len().min(window)];
+    if let Some(found) = memmem::find(searched, delimiter) {
+        let end = start + found;
+        return Some(Framed {
+            start,
+            end,
+            next: end + delimiter.len(),
+            split: false,
+        });
+    }
+    if searched.len() < window {
+        return None;
+    }
+    let end = start + character_boundary(rest, max_line_bytes);
     Some(Framed {
         start,
         end,
@@ -207,6 +238,21 @@ mod tests {
             let expected = [wide("abc", big), wide("\u{1f600}de", big), wide("f", big)];
             assert_eq!(lines, expected);
         }
+    }
+
+    #[test]
+    fn lines_with_a_delimiter_of_their_own() {
+        let bytes = b"one\r\n||two|||three";
+        let first = next_delimited(bytes, 0, 50, b"||").expect("a line");
+        assert_eq!((first.end, first.next), (5, 7));
+        let second = next_delimited(bytes, 7, 50, b"||").expect("a line");
+        assert_eq!((&bytes[7..second.end], second.next), (&b"two"[..], 12));
+        assert_eq!(next_delimited(bytes, 12, 50, b"||"), None);
+        // It begins where the line has all that it may have.
+        let whole = next_delimited(b"abcd||", 0, 4, b"||").expect("a line");
+        assert_eq!((whole.end, whole.split), (4, false));
+        let piece = next_delimited(b"abcde||", 0, 4, b"||").expect("a piece");
+        assert_eq!((piece.next, piece.split), (4, true));
     }
 
     proptest! {

@@ -10,6 +10,7 @@
 //! when it has been quiet for a while.
 
 pub mod archive;
+pub mod complete;
 pub mod copies;
 pub mod file;
 pub mod identity;
@@ -67,14 +68,22 @@ pub struct Tails {
     doubtful: HashSet<u64>,
     /// Compressed files that are read to their end.
     archives: VecDeque<archive::Archive>,
-    /// Sources of those that have been, and where they end.
-    archives_read: Vec<(u64, u64)>,
+    /// Those that have been.
+    archives_read: Vec<archive::ReadArchive>,
     /// Files found through a symbolic link.
     polled: HashSet<u64>,
     /// Files the registry knows that are too short, on a network file system.
     short: HashMap<Identity, Instant>,
     /// Files left out for what they are, so that it is said once.
     left_out: HashMap<Identity, (Option<u64>, Option<SystemTime>)>,
+    /// Complete files that are not done with, and where they were begun.
+    unfinished: HashMap<u64, u64>,
+    /// The file that had the last turn, and its reads since.
+    turn: (u64, u64),
+    /// Whether a file has to wait for others to be closed.
+    waits_for_room: bool,
+    /// Whether the patterns are to be evaluated soon.
+    rescan: bool,
     buffer: ReadBuffer,
     open_files: usize,
     next_id: u64,
@@ -144,6 +153,10 @@ impl Tails {
             polled: HashSet::new(),
             short: HashMap::new(),
             left_out: HashMap::new(),
+            unfinished: HashMap::new(),
+            turn: (0, 0),
+            waits_for_room: false,
+            rescan: false,
             buffer,
             open_files: 0,
             next_id: 1,
@@ -157,23 +170,25 @@ impl Tails {
         let config = Rc::clone(&self.config);
         let mut seen = HashSet::with_capacity(self.known.len());
         let mut directories = HashSet::new();
+        self.waits_for_room = false;
         for (group, settings) in config.groups.iter().enumerate() {
+            let mut found = Found::default();
             for pattern in &settings.patterns {
-                let mut found = Found::default();
                 pattern.walk(&mut found);
-                directories.extend(found.directories);
-                for (path, error) in found.failures {
-                    if let Some(suppressed) = self.throttle.admit("directory not readable") {
-                        let path = path.display();
-                        warn!(%path, %error, suppressed, "cannot read a directory, files in it are not shipped");
-                    }
+            }
+            directories.extend(found.directories);
+            for (path, error) in found.failures {
+                if let Some(suppressed) = self.throttle.admit("directory not readable") {
+                    let path = path.display();
+                    warn!(%path, %error, suppressed, "cannot read a directory, files in it are not shipped");
                 }
-                for path in found.paths {
-                    if !settings.exclude.covers(&path)
-                        && let Some(key) = self.consider(&path, group, now)
-                    {
-                        seen.insert(key);
-                    }
+            }
+            settings.following.order.sort(&mut found.paths);
+            for path in found.paths {
+                if !settings.exclude.covers(&path)
+                    && let Some(key) = self.consider(&path, group, now)
+                {
+                    seen.insert(key);
                 }
             }
         }
@@ -237,8 +252,8 @@ impl Tails {
     }
 
     /// Looks at the files that no hint will come for: those that have gone, partial last lines,
-    /// and those that have been idle for their dead time.
-    pub fn tick(&mut self, now: Instant) {
+    /// and those that have been idle for their dead time. True if the patterns have to be evaluated.
+    pub fn tick(&mut self, now: Instant) -> bool {
         for key in self
             .polled
             .iter()
@@ -254,6 +269,8 @@ impl Tails {
             self.let_go_if_done(key, now);
             self.wake(key);
         }
+        self.finish_complete(now);
+        std::mem::take(&mut self.rescan)
     }
 
     /// Queues every file, for when hints cannot be trusted; closes those that are dead.
@@ -272,6 +289,7 @@ impl Tails {
             || !self.held.is_empty()
             || !self.doubtful.is_empty()
             || !self.archives_read.is_empty()
+            || !self.unfinished.is_empty()
     }
 
     /// Whether there are files to look at or to read.
@@ -293,7 +311,7 @@ impl Tails {
         add(&self.counters.events_read, (batch.len() - before.0) as u64);
         add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
         match result {
-            Ok(Reading::More) => self.wake(key),
+            Ok(Reading::More) => self.take_turn(key),
             Ok(Reading::Full) => {
                 if let Some(tail) = self.known.get_mut(&key) {
                     tail.queued = true;
@@ -312,6 +330,22 @@ impl Tails {
             }
         }
         true
+    }
+
+    /// The file has more: it goes on, or to the end of the queue.
+    fn take_turn(&mut self, key: u64) {
+        let Some(tail) = self.known.get_mut(&key) else {
+            return;
+        };
+        let reads = if self.turn.0 == key { self.turn.1 } else { 0 } + 1;
+        self.turn = (key, reads);
+        if reads >= self.config.groups[tail.group].following.reads_per_turn {
+            self.turn = (0, 0);
+            self.wake(key);
+        } else {
+            tail.queued = true;
+            self.queue.push_front(key);
+        }
     }
 
     fn read(
@@ -338,7 +372,11 @@ impl Tails {
                 self.doubtful.insert(key);
                 return Ok(Reading::End);
             }
-            Look::Unchanged | Look::Grew => {
+            look @ (Look::Unchanged | Look::Grew) => {
+                if look == Look::Grew && self.config.groups[tail.group].following.complete.is_some()
+                {
+                    self.unfinished.entry(key).or_insert(tail.offset);
+                }
                 if !self.doubtful.is_empty() {
                     self.doubtful.remove(&key);
                 }
@@ -389,13 +427,18 @@ impl Tails {
             self.partial.remove(&key);
             return Ok(Reading::End);
         }
-        let patience = tail.patience(self.config.limits.partial_line_timeout);
+        let (group, missing) = (tail.group, tail.missing_since.is_some());
+        let timeout = self.partial_line_timeout(group, missing);
+        let Some(tail) = self.known.get_mut(&key) else {
+            return Ok(reading);
+        };
+        let patience = tail.patience(timeout);
         if now.saturating_duration_since(tail.last_growth) >= patience {
             if !tail.flush_partial(&mut self.buffer, batch, budget, read_at)? {
                 return Ok(Reading::Full);
             }
             self.partial.remove(&key);
-        } else {
+        } else if patience < complete::FOR_EVER {
             self.partial.insert(key);
         }
         Ok(Reading::End)
@@ -429,13 +472,13 @@ impl Tails {
 
     /// Queues the partial lines whose time has come. Returns when the next one's does.
     pub fn wake_partial(&mut self, now: Instant) -> Option<Duration> {
-        let timeout = self.config.limits.partial_line_timeout;
         let mut next: Option<Duration> = None;
         for key in self.partial.clone() {
             let Some(tail) = self.known.get(&key) else {
                 self.partial.remove(&key);
                 continue;
             };
+            let timeout = self.partial_line_timeout(tail.group, tail.missing_since.is_some());
             let patience = tail.patience(timeout);
             let quiet = now.saturating_duration_since(tail.last_growth);
             if quiet >= patience {
@@ -567,6 +610,7 @@ impl Tails {
         };
         self.missing.remove(&key);
         self.partial.remove(&key);
+        self.unfinished.remove(&key);
         self.polled.remove(&key);
         self.doubtful.remove(&key);
         self.forget_places(key, &tail);

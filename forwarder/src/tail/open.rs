@@ -185,6 +185,16 @@ impl Tails {
             // Something else than a moment ago: the next scan decides.
             return Ok(None);
         }
+        if self.complete(group).is_some() {
+            if self.is_too_old(group, &metadata) {
+                self.leave_out(identity, &metadata);
+                return Ok(None);
+            }
+            if let Some(format) = compression_of(&file)? {
+                self.begin_archive(path, group, file, &metadata, format)?;
+                return Ok(None);
+            }
+        }
         if !self.config.groups[group].ship_compressed
             && let Some(format) = compression_of(&file)?
         {
@@ -203,7 +213,10 @@ impl Tails {
             Known::Another(_) => false,
             Known::Nothing => true,
         };
-        if (unread || matches!(known, Known::Another(_)))
+        // Complete files may well have the same content: each is read.
+        let copies = self.complete(group).is_none();
+        if copies
+            && (unread || matches!(known, Known::Another(_)))
             && metadata.len() > 0
             && let Some((number, entry, fingerprint)) =
                 self.recognise_copy(path, &file, &metadata)?
@@ -212,7 +225,10 @@ impl Tails {
             known = Known::Same(number, entry, fingerprint);
             unread = false;
         }
-        if unread && self.may_be_copy(path, group, &file, &metadata, now)? == Verdict::Wait {
+        if copies
+            && unread
+            && self.may_be_copy(path, group, &file, &metadata, now)? == Verdict::Wait
+        {
             debug!(path = %path.display(), "the file may be a copy in the making, it has to wait");
             return Ok(None);
         }
@@ -281,9 +297,12 @@ impl Tails {
         }
         drop(ledger);
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
-        tail.own = metadata.len() > 0;
+        tail.own = metadata.len() > 0 || !copies;
         tail.cautious = self.is_cautious(group, tail.file());
         self.open_files += 1;
+        if self.complete(group).is_some() {
+            self.unfinished.insert(id, beginning.offset);
+        }
         self.take_place(id, tail);
         Ok(Some(id))
     }
@@ -351,6 +370,9 @@ impl Tails {
         metadata: &Metadata,
     ) -> io::Result<u64> {
         let settings = &self.config.groups[group];
+        if self.is_too_old(group, metadata) {
+            return Ok(metadata.len());
+        }
         let created = self.ledger.borrow().created;
         let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
         let age = SystemTime::now()
@@ -358,7 +380,9 @@ impl Tails {
             .unwrap_or_default();
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
         // Files that nobody has written to since before Skidder came here: old stock.
-        let old_stock = age >= settings.dead_time && seconds(modified) < created;
+        let old_stock = settings.following.skip_old_stock
+            && age >= settings.dead_time
+            && seconds(modified) < created;
         if old_stock && self.trust != Trust::Damaged {
             info!(path = %path.display(), size = metadata.len(),
                 "the file was last written to longer than `dead time` before the first start, \
@@ -372,6 +396,9 @@ impl Tails {
             Trust::Damaged => false,
         };
         match settings.start_position {
+            StartPosition::End if was_there && settings.lines.delimiter.is_some() => {
+                Ok(metadata.len())
+            }
             StartPosition::End if was_there => {
                 last_line_start(file, metadata.len(), self.config.limits.max_line_bytes)
             }
@@ -444,7 +471,7 @@ impl Tails {
     }
 
     /// Remembers that a file is not shipped for what it is; it is looked at again when it changes.
-    fn leave_out(&mut self, identity: Identity, metadata: &Metadata) {
+    pub(super) fn leave_out(&mut self, identity: Identity, metadata: &Metadata) {
         if self.left_out.len() >= MAX_FILES {
             self.left_out.clear();
         }
@@ -470,6 +497,7 @@ impl Tails {
             self.open_files -= 1;
             return true;
         }
+        self.waits_for_room = true;
         if let Some(suppressed) = self.throttle.admit("too many open files") {
             let path = path.display();
             warn!(%path, limit, suppressed, "`max open files` is reached and none is idle, the file has to wait");

@@ -115,15 +115,17 @@ impl Tail {
         let Some(file) = &self.file else {
             return Ok(Reading::End);
         };
-        let most = lines::lookahead(budget.max_line_bytes) + 2;
         let wide = self.shaper.as_ref().and_then(|shaper| shaper.line_end());
+        let delimiter = self.delimiter.clone();
+        let most = most_bytes(budget, delimiter.as_deref());
+        let holes = wide.is_none() && delimiter.as_deref().is_none_or(|end| !end.contains(&0));
         loop {
             let filled = read_fully_at(file, &mut buffer.bytes, self.offset)?;
             let ended = filled < buffer.bytes.len();
             let bytes = &buffer.bytes[..filled];
             let (mut at, mut full, mut waiting) = (0, false, false);
             loop {
-                if wide.is_none() && bytes.get(at) == Some(&0) {
+                if holes && bytes.get(at) == Some(&0) {
                     let hole = nul_bytes(&bytes[at..]);
                     if at + hole < bytes.len() {
                         let skipped = if hole >= LEAST_HOLE { hole } else { 0 };
@@ -133,14 +135,11 @@ impl Tail {
                         break;
                     }
                 }
-                let line = match wide {
-                    None => lines::next_line(bytes, at, budget.max_line_bytes),
-                    Some(end) => lines::next_wide_line(bytes, at, budget.max_line_bytes, end),
-                };
+                let line = next_line(bytes, at, budget, delimiter.as_deref(), wide);
                 let Some(mut line) = line else { break };
                 // Text and then a hole: either the writer goes on there, or it is all of the line.
                 if line.split
-                    && wide.is_none()
+                    && holes
                     && let Some(text) = text_before_hole(&bytes[line.start..line.end])
                 {
                     let hole = self.offset + (line.start + text) as u64;
@@ -224,7 +223,7 @@ impl Tail {
                 return Ok(Reading::End);
             }
             let rest = &bytes[at..];
-            if wide.is_none() && rest.first() == Some(&0) && !ended {
+            if holes && rest.first() == Some(&0) && !ended {
                 let Some(end) = end_of_hole(file, self.offset, &mut buffer.bytes)? else {
                     return Ok(Reading::End);
                 };
@@ -268,7 +267,8 @@ impl Tail {
         let Some(file) = &self.file else {
             return Ok(true);
         };
-        let most = lines::lookahead(budget.max_line_bytes) + 2;
+        let delimiter = self.delimiter.clone();
+        let most = most_bytes(budget, delimiter.as_deref());
         let filled = loop {
             let filled = read_fully_at(file, &mut buffer.bytes, self.offset)?;
             if filled < buffer.bytes.len() || !buffer.grow(most) {
@@ -288,17 +288,14 @@ impl Tail {
             buffer.shrink();
             return Ok(true);
         }
-        let line = match wide {
-            None => lines::next_line(bytes, 0, budget.max_line_bytes),
-            Some(end) => lines::next_wide_line(bytes, 0, budget.max_line_bytes, end),
-        };
-        if line.is_some() {
+        if next_line(bytes, 0, budget, delimiter.as_deref(), wide).is_some() {
             // It has grown to a line meanwhile: that is for an ordinary reading.
             return Ok(true);
         }
         // A return may be half of a line end: it stays for what comes. So do NUL bytes: they may be
         // room that was allocated ahead, and text will be written over them.
         let text = match wide {
+            None if delimiter.is_some() => bytes,
             None => lines::strip_return(bytes),
             Some(end) => lines::strip_wide_return(bytes, end),
         };
@@ -351,6 +348,27 @@ impl Tail {
         buffer.shrink();
         Ok(true)
     }
+}
+
+/// The line that begins at `at`, whatever ends it.
+fn next_line(
+    bytes: &[u8],
+    at: usize,
+    budget: Budget,
+    delimiter: Option<&[u8]>,
+    wide: Option<[u8; 2]>,
+) -> Option<lines::Framed> {
+    let most = budget.max_line_bytes;
+    match (delimiter, wide) {
+        (Some(delimiter), _) => lines::next_delimited(bytes, at, most, delimiter),
+        (None, Some(end)) => lines::next_wide_line(bytes, at, most, end),
+        (None, None) => lines::next_line(bytes, at, most),
+    }
+}
+
+/// Bytes that must be at hand at most to see where a line ends.
+fn most_bytes(budget: Budget, delimiter: Option<&[u8]>) -> usize {
+    lines::lookahead(budget.max_line_bytes) + delimiter.map_or(2, <[u8]>::len)
 }
 
 /// NUL bytes at the beginning.

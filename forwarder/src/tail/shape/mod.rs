@@ -9,6 +9,7 @@
 //! Files that use none of this have no shaper, and pay nothing.
 
 pub mod container;
+pub mod join;
 pub mod multiline;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use encoding_rs::Encoding;
 
 use self::container::Format;
+use self::join::{Joined, Joiner};
 use self::multiline::{Class, Multiline, State};
 use super::identity::Mark;
 use crate::batch::{Batch, Extra};
@@ -78,6 +80,10 @@ pub struct Rules {
     pub multiline: Option<Multiline>,
     /// Those that are too long.
     pub long_lines: LongLines,
+    /// What ends a line, if it is not a newline. Not in compressed files.
+    pub delimiter: Option<Rc<[u8]>>,
+    /// Joins lines by rules of whoever follows the files, instead of `multiline`.
+    pub joiner: Option<Joiner>,
 }
 
 impl Rules {
@@ -85,6 +91,7 @@ impl Rules {
         matches!(self.charset, Charset::Utf8)
             && self.format == Format::Plain
             && self.multiline.is_none()
+            && self.joiner.is_none()
     }
 }
 
@@ -139,6 +146,8 @@ pub struct Shaper {
     width: Width,
     /// What is held back, for each output stream of a container; else one.
     slots: Vec<Slot>,
+    /// What a joiner holds back, if there is one.
+    joined: Option<Joined>,
     /// Before this, everything is in events.
     safe: u64,
 }
@@ -180,6 +189,7 @@ impl Shaper {
             rules: Rc::clone(rules),
             width,
             slots: Vec::new(),
+            joined: rules.joiner.as_ref().map(Joined::new),
             safe: 0,
         }))
     }
@@ -195,19 +205,26 @@ impl Shaper {
 
     /// Whether something is held back.
     pub fn is_pending(&self) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| slot.part.is_some() || slot.event.is_some())
+        let joined = self.joined.as_ref();
+        joined.is_some_and(|joined| joined.pending_bytes() > 0)
+            || self
+                .slots
+                .iter()
+                .any(|slot| slot.part.is_some() || slot.event.is_some())
     }
 
     /// Bytes that are held back.
     pub fn pending_bytes(&self) -> usize {
         let held = self.slots.iter().flat_map(|slot| [&slot.part, &slot.event]);
-        held.flatten().map(|held| held.text.len()).sum()
+        let joined = self.joined.as_ref().map_or(0, Joined::pending_bytes);
+        joined + held.flatten().map(|held| held.text.len()).sum::<usize>()
     }
 
     /// After which time without a further line what is held back becomes an event.
     pub fn patience(&self, otherwise: Duration) -> Duration {
+        if let Some(patience) = self.joined.as_ref().and_then(Joined::patience) {
+            return patience;
+        }
         let multiline = self.rules.multiline.as_ref();
         multiline.map_or(otherwise, |multiline| multiline.timeout)
     }
@@ -219,6 +236,10 @@ impl Shaper {
 
     /// Takes the next line.
     pub fn line(&mut self, raw: Raw<'_>, sink: &mut Sink<'_>) {
+        if let Some(joined) = &mut self.joined {
+            self.safe = joined.line(raw, sink);
+            return;
+        }
         let rules = Rc::clone(&self.rules);
         let decoded = self.decode(raw.text, raw.start);
         let parsed = container::parse(rules.format, &decoded);
@@ -250,6 +271,9 @@ impl Shaper {
 
     /// Makes events of everything that is held back; the next line begins at `at`.
     pub fn flush(&mut self, at: u64, sink: &mut Sink<'_>) {
+        if let Some(joined) = &mut self.joined {
+            joined.flush(at, sink);
+        }
         for slot in 0..self.slots.len() {
             if let Some(part) = self.slots[slot].part.take() {
                 self.whole_line(slot, part, false, at, sink);
@@ -390,6 +414,8 @@ pub(crate) mod tests {
             format: Format::Plain,
             multiline: None,
             long_lines: LongLines::Split,
+            delimiter: None,
+            joiner: None,
         }
     }
 
