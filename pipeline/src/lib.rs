@@ -19,6 +19,7 @@ pub mod number;
 mod number_text;
 pub mod program;
 pub mod regex_dialect;
+pub mod syslog;
 pub mod template;
 pub mod time;
 
