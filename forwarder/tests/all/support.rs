@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
 use skidder_forwarder::registry::{Entry, store};
 use skidder_forwarder::{Outcome, config};
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Version, serve};
@@ -294,7 +295,15 @@ async fn handle(
 
 fn arrived(payload: &Payload, version: Version) -> Arrived {
     let mut fields: HashMap<String, String> = match payload {
-        Payload::Json(json) => serde_json::from_slice(json).expect("an object of strings"),
+        Payload::Json(json) => {
+            let fields: HashMap<String, Value> = serde_json::from_slice(json).expect("an object");
+            let text = |(name, value)| match value {
+                Value::String(text) => Some((name, text)),
+                _ if name == "@metadata" => None,
+                other => panic!("not a string: {name} is {other}"),
+            };
+            fields.into_iter().filter_map(text).collect()
+        }
         Payload::Pairs(pairs) => pairs
             .iter()
             .map(|(key, value)| {
