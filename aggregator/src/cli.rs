@@ -509,6 +509,7 @@ fn read_settings(matches: &ArgMatches) -> Result<Settings, SettingsError> {
             settings.set(setting.name, value)?;
         }
     }
+    settings.chosen = given("pipeline.id").cloned();
     Ok(settings)
 }
 

@@ -11,13 +11,16 @@ use crate::cli::{self, ExplainArguments, FilterArguments, FormatArguments};
 use crate::dead_letter_command::DeadLetterCommand;
 use crate::filter_command::{self, Format};
 use crate::queue::command::{CommandError, QueueCommand};
+use crate::runtime::Shared;
+use crate::selection::Selection;
 use crate::settings::Settings;
 use crate::sources::SourceError;
 use crate::{
-    dead_letter_command, explain, format_command, input, log, lsp, manual, queue, runtime, sources,
+    dead_letter_command, explain, format_command, links, log, lsp, manual, queue, runtime,
+    selection, sources,
 };
 
-/// Runs a pipeline, or with `-t` only checks it.
+/// Runs the pipelines, or with `-t` only checks them.
 pub fn run(settings: &Settings) -> u8 {
     log::start(settings.log_level);
     for (name, why) in &settings.without_effect {
@@ -30,7 +33,32 @@ pub fn run(settings: &Settings) -> u8 {
     if settings.test_and_exit {
         return check::run(settings, CheckOptions::default());
     }
-    start(settings, Use::Run)
+    selection::say_ignored(settings);
+    match selection::all(settings) {
+        Ok(Selection::One(settings)) => {
+            start(&settings, std::slice::from_ref(&settings), Use::Run, false)
+        }
+        Ok(Selection::File(pipelines)) => {
+            show(&pipelines.findings, &pipelines.sources);
+            if pipelines.findings.has_errors() {
+                return cli::EXIT_CONFIG;
+            }
+            for pipeline in &pipelines.settings {
+                for (name, why) in &pipeline.without_effect {
+                    tracing::warn!(
+                        pipeline = pipeline.pipeline_id,
+                        setting = name,
+                        "has no effect: {why}"
+                    );
+                }
+            }
+            start(settings, &pipelines.settings, Use::Run, true)
+        }
+        Err(error) => {
+            log::complain(&error);
+            cli::EXIT_CONFIG
+        }
+    }
 }
 
 /// Says what is wrong with a configuration.
@@ -52,34 +80,62 @@ pub fn language_server(settings: &Settings) -> u8 {
 }
 
 /// Delivers dead letters again: a run with another input.
-pub fn replay(mut settings: Settings, through_pipeline: bool, dry_run: bool) -> u8 {
+pub fn replay(settings: &Settings, through_pipeline: bool, dry_run: bool) -> u8 {
     log::start(settings.log_level);
+    let Some(mut settings) = selection::one(settings) else {
+        return cli::EXIT_CONFIG;
+    };
     // What is delivered here is in the dead letters until then, and the queue may be in use.
     settings.queue.persisted = false;
     let replay = Use::Replay {
         through_pipeline,
         dry_run,
     };
-    start(&settings, replay)
+    start(&settings, std::slice::from_ref(&settings), replay, false)
 }
 
-fn start(settings: &Settings, purpose: Use) -> u8 {
-    let Some((config, pipeline, mut diagnostics, sources)) = load(settings, purpose) else {
+/// Starts pipelines. COMPAT: one whose configuration is refused keeps the others from nothing; the exit code tells.
+fn start(process: &Settings, pipelines: &[Settings], purpose: Use, named: bool) -> u8 {
+    let shared = Shared::new(process, named);
+    let mut ready: Vec<Ready> = pipelines
+        .iter()
+        .filter_map(|settings| prepare(settings, purpose, &shared))
+        .collect();
+    let links: Vec<_> = ready.iter().map(|each| each.plan.links.clone()).collect();
+    for (number, finding) in links::check(&links, ready.len() == pipelines.len()) {
+        ready[number].diagnostics.push(finding);
+    }
+    let mut plans = Vec::new();
+    for Ready {
+        plan,
+        mut diagnostics,
+        sources,
+        config,
+    } in ready
+    {
+        manual::link_findings(&mut diagnostics, &config);
+        show(&diagnostics, &sources);
+        if !diagnostics.has_errors() {
+            plans.push(plan);
+        }
+    }
+    let refused: Vec<&str> = pipelines
+        .iter()
+        .map(|settings| settings.pipeline_id.as_str())
+        .filter(|id| !plans.iter().any(|plan| plan.links.id == *id))
+        .collect();
+    if plans.is_empty() {
         return cli::EXIT_CONFIG;
-    };
-    let settings = &Settings {
-        config_hash: hash(&sources),
-        ..settings.clone()
-    };
-    let plan = runtime::plan(settings, &config, pipeline, &mut diagnostics);
-    manual::link_findings(&mut diagnostics, &config);
-    show(&diagnostics, &sources);
-    let plan = match plan {
-        Some(plan) if !diagnostics.has_errors() => plan,
-        _ => return cli::EXIT_CONFIG,
-    };
-    match runtime::run(settings, plan) {
-        Ok(()) => cli::EXIT_OK,
+    }
+    for id in &refused {
+        tracing::error!(
+            pipeline = id,
+            "the configuration is refused, the other pipelines run without this one"
+        );
+    }
+    match runtime::run(process, plans, shared) {
+        Ok(()) if refused.is_empty() => cli::EXIT_OK,
+        Ok(()) => cli::EXIT_CONFIG,
         Err(error) => {
             log::complain(&error);
             cli::EXIT_FAILED
@@ -87,10 +143,43 @@ fn start(settings: &Settings, purpose: Use) -> u8 {
     }
 }
 
+/// A pipeline that can start, if the others do not contradict.
+struct Ready {
+    plan: runtime::Plan,
+    config: Config,
+    diagnostics: Diagnostics,
+    sources: SourceMap,
+}
+
+/// Reads and builds a pipeline; shows why, if that cannot be.
+fn prepare(settings: &Settings, purpose: Use, shared: &Shared) -> Option<Ready> {
+    let (config, pipeline, mut diagnostics, sources) = load(settings, purpose)?;
+    let settings = &Settings {
+        config_hash: hash(&sources),
+        ..settings.clone()
+    };
+    let plan = runtime::plan(settings, &config, pipeline, shared, &mut diagnostics);
+    match plan {
+        Some(plan) if !diagnostics.has_errors() => Some(Ready {
+            plan,
+            config,
+            diagnostics,
+            sources,
+        }),
+        _ => {
+            manual::link_findings(&mut diagnostics, &config);
+            show(&diagnostics, &sources);
+            None
+        }
+    }
+}
+
 /// Applies the filters of a configuration to standard input.
-pub fn filter(arguments: FilterArguments) -> u8 {
-    let settings = arguments.settings;
-    log::start(settings.log_level);
+pub fn filter(arguments: &FilterArguments) -> u8 {
+    log::start(arguments.settings.log_level);
+    let Some(settings) = selection::one(&arguments.settings) else {
+        return cli::EXIT_CONFIG;
+    };
     let Some((_, pipeline, diagnostics, sources)) = load(&settings, Use::Filter) else {
         return cli::EXIT_CONFIG;
     };
@@ -120,8 +209,10 @@ pub fn filter(arguments: FilterArguments) -> u8 {
 
 /// Shows what the filters of a configuration do with the lines of standard input.
 pub fn explain(arguments: &ExplainArguments) -> u8 {
-    let settings = &arguments.settings;
-    log::start(settings.log_level);
+    log::start(arguments.settings.log_level);
+    let Some(settings) = &selection::one(&arguments.settings) else {
+        return cli::EXIT_CONFIG;
+    };
     let Some((config, _, diagnostics, sources)) = load(settings, Use::Filter) else {
         return cli::EXIT_CONFIG;
     };
@@ -150,9 +241,15 @@ pub fn explain(arguments: &ExplainArguments) -> u8 {
 /// Looks at a disk queue, or repairs it.
 pub fn queue(command: QueueCommand, settings: &Settings) -> u8 {
     log::start(settings.log_level);
-    let sources = input::bare_sources(settings);
+    let pipelines = match selection::on_disk(settings) {
+        Ok(pipelines) => pipelines,
+        Err(error) => {
+            log::complain(&error);
+            return cli::EXIT_CONFIG;
+        }
+    };
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
-    let done = queue::command::run(command, settings, &sources, &mut output);
+    let done = queue::command::run_all(command, &pipelines, &mut output);
     let done = done.and_then(|()| output.flush().map_err(CommandError::Output));
     match done {
         Ok(()) => cli::EXIT_OK,
@@ -172,8 +269,15 @@ pub fn queue(command: QueueCommand, settings: &Settings) -> u8 {
 pub fn dead_letters(command: &DeadLetterCommand, settings: &Settings) -> u8 {
     use crate::dead_letter_command::CommandError;
     log::start(settings.log_level);
+    let pipelines = match selection::on_disk(settings) {
+        Ok(pipelines) => pipelines,
+        Err(error) => {
+            log::complain(&error);
+            return cli::EXIT_CONFIG;
+        }
+    };
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
-    let done = dead_letter_command::run(command, settings, &mut output);
+    let done = dead_letter_command::run_all(command, &pipelines, &mut output);
     match done.and_then(|()| output.flush().map_err(CommandError::Output)) {
         Ok(()) => cli::EXIT_OK,
         Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -244,9 +348,12 @@ fn load(settings: &Settings, purpose: Use) -> Option<(Config, Pipeline, Diagnost
 pub(crate) fn sources(settings: &Settings) -> Result<SourceMap, SourceError> {
     match (&settings.config_string, &settings.path_config) {
         (Some(_), Some(_)) => Err(SourceError::Both),
+        (Some(text), None) if settings.in_file => {
+            Ok(sources::from_text_of(&settings.pipeline_id, text))
+        }
         (Some(text), None) => Ok(sources::from_text(text)),
         (None, Some(pattern)) => sources::from_path(pattern),
-        (None, None) => Err(SourceError::None),
+        (None, None) => Err(SourceError::None(settings.pipelines_file())),
     }
 }
 

@@ -76,8 +76,32 @@ pub(crate) struct StoredLetter {
     pub(crate) document_base64: Option<String>,
 }
 
-/// Does what is asked with the letters of the pipeline that the settings name.
-pub fn run(
+/// Does what is asked with the letters of each of these pipelines; those without any are left out if there are several.
+pub fn run_all(
+    command: &DeadLetterCommand,
+    pipelines: &[Settings],
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    if let [only] = pipelines {
+        return run(command, only, out);
+    }
+    let mut first = true;
+    for settings in pipelines {
+        if !settings.dead_letters().join(&settings.pipeline_id).is_dir() {
+            continue;
+        }
+        // Paths and letters say it themselves.
+        if matches!(command, DeadLetterCommand::Stats) {
+            let line = if first { "" } else { "\n" };
+            writeln!(out, "{line}pipeline: {}", settings.pipeline_id)?;
+            first = false;
+        }
+        run(command, settings, out)?;
+    }
+    Ok(())
+}
+
+fn run(
     command: &DeadLetterCommand,
     settings: &Settings,
     out: &mut dyn Write,

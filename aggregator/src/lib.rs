@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ack;
+pub mod addresses;
 pub mod certificates;
 pub mod check;
 pub mod chunks;
@@ -18,6 +19,7 @@ pub mod filter_command;
 pub mod format_command;
 pub mod grok_command;
 pub mod input;
+mod links;
 pub mod log;
 pub mod lsp;
 pub mod manual;
@@ -26,6 +28,7 @@ mod plugins;
 pub mod queue;
 pub mod reload;
 pub mod runtime;
+mod selection;
 pub mod settings;
 pub mod sources;
 mod throttle;

@@ -17,6 +17,17 @@ pub fn start(level: LevelFilter) {
     }
 }
 
+/// Starts a thread whose log lines name the same pipeline as those of its starter.
+pub(crate) fn thread(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let span = tracing::Span::current();
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || span.in_scope(run))
+}
+
 /// Whether messages on stderr may have colour.
 pub fn color() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()

@@ -171,6 +171,7 @@ pub fn finding_link(code: Code, around: Option<(PluginKind, &str)>) -> String {
         }
         Code::Pipeline => (AGGREGATOR, "## Inputs"),
         Code::Source => (AGGREGATOR, "## Command line"),
+        Code::Setting => (AGGREGATOR, "## Several pipelines"),
         Code::UnknownPlugin => match around {
             Some((kind, _)) => kind.overview(),
             None => (CONFIGURATION, "## Plugins and options"),

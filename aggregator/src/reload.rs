@@ -16,6 +16,8 @@ use skidder_pipeline::filter::reload::WatchedFile;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::log;
+
 /// A file is looked at no more often than this, whatever its interval.
 pub const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -32,9 +34,7 @@ pub fn watch(pipeline: &Arc<Pipeline>) -> std::io::Result<Option<Watcher>> {
     }
     let (stop, stopped) = bounded(0);
     let pipeline = Arc::clone(pipeline);
-    std::thread::Builder::new()
-        .name("reload".into())
-        .spawn(move || run(&pipeline.watched_files, &stopped))?;
+    log::thread("reload", move || run(&pipeline.watched_files, &stopped))?;
     Ok(Some(Watcher { _stop: stop }))
 }
 

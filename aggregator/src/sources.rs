@@ -51,8 +51,11 @@ pub enum SourceError {
     #[error("-e (config.string) and -f (path.config) cannot be used together")]
     Both,
     /// No configuration is given.
-    #[error("no pipeline: name its configuration with -f, or write it after -e")]
-    None,
+    #[error(
+        "no pipeline: name its configuration with -f, write it after -e, or list pipelines in {}",
+        .0.display()
+    )]
+    None(PathBuf),
     /// A glob that cannot be understood.
     #[error("the configuration path {pattern} is not a valid glob: {error}")]
     Glob {
@@ -99,6 +102,11 @@ pub fn from_path(pattern: &str) -> Result<SourceMap, SourceError> {
 /// The configuration that `-e` gives.
 pub fn from_text(text: &str) -> SourceMap {
     SourceMap::single("config.string", text)
+}
+
+/// The configuration that stands in `pipelines.yml`, of the pipeline of that name.
+pub fn from_text_of(pipeline: &str, text: &str) -> SourceMap {
+    SourceMap::single(format!("config.string of {pipeline}"), text)
 }
 
 /// The text of a file.

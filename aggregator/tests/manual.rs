@@ -172,11 +172,12 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 13] = [
+const PLUGINS: [&str; 15] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `http`",
     "### Input `otlp`",
+    "### Input `pipeline`",
     "### Input `stdin`",
     "### Input `tcp`",
     "### Input `udp`",
@@ -184,6 +185,7 @@ const PLUGINS: [&str; 13] = [
     "### Input `generator`",
     "### Output `elasticsearch`, `opensearch`",
     "### Output `file`",
+    "### Output `pipeline`",
     "### Output `stdout`",
     "### Output `null`",
 ];
@@ -299,6 +301,18 @@ const SOURCES: &[Source] = &[
             "disconnected",
             "connected",
         ],
+    },
+    Source {
+        text: include_str!("../src/input/pipeline.rs"),
+        document: MANUAL,
+        heading: "### Input `pipeline`",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../src/output/pipeline.rs"),
+        document: MANUAL,
+        heading: "### Output `pipeline`",
+        others: &[],
     },
     Source {
         text: include_str!("../src/input/http/bulk/mod.rs"),

@@ -21,8 +21,10 @@ use skidder_pipeline::lint::{FieldCheck, check_conditions, check_fields};
 
 pub use self::report::Format;
 use crate::commands::{self, Disk};
+use crate::links::{self, Links};
+use crate::selection::{self, Selection, SelectionError};
 use crate::settings::Settings;
-use crate::{cli, input, log, manual, output};
+use crate::{cli, input, log, manual, output, runtime};
 
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub struct CheckOptions {
 }
 
 /// A configuration with what was found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Checked {
     /// Its texts.
     pub sources: SourceMap,
@@ -55,34 +57,39 @@ pub struct Checked {
     pub config: Config,
     /// What was found, in the order of the places, with links.
     pub diagnostics: Diagnostics,
+    /// The pipeline of `pipelines.yml` that it is.
+    pub pipeline: Option<String>,
+    links: Links,
 }
 
-/// Checks the configuration that the settings name, and prints what is found; the exit code.
+/// Checks the configurations that the settings name, or those of `pipelines.yml`, and prints what is found; the exit code.
 pub fn run(settings: &Settings, options: CheckOptions) -> u8 {
-    let checked = match commands::sources(settings) {
-        Ok(sources) => {
-            let depth = if options.syntax_only {
-                Depth::Grammar
-            } else {
-                Depth::Whole
-            };
-            check(sources, settings, depth)
-        }
-        Err(error) if options.format == Format::Json => unread(&error),
+    selection::say_ignored(settings);
+    let depth = if options.syntax_only {
+        Depth::Grammar
+    } else {
+        Depth::Whole
+    };
+    let checked = match check_all(settings, depth) {
+        Ok(checked) => checked,
+        Err(error) if options.format == Format::Json => vec![unread(&error)],
         Err(error) => {
             log::complain(&error);
             return cli::EXIT_CONFIG;
         }
     };
     let warned = |finding: &Diagnostic| finding.severity == language::Severity::Warning;
-    let refused = checked.diagnostics.has_errors()
-        || (options.deny_warnings && checked.diagnostics.iter().any(warned));
+    let refused = checked.iter().any(|each| {
+        each.diagnostics.has_errors()
+            || (options.deny_warnings && each.diagnostics.iter().any(warned))
+    });
     let mut output = std::io::stdout().lock();
     let written = match options.format {
         Format::Json => writeln!(output, "{}", report::json(&checked)),
         Format::Text => {
-            let text = checked.diagnostics.render(&checked.sources, log::color());
-            log::say(&text);
+            for each in &checked {
+                log::say(&each.diagnostics.render(&each.sources, log::color()));
+            }
             if refused {
                 Ok(())
             } else {
@@ -98,16 +105,57 @@ pub fn run(settings: &Settings, options: CheckOptions) -> u8 {
     }
 }
 
+/// Checks all pipelines: first `pipelines.yml` itself, if it is asked, then each of them, then how they fit together.
+fn check_all(settings: &Settings, depth: Depth) -> Result<Vec<Checked>, SelectionError> {
+    let pipelines = match selection::all(settings)? {
+        Selection::One(settings) => {
+            let checked = check(commands::sources(&settings)?, &settings, depth);
+            return Ok(fitted(vec![checked], true));
+        }
+        Selection::File(pipelines) => pipelines,
+    };
+    let mut complete = !pipelines.findings.has_errors();
+    let mut all = Vec::new();
+    for settings in &pipelines.settings {
+        let mut checked = match commands::sources(settings) {
+            Ok(sources) => check(sources, settings, depth),
+            Err(error) => unread(&error),
+        };
+        complete &= !checked.diagnostics.has_errors();
+        checked.pipeline = Some(settings.pipeline_id.clone());
+        all.push(checked);
+    }
+    let mut all = fitted(all, complete && depth != Depth::Grammar);
+    let file = Checked {
+        sources: pipelines.sources,
+        diagnostics: pipelines.findings,
+        ..Checked::default()
+    };
+    all.insert(0, file);
+    Ok(all)
+}
+
+/// Adds what is wrong between pipelines.
+fn fitted(mut all: Vec<Checked>, complete: bool) -> Vec<Checked> {
+    let links: Vec<_> = all.iter().map(|each| each.links.clone()).collect();
+    for (number, finding) in links::check(&links, complete) {
+        all[number].diagnostics.push(finding);
+    }
+    for each in &mut all {
+        manual::link_findings(&mut each.diagnostics, &each.config);
+        each.diagnostics.sort();
+    }
+    all
+}
+
 /// A configuration that could not be read.
 fn unread(error: &dyn std::fmt::Display) -> Checked {
     let mut diagnostics = Diagnostics::new();
     diagnostics.push(Diagnostic::error(None, error.to_string()).code(Code::Source));
-    let config = Config::default();
-    manual::link_findings(&mut diagnostics, &config);
+    manual::link_findings(&mut diagnostics, &Config::default());
     Checked {
-        sources: SourceMap::new(),
-        config,
         diagnostics,
+        ..Checked::default()
     }
 }
 
@@ -122,8 +170,9 @@ pub fn check(mut sources: SourceMap, settings: &Settings, depth: Depth) -> Check
     if depth == Depth::Whole && settings.config_string.is_some() {
         commands::add_defaults(&mut config, &mut sources, parsing, &diagnostics);
     }
+    let mut links = Links::default();
     if depth != Depth::Grammar {
-        meaning(&mut config, settings, depth, &mut diagnostics);
+        links = meaning(&mut config, settings, depth, &mut diagnostics);
         check_conditions(&config, &sources, &mut diagnostics);
         check_fields(&config, &sources, field_check(settings), &mut diagnostics);
     }
@@ -133,6 +182,8 @@ pub fn check(mut sources: SourceMap, settings: &Settings, depth: Depth) -> Check
         sources,
         config,
         diagnostics,
+        pipeline: None,
+        links,
     }
 }
 
@@ -144,7 +195,12 @@ pub(crate) fn field_check(settings: &Settings) -> FieldCheck {
     }
 }
 
-fn meaning(config: &mut Config, settings: &Settings, depth: Depth, diagnostics: &mut Diagnostics) {
+fn meaning(
+    config: &mut Config,
+    settings: &Settings,
+    depth: Depth,
+    diagnostics: &mut Diagnostics,
+) -> Links {
     let variables = Variables {
         secrets: &|_| None,
         environment: &|name| std::env::var(name).ok(),
@@ -161,11 +217,12 @@ fn meaning(config: &mut Config, settings: &Settings, depth: Depth, diagnostics: 
     let inputs = input::build(settings, &config.inputs, &budget, diagnostics);
     let mut outputs = Vec::new();
     collect_plugins(&config.outputs, &mut outputs);
-    drop(output::build(settings, &outputs, diagnostics));
+    let outputs = output::build(settings, &outputs, diagnostics);
     // An input that is wrong is reported as that.
     if depth == Depth::Whole && inputs.is_empty() && config.inputs.is_empty() {
-        diagnostics.push(crate::runtime::no_input());
+        diagnostics.push(runtime::no_input());
     }
+    runtime::links_of(settings, &inputs, &outputs)
 }
 
 /// The plugins of some statements, those in branches included, in order.

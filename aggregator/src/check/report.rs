@@ -20,25 +20,29 @@ pub enum Format {
 const VERSION: u32 = 1;
 
 /// All findings.
-pub(super) fn json(checked: &Checked) -> Json {
-    let Checked {
-        sources,
-        diagnostics,
-        ..
-    } = checked;
+pub(super) fn json(all: &[Checked]) -> Json {
     let of = |severity: Severity| {
-        let those = diagnostics.iter().filter(|each| each.severity == severity);
-        those.count()
+        let those = all.iter().flat_map(|checked| checked.diagnostics.iter());
+        those.filter(|each| each.severity == severity).count()
     };
-    let findings: Vec<Json> = diagnostics
+    let findings: Vec<Json> = all
         .iter()
-        .map(|each| finding(each, sources))
+        .flat_map(|checked| {
+            checked.diagnostics.iter().map(|each| {
+                let mut json = finding(each, &checked.sources);
+                json["pipeline"] = checked.pipeline.as_deref().into();
+                json
+            })
+        })
         .collect();
+    let files = all.iter().flat_map(|checked| checked.sources.iter());
+    let left_out = all.iter().map(|checked| checked.diagnostics.left_out());
     json!({
         "version": VERSION,
-        "files": sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(),
+        "files": files.map(|source| source.name.as_str()).collect::<Vec<_>>(),
+        "pipelines": all.iter().filter_map(|checked| checked.pipeline.as_deref()).collect::<Vec<_>>(),
         "errors": of(Severity::Error), "warnings": of(Severity::Warning), "hints": of(Severity::Hint),
-        "left_out": diagnostics.left_out(), "findings": findings,
+        "left_out": left_out.sum::<usize>(), "findings": findings,
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use crate::throttle::Throttle;
 
@@ -75,10 +75,11 @@ pub(super) async fn accept<F>(
             debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
         let serving = serve(stream, peer);
-        connections.spawn(async move {
+        let serving = async move {
             serving.await;
             drop(permit);
-        });
+        };
+        connections.spawn(serving.in_current_span());
     }
     drop(listener);
     while connections.join_next().await.is_some() {}

@@ -12,6 +12,7 @@ pub mod generator;
 mod http;
 mod identity;
 mod listener;
+mod pipeline;
 pub mod stdin;
 mod stored_window;
 mod tcp;
@@ -32,10 +33,14 @@ use self::beats::BeatsInput;
 use self::dead_letters::DeadLetterInput;
 use self::decoration::Decoration;
 use self::generator::GeneratorInput;
+use self::pipeline::PipelineInput;
 use self::stdin::StdinInput;
 use self::tcp::TcpInput;
 use self::udp::UdpInput;
+use crate::addresses::Addresses;
+use crate::links::Links;
 use crate::plugins;
+use crate::queue::packed::Receiver;
 use crate::queue::stored::{Restore, Sources};
 use crate::runtime::RuntimeError;
 use crate::settings::Settings;
@@ -50,6 +55,7 @@ pub const NAMES: &[&str] = &[
     "http",
     "lumberjack",
     "otlp",
+    "pipeline",
     "stdin",
     "tcp",
     "udp",
@@ -60,6 +66,8 @@ pub struct Input {
     name: String,
     /// What the disk queue calls it.
     source: String,
+    /// Where its name stands.
+    span: Span,
     kind: Kind,
 }
 
@@ -68,6 +76,7 @@ enum Kind {
     DeadLetters(DeadLetterInput),
     Generator(GeneratorInput),
     Http(Box<http::server::Server>),
+    Pipeline(PipelineInput),
     Stdin(Arc<StdinInput>),
     Tcp(TcpInput),
     Udp(UdpInput),
@@ -82,6 +91,20 @@ impl Input {
         matches!(self.kind, Kind::Stdin(_))
     }
 
+    /// Whether events of other pipelines come in by it: it is told apart when those have ended.
+    pub(crate) fn is_pipeline(&self) -> bool {
+        matches!(self.kind, Kind::Pipeline(_))
+    }
+
+    /// Notes what the input has to do with other pipelines.
+    pub(crate) fn link(&self, links: &mut Links) {
+        match &self.kind {
+            Kind::Pipeline(pipeline) => links.listens.push(pipeline.address.clone()),
+            Kind::Stdin(_) => links.stdin.push(self.span),
+            _ => {}
+        }
+    }
+
     /// Tells the disk queue how to read this input's batches.
     pub fn add_to(&self, sources: &mut Sources) {
         match &self.kind {
@@ -89,6 +112,12 @@ impl Input {
                 sources.add(&self.source, Arc::clone(&beats.decoder) as Arc<dyn Restore>);
             }
             Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
+            Kind::Pipeline(pipeline) => {
+                sources.add(
+                    &self.source,
+                    Arc::clone(&pipeline.receiver) as Arc<dyn Restore>,
+                );
+            }
             // Theirs are kept as the events that they decode to.
             Kind::DeadLetters(_)
             | Kind::Generator(_)
@@ -103,6 +132,7 @@ impl Input {
         self,
         queue: mpsc::Sender<Batch>,
         shutdown: watch::Receiver<bool>,
+        addresses: &Addresses,
     ) -> Result<Running, RuntimeError> {
         let name = self.name;
         let named = |started: Result<Running, String>| {
@@ -128,6 +158,7 @@ impl Input {
             Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
             Kind::Http(server) => named(server.start(queue, shutdown).await),
+            Kind::Pipeline(pipeline) => named(pipeline.start(addresses, queue, shutdown)),
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
             Kind::Tcp(tcp) => named(tcp.start(queue, shutdown).await),
             Kind::Udp(udp) => named(udp.start(queue, shutdown).await),
@@ -219,6 +250,7 @@ pub fn bare_sources(settings: &Settings) -> Sources {
     let mut sources = Sources::default();
     let ecs = settings.ecs_compatibility.is_enabled();
     sources.add_bare(Arc::new(beats::Decoder::bare(ecs)));
+    sources.add_bare(Arc::new(Receiver::bare()));
     let plugin = Plugin {
         name: Spanned::new("stdin".into(), Span::new(0, 0, 0)),
         attributes: Vec::new(),
@@ -255,6 +287,7 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
             "otlp" => http::otlp::from_options(&mut options, build)
                 .map(|server| Kind::Http(Box::new(server))),
+            "pipeline" => PipelineInput::from_options(&mut options, build).map(Kind::Pipeline),
             "stdin" => {
                 stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
             }
@@ -275,6 +308,7 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
     Some(Input {
         name: plugin.name.value.clone(),
         source: build.name.to_owned(),
+        span: plugin.name.span,
         kind: kind.filter(|_| valid)?,
     })
 }

@@ -7,6 +7,7 @@
 pub mod elasticsearch;
 pub mod file;
 pub mod null;
+mod pipeline;
 pub mod stdout;
 
 use std::sync::Arc;
@@ -22,14 +23,24 @@ use self::elasticsearch::{
     BulkSender, Deadline, Delivery, DeliverySummary, ElasticsearchOptions, EventWriter, Templates,
 };
 use self::file::{FileOptions, FileWriter, Files};
+use self::pipeline::{PipelineOutput, PipelineWriter, Targets};
 use crate::ack::Ack;
+use crate::addresses::Addresses;
 use crate::dead_letter::{DeadLetterOptions, DeadLetters};
+use crate::links::Links;
 use crate::plugins;
 use crate::runtime::RuntimeError;
 use crate::settings::Settings;
 
 /// The outputs there are.
-pub const NAMES: &[&str] = &["elasticsearch", "file", "null", "opensearch", "stdout"];
+pub const NAMES: &[&str] = &[
+    "elasticsearch",
+    "file",
+    "null",
+    "opensearch",
+    "pipeline",
+    "stdout",
+];
 
 /// A worker's end of an output.
 pub trait Writer: Send {
@@ -53,6 +64,7 @@ enum Kind {
     Elasticsearch(Box<ElasticsearchOptions>, Arc<Templates>),
     File(Arc<Files>, Arc<dyn Codec>),
     Null,
+    Pipeline(PipelineOutput),
     Stdout(Arc<dyn Codec>),
 }
 
@@ -64,13 +76,27 @@ pub enum Running {
     File(Arc<Files>, Arc<dyn Codec>, Deadline),
     /// Nothing.
     Null,
+    /// Addresses, and until when what they do not take is tried again.
+    Pipeline(Arc<Targets>, Deadline),
     /// Standard output.
     Stdout(Arc<dyn Codec>),
 }
 
 impl Output {
+    /// Notes what the output has to do with other pipelines.
+    pub(crate) fn link(&self, links: &mut Links) {
+        if let Kind::Pipeline(pipeline) = &self.kind {
+            links.sends.extend_from_slice(&pipeline.send_to);
+        }
+    }
+
     /// Starts the output: what can fail, fails here.
-    pub fn start(self, settings: &Settings, deadline: Deadline) -> Result<Running, RuntimeError> {
+    pub fn start(
+        self,
+        settings: &Settings,
+        deadline: Deadline,
+        addresses: &Addresses,
+    ) -> Result<Running, RuntimeError> {
         Ok(match self.kind {
             Kind::Elasticsearch(options, templates) => {
                 let failed = |reason| RuntimeError::Output {
@@ -89,6 +115,9 @@ impl Output {
             }
             Kind::File(files, codec) => Running::File(files, codec, deadline),
             Kind::Null => Running::Null,
+            Kind::Pipeline(pipeline) => {
+                Running::Pipeline(Arc::new(pipeline.targets(addresses)), deadline)
+            }
             Kind::Stdout(codec) => Running::Stdout(codec),
         })
     }
@@ -111,6 +140,9 @@ impl Running {
                 ))
             }
             Self::Null => Box::new(null::NullWriter),
+            Self::Pipeline(targets, deadline) => {
+                Box::new(PipelineWriter::new(Arc::clone(targets), deadline.clone()))
+            }
             Self::Stdout(codec) => Box::new(stdout::StdoutWriter::new(Arc::clone(codec))),
         }
     }
@@ -163,6 +195,7 @@ fn build_one(
         "elasticsearch" | "opensearch" => elasticsearch_from_options(&mut options, settings),
         "file" => file_from_options(&mut options, settings),
         "null" => Some(Kind::Null),
+        "pipeline" => PipelineOutput::from_options(&mut options).map(Kind::Pipeline),
         "stdout" => codec_of(&mut options, settings, "rubydebug").map(Kind::Stdout),
         unknown => {
             let message = format!("unknown output `{unknown}`");

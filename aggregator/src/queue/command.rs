@@ -19,6 +19,7 @@ use super::state::segment_name;
 use super::storage::{Directory, Storage};
 use super::stored::{NotRestored, Sources, write_event};
 use super::{QueueError, QueueOptions};
+use crate::input::bare_sources;
 use crate::settings::Settings;
 
 /// What is to be done with a queue.
@@ -53,11 +54,50 @@ pub enum CommandError {
     Damaged(String),
 }
 
-/// Does what is asked with the queue that the settings name.
-pub fn run(
+/// Does what is asked with the queue of each of these pipelines. If there are several, the output says whose it is
+/// (but for `export`, whose lines are events), and those without a queue are left out.
+pub fn run_all(
+    command: QueueCommand,
+    pipelines: &[Settings],
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    if let [only] = pipelines {
+        return run(command, only, out);
+    }
+    let mut damaged = Vec::new();
+    let mut found = false;
+    for settings in pipelines {
+        let path = directory(settings);
+        if !path.is_dir() {
+            continue;
+        }
+        if !matches!(command, QueueCommand::Export { .. }) {
+            let line = if found { "\n" } else { "" };
+            writeln!(out, "{line}pipeline: {}", settings.pipeline_id)?;
+        }
+        found = true;
+        match run(command, settings, out) {
+            Ok(()) => {}
+            Err(CommandError::Damaged(damage)) => {
+                damaged.push(format!("{}: {damage}", settings.pipeline_id));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let (false, Some(first)) = (found, pipelines.first()) {
+        let path = directory(first);
+        let path = path.parent().unwrap_or(&path).to_owned();
+        return Err(QueueError::Missing { path }.into());
+    }
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::Damaged(damaged.join("; ")))
+}
+
+fn run(
     command: QueueCommand,
     settings: &Settings,
-    sources: &Sources,
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
     let path = directory(settings);
@@ -65,7 +105,9 @@ pub fn run(
         QueueCommand::Show => show(&path, &settings.queue, out),
         QueueCommand::Check => check(&path, out),
         QueueCommand::Repair => repair(&path, &settings.queue, out),
-        QueueCommand::Export { all, metadata } => export(&path, sources, all, metadata, out),
+        QueueCommand::Export { all, metadata } => {
+            export(&path, &bare_sources(settings), all, metadata, out)
+        }
     }
 }
 

@@ -109,6 +109,7 @@ pub mod command;
 mod done;
 mod format;
 mod open;
+pub(crate) mod packed;
 mod reader;
 mod running;
 mod scan;

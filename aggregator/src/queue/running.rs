@@ -27,6 +27,7 @@ use super::storage::{Directory, Storage};
 use super::stored::{Sources, write_payload};
 use super::{QueueError, QueueOptions};
 use crate::ack::Ack;
+use crate::log;
 use crate::settings::Settings;
 use crate::throttle::Throttle;
 use crate::worker::{Batch, Records};
@@ -117,14 +118,13 @@ impl DiskQueue {
             sources,
             stuck: Throttle::default(),
         };
-        let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let front = vec![
-            thread("queue writer").spawn(move || writing.run(from_inputs))?,
-            thread("queue reader").spawn(move || reading.run(&to_workers))?,
+            log::thread("queue writer", move || writing.run(from_inputs))?,
+            log::thread("queue reader", move || reading.run(&to_workers))?,
         ];
         let interval = self.options.checkpoint_interval;
         let keeping = Arc::clone(&shared);
-        let keeper = thread("queue keeper").spawn(move || keep(keeper, &keeping, interval))?;
+        let keeper = log::thread("queue keeper", move || keep(keeper, &keeping, interval))?;
         Ok(RunningQueue {
             shared,
             front,

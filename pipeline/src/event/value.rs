@@ -199,8 +199,9 @@ impl<'b> Object<'b> {
         self.entries.push((name, value));
     }
 
-    /// Appends a field that may be there already; [`Object::keep_last_of_each_name`] must follow.
-    pub(crate) fn push_unsearched(&mut self, name: Name<'b>, value: Value<'b>) {
+    /// Appends a field that may be there already; then the first one of the name is found, unless
+    /// [`Object::keep_last_of_each_name`] follows.
+    pub fn push_unsearched(&mut self, name: Name<'b>, value: Value<'b>) {
         self.entries.push((name, value));
     }
 

@@ -53,11 +53,13 @@ pub enum Code {
     Pipeline,
     /// The configuration cannot be read at all.
     Source,
+    /// A setting of `pipelines.yml` is wrong.
+    Setting,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Syntax,
         Self::ValueSyntax,
         Self::ConditionSyntax,
@@ -81,6 +83,7 @@ impl Code {
         Self::UnsetField,
         Self::Pipeline,
         Self::Source,
+        Self::Setting,
     ];
 
     /// The stable name.
@@ -109,6 +112,7 @@ impl Code {
             Self::UnsetField => "unset-field",
             Self::Pipeline => "pipeline",
             Self::Source => "source",
+            Self::Setting => "setting",
         }
     }
 }

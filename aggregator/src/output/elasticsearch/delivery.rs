@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use super::bulk::{BulkRequest, Item};
 use super::client::Client;
@@ -180,7 +180,8 @@ impl Delivery {
         });
         // One request in the queue is enough: the others wait in their writers.
         let (queue, receiver) = mpsc::channel(1);
-        let handle = tokio::spawn(dispatch(Arc::clone(&shared), receiver, deadline));
+        let dispatching = dispatch(Arc::clone(&shared), receiver, deadline);
+        let handle = tokio::spawn(dispatching.in_current_span());
         Ok((BulkSender { queue, shared }, handle))
     }
 }
@@ -359,10 +360,12 @@ async fn dispatch(
                     .statistics
                     .received
                     .fetch_add(events, Ordering::Relaxed);
-                tasks.spawn(deliver(Arc::clone(&shared), request, held));
+                let delivering = deliver(Arc::clone(&shared), request, held);
+                tasks.spawn(delivering.in_current_span());
             }
             Some((Work::Rejected(rejected), held)) => {
-                tasks.spawn(bury(Arc::clone(&shared), rejected, held));
+                let burying = bury(Arc::clone(&shared), rejected, held);
+                tasks.spawn(burying.in_current_span());
             }
             None => break true,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use super::backoff::jitter;
 use super::client::Client;
@@ -113,12 +113,13 @@ impl HostPool {
             let pool = Arc::clone(self);
             let client = Arc::clone(client);
             let host = Arc::clone(host);
-            probes.spawn(async move {
+            let probing = async move {
                 loop {
                     host.ejected.notified().await;
                     pool.probe_until_back(&client, &host, delay).await;
                 }
-            });
+            };
+            probes.spawn(probing.in_current_span());
         }
         probes
     }

@@ -5,11 +5,19 @@
 //! the file and is rendered into the documentation. Flags win over the file. `${VAR}` and
 //! `${VAR:default}` in values are replaced from the environment.
 //!
+//! The settings are those of the process and of one pipeline; `pipelines.yml` ([`pipelines`]) makes one such set for each of several pipelines.
+//!
 //! A setting that exists in Logstash and does nothing here says so when it is used; an unknown
 //! one is an error that names the nearest known one.
 
+mod pipelines;
+mod table;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use self::pipelines::{MAX_PIPELINES, PIPELINES_FILE, Pipelines};
+pub use self::table::{Kind, Setting, TABLE};
 
 use crate::queue::{Compression, QueueOptions};
 use skidder_pipeline::language::{
@@ -45,7 +53,7 @@ impl EcsCompatibility {
     }
 }
 
-/// The settings of one process with one pipeline.
+/// The settings of the process and of one pipeline in it.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `node.name`
@@ -66,8 +74,14 @@ pub struct Settings {
     pub escape_style: EscapeStyle,
     /// `pipeline.id`
     pub pipeline_id: String,
+    /// They are of a pipeline of `pipelines.yml`.
+    pub in_file: bool,
+    /// The pipeline of `pipelines.yml` that a command is about, if the command line says.
+    pub chosen: Option<String>,
     /// `pipeline.workers`, if it is set; see [`Settings::workers_or`].
     pub workers: Option<usize>,
+    /// `pipeline.ordered` is `true`: one worker.
+    pub ordered: bool,
     /// `pipeline.batch.size`
     pub batch_size: usize,
     /// `pipeline.batch.delay`
@@ -97,363 +111,6 @@ pub const MIN_QUEUE_BYTES: u64 = 1 << 20;
 
 /// The least that `queue.page_capacity` may be.
 pub const MIN_PAGE_BYTES: u64 = 64 << 10;
-
-/// One setting of [`TABLE`].
-#[derive(Debug)]
-pub struct Setting {
-    /// The dotted name: the key of the file and the long flag.
-    pub name: &'static str,
-    /// The short flag.
-    pub short: Option<char>,
-    /// What its value is.
-    pub kind: Kind,
-    /// The default as it would be written; empty for none.
-    pub default: &'static str,
-    /// One line of help.
-    pub help: &'static str,
-    /// Why it does nothing here, if so.
-    pub without_effect: Option<&'static str>,
-}
-
-/// What the value of a setting is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `true` or `false`; as a flag also without a value.
-    Switch,
-    /// Anything else.
-    Value,
-}
-
-const fn setting(
-    name: &'static str,
-    short: Option<char>,
-    kind: Kind,
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
-    Setting {
-        name,
-        short,
-        kind,
-        default,
-        help,
-        without_effect: None,
-    }
-}
-
-const fn ignored(
-    name: &'static str,
-    short: Option<char>,
-    kind: Kind,
-    why: &'static str,
-) -> Setting {
-    let help = "Accepted from Logstash, without effect";
-    Setting {
-        name,
-        short,
-        kind,
-        default: "",
-        help,
-        without_effect: Some(why),
-    }
-}
-
-const NOT_YET_RELOAD: &str = "the configuration is read once: restart to apply a change";
-const ALWAYS_SYNCED: &str = "what the queue is given is synced before it is acknowledged";
-const RETRIED: &str = "a write of the queue that fails is always tried again";
-const NO_API: &str = "there is no monitoring API yet";
-const ALWAYS_ON: &str = "dead letters are always kept";
-
-/// Every setting, in the order of the documentation.
-pub const TABLE: &[Setting] = &[
-    setting(
-        "path.config",
-        Some('f'),
-        Kind::Value,
-        "",
-        "Pipeline configuration: a file, a directory or a glob",
-    ),
-    setting(
-        "config.string",
-        Some('e'),
-        Kind::Value,
-        "",
-        "Pipeline configuration as text; without an input it reads stdin, without an output it prints events",
-    ),
-    setting(
-        "config.test_and_exit",
-        Some('t'),
-        Kind::Switch,
-        "false",
-        "Check the configuration and exit",
-    ),
-    setting(
-        "pipeline.workers",
-        Some('w'),
-        Kind::Value,
-        "number of cores",
-        "Threads that run filters and outputs; one if stdin is the only input",
-    ),
-    setting(
-        "pipeline.batch.size",
-        Some('b'),
-        Kind::Value,
-        "125",
-        "Events a worker takes through the filters before it looks at the clock again",
-    ),
-    setting(
-        "pipeline.batch.delay",
-        Some('u'),
-        Kind::Value,
-        "50",
-        "Milliseconds without new events after which what waits for an output is sent",
-    ),
-    setting(
-        "pipeline.id",
-        None,
-        Kind::Value,
-        "main",
-        "Name of the pipeline, in messages and in the path of its dead letters",
-    ),
-    setting(
-        "pipeline.ecs_compatibility",
-        None,
-        Kind::Value,
-        "disabled",
-        "Field names: disabled, v1 or v8",
-    ),
-    setting(
-        "pipeline.shutdown_timeout",
-        None,
-        Kind::Value,
-        "30s",
-        "How long a stop waits for the outputs; what is not delivered by then is not acknowledged",
-    ),
-    setting(
-        "config.support_escapes",
-        None,
-        Kind::Switch,
-        "false",
-        "Process backslash escapes in strings",
-    ),
-    setting(
-        "config.field_reference.escape_style",
-        None,
-        Kind::Value,
-        "none",
-        "How brackets in field names are escaped: none, percent or ampersand",
-    ),
-    setting(
-        "path.data",
-        None,
-        Kind::Value,
-        "/var/lib/skidder-aggregator",
-        "Directory for what must survive a restart",
-    ),
-    setting(
-        "path.dead_letter_queue",
-        None,
-        Kind::Value,
-        "<path.data>/dead_letter_queue",
-        "Directory of the dead letters",
-    ),
-    setting(
-        "path.settings",
-        None,
-        Kind::Value,
-        "/etc/skidder-aggregator",
-        "Directory of logstash.yml",
-    ),
-    setting(
-        "dead_letter_queue.max_bytes",
-        None,
-        Kind::Value,
-        "1024mb",
-        "Size of all dead letters of a pipeline at which it stops taking events",
-    ),
-    setting(
-        "queue.max_memory_bytes",
-        None,
-        Kind::Value,
-        "256mb",
-        "Bytes of received batches in memory, over all connections",
-    ),
-    setting(
-        "queue.type",
-        None,
-        Kind::Value,
-        "memory",
-        "memory: a batch is acknowledged when the outputs have it; persisted: when it is on the disk",
-    ),
-    setting(
-        "path.queue",
-        None,
-        Kind::Value,
-        "<path.data>/queue",
-        "Directory of the disk queues; a pipeline's is below it",
-    ),
-    setting(
-        "queue.max_bytes",
-        None,
-        Kind::Value,
-        "1024mb",
-        "Size of the disk queue at which the inputs are stopped",
-    ),
-    setting(
-        "queue.max_events",
-        None,
-        Kind::Value,
-        "0",
-        "Records (lines) in the disk queue that no worker has taken, at which the inputs are stopped; 0 for no limit",
-    ),
-    setting(
-        "queue.max_unread_events",
-        None,
-        Kind::Value,
-        "0",
-        "The same as queue.max_events",
-    ),
-    setting(
-        "queue.page_capacity",
-        None,
-        Kind::Value,
-        "64mb",
-        "Size at which a segment of the disk queue is closed; it is removed when all of it is delivered",
-    ),
-    setting(
-        "queue.compression",
-        None,
-        Kind::Value,
-        "none",
-        "How the disk queue packs: none, speed, balanced or size (zstd level 1, 3 or 9)",
-    ),
-    setting(
-        "queue.drain",
-        None,
-        Kind::Switch,
-        "false",
-        "On a signal to stop, deliver what is in the disk queue first",
-    ),
-    setting(
-        "queue.checkpoint.acks",
-        None,
-        Kind::Value,
-        "1024",
-        "Delivered records after which the disk queue writes that down, without a sync; 0 for only by time",
-    ),
-    setting(
-        "queue.checkpoint.interval",
-        None,
-        Kind::Value,
-        "1000",
-        "Milliseconds after which the disk queue writes down and syncs what is delivered; 0 for only by queue.checkpoint.acks",
-    ),
-    setting(
-        "node.name",
-        Some('n'),
-        Kind::Value,
-        "host name",
-        "Name of this process in messages",
-    ),
-    setting(
-        "log.level",
-        None,
-        Kind::Value,
-        "info",
-        "fatal, error, warn, info, debug or trace",
-    ),
-    ignored(
-        "config.reload.automatic",
-        Some('r'),
-        Kind::Switch,
-        NOT_YET_RELOAD,
-    ),
-    ignored("config.reload.interval", None, Kind::Value, NOT_YET_RELOAD),
-    ignored(
-        "config.debug",
-        None,
-        Kind::Switch,
-        "log.level debug says what the pipeline does",
-    ),
-    ignored("log.format", None, Kind::Value, "the log is plain text"),
-    ignored(
-        "path.logs",
-        Some('l'),
-        Kind::Value,
-        "the log goes to stderr",
-    ),
-    ignored(
-        "path.plugins",
-        Some('p'),
-        Kind::Value,
-        "plugins are built in",
-    ),
-    ignored("allow_superuser", None, Kind::Switch, "any user may run it"),
-    ignored(
-        "pipeline.ordered",
-        None,
-        Kind::Value,
-        "with one worker order is kept, with more it is not",
-    ),
-    ignored(
-        "pipeline.unsafe_shutdown",
-        None,
-        Kind::Switch,
-        "see pipeline.shutdown_timeout",
-    ),
-    ignored(
-        "pipeline.plugin_classloaders",
-        None,
-        Kind::Switch,
-        "there is no JVM",
-    ),
-    ignored(
-        "pipeline.separate_logs",
-        None,
-        Kind::Switch,
-        "the log goes to stderr",
-    ),
-    ignored("queue.checkpoint.writes", None, Kind::Value, ALWAYS_SYNCED),
-    ignored("queue.checkpoint.retry", None, Kind::Switch, RETRIED),
-    ignored("dead_letter_queue.enable", None, Kind::Switch, ALWAYS_ON),
-    ignored(
-        "dead_letter_queue.flush_interval",
-        None,
-        Kind::Value,
-        "a dead letter is written before its event counts as delivered",
-    ),
-    ignored(
-        "dead_letter_queue.storage_policy",
-        None,
-        Kind::Value,
-        "a full dead letter queue stops the pipeline, nothing is dropped",
-    ),
-    ignored(
-        "dead_letter_queue.retain.age",
-        None,
-        Kind::Value,
-        "dead letters are kept until somebody removes them",
-    ),
-    ignored("api.enabled", None, Kind::Switch, NO_API),
-    ignored("api.http.host", None, Kind::Value, NO_API),
-    ignored("api.http.port", None, Kind::Value, NO_API),
-    ignored("api.environment", None, Kind::Value, NO_API),
-    ignored("http.host", None, Kind::Value, NO_API),
-    ignored("http.port", None, Kind::Value, NO_API),
-    ignored("xpack.monitoring.enabled", None, Kind::Switch, NO_API),
-    ignored(
-        "xpack.management.enabled",
-        None,
-        Kind::Switch,
-        "pipelines are managed by files",
-    ),
-    ignored(
-        "telemetry.enabled",
-        None,
-        Kind::Switch,
-        "nothing is reported anywhere",
-    ),
-];
 
 /// Why a setting is refused.
 #[derive(Debug, thiserror::Error)]
@@ -517,7 +174,10 @@ impl Default for Settings {
             support_escapes: false,
             escape_style: EscapeStyle::None,
             pipeline_id: "main".into(),
+            in_file: false,
+            chosen: None,
             workers: None,
+            ordered: false,
             batch_size: 125,
             batch_delay: Duration::from_millis(50),
             ecs_compatibility: EcsCompatibility::Disabled,
@@ -542,6 +202,14 @@ impl Settings {
 
     /// What is wrong between two settings, if anything.
     pub fn conflict(&self) -> Option<String> {
+        if self.ordered
+            && let Some(workers @ 2..) = self.workers
+        {
+            return Some(format!(
+                "pipeline.ordered is true and pipeline.workers is {workers}: order is kept by one worker only, \
+                 leave out one of the two"
+            ));
+        }
         let queue = &self.queue;
         (queue.persisted && queue.page_capacity > queue.max_bytes).then(|| {
             format!(
@@ -553,10 +221,10 @@ impl Settings {
     }
 
     /// How many workers run: what is set, else one for a pipeline whose only input is standard
-    /// input, so that its lines come out in order, else one for each core.
+    /// input, so that its lines come out in order, or that is to be ordered, else one for each core.
     pub fn workers_or(&self, only_stdin: bool) -> usize {
         self.workers.unwrap_or_else(|| {
-            if only_stdin {
+            if only_stdin || self.ordered {
                 return 1;
             }
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -627,6 +295,14 @@ impl Settings {
             "config.string" => self.config_string = Some(value.clone()),
             "config.test_and_exit" => self.test_and_exit = switch()?,
             "pipeline.workers" => self.workers = Some(at_least_one()?),
+            "pipeline.ordered" => {
+                // COMPAT: `auto` is ordered if there is one worker, and so is `false` here.
+                self.ordered = match value.as_str() {
+                    "true" => true,
+                    "auto" | "false" => false,
+                    _ => return Err(wrong("auto, true or false")),
+                };
+            }
             "pipeline.batch.size" => self.batch_size = at_least_one()?,
             "pipeline.batch.delay" => {
                 // COMPAT: a bare number is milliseconds.

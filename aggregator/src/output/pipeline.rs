@@ -1,0 +1,135 @@
+//! The `pipeline` output: events to other pipelines of this process.
+//!
+//! An event is packed once, whatever the number of addresses, and sent at the end of the batch that it came
+//! with, or earlier if there are many. It is safe when every address has it: see [`crate::addresses`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skidder_pipeline::event::{Event, Timestamp};
+use skidder_pipeline::language::{Options, Spanned};
+use tokio::time::Instant;
+
+use super::Writer;
+use super::elasticsearch::Deadline;
+use crate::ack::Ack;
+use crate::addresses::{Address, Addresses};
+use crate::queue::packed::pack;
+
+/// Bytes that are sent in the middle of a batch.
+const BUFFER_BYTES: usize = 512 << 10;
+
+/// What the configuration says.
+pub(crate) struct PipelineOutput {
+    /// `send_to`
+    pub(crate) send_to: Vec<Spanned<String>>,
+    ensure_delivery: bool,
+}
+
+/// Where the writers of an output send to.
+pub struct Targets {
+    addresses: Vec<Arc<Address>>,
+    ensure_delivery: bool,
+}
+
+impl PipelineOutput {
+    pub(super) fn from_options(options: &mut Options<'_>) -> Option<Self> {
+        options.without_effect("codec", "events go as they are");
+        let send_to = options.strings("send_to");
+        if !options.has("send_to") {
+            options.missing("send_to");
+        }
+        let named = |addresses: &[Spanned<String>]| {
+            !addresses.is_empty() && addresses.iter().all(|address| !address.value.is_empty())
+        };
+        if send_to
+            .as_deref()
+            .is_some_and(|addresses| !named(addresses))
+        {
+            options.error("send_to", "this names no address");
+        }
+        let mut send_to = send_to?;
+        let mut seen = std::collections::HashSet::new();
+        send_to.retain(|address| seen.insert(address.value.clone()));
+        Some(Self {
+            send_to,
+            ensure_delivery: options.boolean("ensure_delivery").unwrap_or(true),
+        })
+    }
+
+    pub(super) fn targets(&self, addresses: &Addresses) -> Targets {
+        let at = |address: &Spanned<String>| addresses.at(&address.value);
+        Targets {
+            addresses: self.send_to.iter().map(at).collect(),
+            ensure_delivery: self.ensure_delivery,
+        }
+    }
+}
+
+/// A worker's end of the output.
+pub(super) struct PipelineWriter {
+    targets: Arc<Targets>,
+    deadline: Deadline,
+    buffer: Vec<u8>,
+    events: u32,
+    /// One hold on each.
+    acks: Vec<Ack>,
+}
+
+impl PipelineWriter {
+    /// A writer that gives up what it cannot send at the deadline.
+    pub(super) fn new(targets: Arc<Targets>, deadline: Deadline) -> Self {
+        Self {
+            targets,
+            deadline,
+            buffer: Vec::new(),
+            events: 0,
+            acks: Vec::new(),
+        }
+    }
+
+    fn send(&mut self) {
+        if self.events == 0 {
+            return;
+        }
+        let length = self.buffer.len();
+        let packed = Bytes::from(std::mem::take(&mut self.buffer));
+        // The next batch is probably like this one.
+        self.buffer.reserve(length.min(BUFFER_BYTES));
+        let events = std::mem::take(&mut self.events);
+        let acks = std::mem::take(&mut self.acks);
+        let acknowledge = move || acks.iter().for_each(|ack| ack.done(1));
+        let ack = Ack::new(Box::new(acknowledge));
+        ack.hold(self.targets.addresses.len() as u32 - 1);
+        let give_up = || {
+            let deadline = self.deadline.borrow();
+            deadline.is_some_and(|at| Instant::now() >= at)
+        };
+        let ensure = self.targets.ensure_delivery;
+        for address in &self.targets.addresses {
+            address.send(&packed, events, ack.clone(), ensure, &give_up);
+        }
+    }
+}
+
+impl Writer for PipelineWriter {
+    fn write(&mut self, event: &Event<'_>, _now: Timestamp, ack: &Ack) {
+        pack(event, &mut self.buffer);
+        self.events += 1;
+        if !self.acks.last().is_some_and(|last| last.is(ack)) {
+            ack.hold(1);
+            self.acks.push(ack.clone());
+        }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.send();
+        }
+    }
+
+    fn end_of_batch(&mut self) {
+        self.send();
+    }
+
+    fn flush(&mut self) {
+        self.send();
+    }
+}

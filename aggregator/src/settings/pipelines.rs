@@ -1,0 +1,548 @@
+//! `pipelines.yml`: several pipelines in one process.
+//!
+//! COMPAT: a list of mappings, one for each pipeline, in the directory `path.settings`. Each takes the settings that
+//! Logstash allows for one pipeline, nested or with dots; what an entry does not say it has from `logstash.yml` and the flags.
+//! The file is only looked at if neither `path.config` nor `config.string` is set.
+//!
+//! All that is wrong is told at once, with line and column. INVARIANT: pipelines that are given out have
+//! different ids, and each has exactly one configuration.
+
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::granit_parser::{self as yaml, Event as Token, Parser, ScalarStyle};
+use skidder_pipeline::language::{Code, Diagnostic, Diagnostics, SourceMap, Span, Spanned};
+
+use super::{Settings, SettingsError, TABLE};
+
+/// The name of the file.
+pub const PIPELINES_FILE: &str = "pipelines.yml";
+
+/// Most pipelines of one process.
+pub const MAX_PIPELINES: usize = 1000;
+
+/// Most bytes of the file: every pipeline could stand in it as text.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// How deep names of settings may be nested.
+const MAX_DEPTH: usize = 16;
+
+/// The settings that belong to the process, and cannot be set for a pipeline.
+const OF_THE_PROCESS: &[&str] = &[
+    "allow_superuser",
+    "api.enabled",
+    "api.environment",
+    "api.http.host",
+    "api.http.port",
+    "config.test_and_exit",
+    "http.host",
+    "http.port",
+    "log.format",
+    "log.level",
+    "node.name",
+    "path.data",
+    "path.logs",
+    "path.plugins",
+    "path.settings",
+    "pipeline.separate_logs",
+    "pipeline.shutdown_timeout",
+    "pipeline.unsafe_shutdown",
+    "queue.max_memory_bytes",
+    "telemetry.enabled",
+    "xpack.management.enabled",
+    "xpack.monitoring.enabled",
+];
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub struct Pipelines {
+    /// The settings of each pipeline, in the order of the file; without those that are wrong.
+    pub settings: Vec<Settings>,
+    /// The text of the file.
+    pub sources: SourceMap,
+    /// What is wrong with it.
+    pub findings: Diagnostics,
+}
+
+impl Settings {
+    /// Whether the command line or `logstash.yml` name a configuration, so that `pipelines.yml` does not count.
+    pub fn has_configuration(&self) -> bool {
+        self.config_string.is_some() || self.path_config.is_some()
+    }
+
+    /// The path of `pipelines.yml`.
+    pub fn pipelines_file(&self) -> PathBuf {
+        self.path_settings.join(PIPELINES_FILE)
+    }
+
+    /// Reads `pipelines.yml`; nothing if there is none.
+    pub fn read_pipelines(&self) -> Result<Option<Pipelines>, SettingsError> {
+        let path = self.pipelines_file();
+        let failed = |error| SettingsError::Read {
+            path: path.clone(),
+            error,
+        };
+        let length = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if length > MAX_FILE_BYTES {
+            let message = format!("the file is larger than {MAX_FILE_BYTES} bytes");
+            return Err(failed(std::io::Error::other(message)));
+        }
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        Ok(Some(self.pipelines_of(&path, text)))
+    }
+
+    fn pipelines_of(&self, path: &Path, text: String) -> Pipelines {
+        let mut reading = Reading {
+            base: self,
+            findings: Diagnostics::new(),
+        };
+        let settings = match tree(&text) {
+            Ok(root) => reading.pipelines(root.as_ref(), path),
+            Err(finding) => {
+                reading.findings.push(finding);
+                Vec::new()
+            }
+        };
+        let mut findings = reading.findings;
+        findings.sort();
+        Pipelines {
+            settings,
+            sources: SourceMap::single(path.to_string_lossy(), text),
+            findings,
+        }
+    }
+}
+
+/// A part of the file.
+struct Node {
+    kind: NodeKind,
+    span: Span,
+}
+
+enum NodeKind {
+    Null,
+    Scalar(String),
+    List(Vec<Node>),
+    Mapping(Vec<(Spanned<String>, Node)>),
+}
+
+impl NodeKind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Scalar(_) => "one value",
+            Self::List(_) => "a list",
+            Self::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+struct Reading<'a> {
+    base: &'a Settings,
+    findings: Diagnostics,
+}
+
+impl Reading<'_> {
+    fn error(&mut self, span: Span, message: impl Into<String>, hint: &str) {
+        let finding = Diagnostic::error(span, message).code(Code::Setting);
+        self.findings.push(finding.hint(hint));
+    }
+
+    fn pipelines(&mut self, root: Option<&Node>, path: &Path) -> Vec<Settings> {
+        const FORM: &str =
+            "write `- pipeline.id: NAME` and below it `path.config: …` for each pipeline";
+        let entries = match root.map(|root| (&root.kind, root.span)) {
+            Some((NodeKind::List(entries), _)) if !entries.is_empty() => entries,
+            None | Some((NodeKind::Null | NodeKind::List(_), _)) => {
+                let message = format!("{} names no pipeline", path.display());
+                let finding = Diagnostic::error(None, message).code(Code::Setting);
+                self.findings.push(finding.hint(FORM));
+                return Vec::new();
+            }
+            Some((other, span)) => {
+                let message = format!(
+                    "this should be a list of pipelines, and is {}",
+                    other.name()
+                );
+                self.error(span, message, FORM);
+                return Vec::new();
+            }
+        };
+        if entries.len() > MAX_PIPELINES {
+            let message = format!("more than {MAX_PIPELINES} pipelines");
+            self.error(
+                entries[MAX_PIPELINES].span,
+                message,
+                "use several processes",
+            );
+            return Vec::new();
+        }
+        let mut pipelines: Vec<(Settings, Span)> = Vec::new();
+        for entry in entries {
+            let NodeKind::Mapping(settings) = &entry.kind else {
+                let message = format!(
+                    "this should be the settings of a pipeline, and is {}",
+                    entry.kind.name()
+                );
+                self.error(entry.span, message, FORM);
+                continue;
+            };
+            let errors = self.findings.error_count();
+            let (pipeline, id) = self.pipeline(settings, entry.span);
+            let before = pipelines
+                .iter()
+                .find(|(before, _)| before.pipeline_id == pipeline.pipeline_id);
+            if let Some((_, first)) = before {
+                let message = format!("a second pipeline is called `{}`", pipeline.pipeline_id);
+                let finding = Diagnostic::error(id, message)
+                    .code(Code::Setting)
+                    .related(*first, "the first one")
+                    .hint("give each pipeline a `pipeline.id` of its own");
+                self.findings.push(finding);
+                continue;
+            }
+            // The others of that name are still told.
+            pipelines.push((pipeline, id));
+            if self.findings.error_count() > errors
+                && let Some((pipeline, _)) = pipelines.last_mut()
+            {
+                pipeline.path_config = None;
+                pipeline.config_string = None;
+            }
+        }
+        pipelines
+            .into_iter()
+            .map(|(pipeline, _)| pipeline)
+            .filter(Settings::has_configuration)
+            .collect()
+    }
+
+    /// The settings of one entry, and where its id stands.
+    fn pipeline(&mut self, entries: &[(Spanned<String>, Node)], span: Span) -> (Settings, Span) {
+        let mut settings = self.base.clone();
+        settings.without_effect.clear();
+        settings.in_file = true;
+        let mut flat = Vec::new();
+        self.flatten("", entries, &mut flat);
+        let mut id = span;
+        let mut seen: Vec<&Spanned<String>> = Vec::new();
+        for (name, value) in &flat {
+            let Some(value) = value else { continue };
+            if let Some(first) = seen.iter().find(|seen| seen.value == name.value) {
+                let message = format!("`{}` is set twice", name.value);
+                let finding = Diagnostic::error(name.span, message)
+                    .code(Code::Setting)
+                    .related(first.span, "the first time");
+                self.findings.push(finding);
+                continue;
+            }
+            seen.push(name);
+            if name.value == "pipeline.id" {
+                id = value.span;
+            }
+            self.set(&mut settings, name, value);
+        }
+        match (&settings.config_string, &settings.path_config) {
+            (Some(_), Some(_)) => self.error(
+                id,
+                format!("pipeline `{}` has two configurations", settings.pipeline_id),
+                "leave out `path.config` or `config.string`",
+            ),
+            // Something else may be wrong with what names it.
+            (None, None)
+                if !flat.iter().any(|(name, _)| {
+                    ["path.config", "config.string"].contains(&name.value.as_str())
+                }) =>
+            {
+                self.error(
+                    id,
+                    format!("pipeline `{}` has no configuration", settings.pipeline_id),
+                    "name its files with `path.config`, or write it after `config.string`",
+                );
+            }
+            _ => {}
+        }
+        if let Some(conflict) = settings.conflict() {
+            self.error(id, conflict, "");
+        }
+        (settings, id)
+    }
+
+    /// Joins nested names by dots. What cannot be a value has been told, and is none.
+    fn flatten<'n>(
+        &mut self,
+        before: &str,
+        entries: &'n [(Spanned<String>, Node)],
+        flat: &mut Vec<(Spanned<String>, Option<Spanned<&'n str>>)>,
+    ) {
+        for (key, node) in entries {
+            let name = if before.is_empty() {
+                key.value.clone()
+            } else {
+                format!("{before}.{}", key.value)
+            };
+            match &node.kind {
+                NodeKind::Mapping(entries) => self.flatten(&name, entries, flat),
+                NodeKind::Scalar(text) => flat.push((
+                    Spanned::new(name, key.span),
+                    Some(Spanned::new(text.as_str(), node.span)),
+                )),
+                // COMPAT: a setting without a value is one that is not set.
+                NodeKind::Null => {}
+                NodeKind::List(_) => {
+                    let message = format!("`{name}` takes one value, and this is a list");
+                    let hint = if name == "path.config" {
+                        "several files are a directory or a glob: `/etc/conf.d/{web,db}*.conf`"
+                    } else {
+                        "write the value alone"
+                    };
+                    self.error(node.span, message, hint);
+                    flat.push((Spanned::new(name, key.span), None));
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, settings: &mut Settings, name: &Spanned<String>, value: &Spanned<&str>) {
+        if OF_THE_PROCESS.contains(&name.value.as_str()) {
+            let message = format!("`{}` is a setting of the whole process", name.value);
+            self.error(name.span, message, "set it in `logstash.yml`, or as a flag");
+            return;
+        }
+        match settings.set(&name.value, value.value) {
+            Ok(()) => {}
+            Err(SettingsError::Unknown { .. }) => {
+                let known = TABLE.iter().map(|setting| setting.name);
+                let known = known.filter(|name| !OF_THE_PROCESS.contains(name));
+                let finding =
+                    Diagnostic::error(name.span, format!("unknown setting `{}`", name.value))
+                        .code(Code::Setting)
+                        .did_you_mean(&name.value, known);
+                self.findings.push(finding);
+            }
+            Err(error) => {
+                let finding = Diagnostic::error(value.span, error.to_string());
+                self.findings.push(finding.code(Code::Setting));
+            }
+        }
+    }
+}
+
+/// The tree of the first document of a text; nothing if it is empty.
+fn tree(text: &str) -> Result<Option<Node>, Diagnostic> {
+    let mut building = Building {
+        parser: Parser::new_from_str(text),
+        text,
+    };
+    loop {
+        let (token, span) = building.next()?;
+        match token {
+            Token::StreamStart | Token::DocumentStart(..) => {}
+            Token::StreamEnd | Token::DocumentEnd => return Ok(None),
+            token => return building.node(token, span, 0).map(Some),
+        }
+    }
+}
+
+struct Building<'t> {
+    parser: Parser<'t, yaml::StrInput<'t>>,
+    text: &'t str,
+}
+
+impl<'t> Building<'t> {
+    /// The next token, with its place.
+    fn next(&mut self) -> Result<(Token<'t>, Span), Diagnostic> {
+        match self.parser.next() {
+            Some(Ok((token, span))) => Ok((token, self.span(span))),
+            Some(Err(error)) => {
+                let at = self.offset(*error.marker());
+                let finding = Diagnostic::error(Span::new(0, at, at), error.info());
+                Err(finding.code(Code::Setting))
+            }
+            None => {
+                let end = self.text.len();
+                Ok((Token::StreamEnd, Span::new(0, end, end)))
+            }
+        }
+    }
+
+    fn node(&mut self, token: Token<'t>, span: Span, depth: usize) -> Result<Node, Diagnostic> {
+        let refused =
+            |span: Span, message: &str| Err(Diagnostic::error(span, message).code(Code::Setting));
+        if depth > MAX_DEPTH {
+            return refused(span, "this is nested too deep for settings");
+        }
+        let kind = match token {
+            Token::Scalar(text, style, ..) => {
+                let is_plain = matches!(style, ScalarStyle::Plain);
+                if is_plain && matches!(text.as_ref(), "" | "~" | "null" | "Null" | "NULL") {
+                    NodeKind::Null
+                } else {
+                    NodeKind::Scalar(text.into_owned())
+                }
+            }
+            Token::SequenceStart(..) => {
+                let mut nodes = Vec::new();
+                loop {
+                    let (token, span) = self.next()?;
+                    if matches!(token, Token::SequenceEnd) {
+                        break;
+                    }
+                    nodes.push(self.node(token, span, depth + 1)?);
+                }
+                NodeKind::List(nodes)
+            }
+            Token::MappingStart(..) => {
+                let mut entries = Vec::new();
+                loop {
+                    let (token, span) = self.next()?;
+                    if matches!(token, Token::MappingEnd) {
+                        break;
+                    }
+                    let Token::Scalar(name, ..) = token else {
+                        return refused(span, "this should be the name of a setting");
+                    };
+                    let name = Spanned::new(name.into_owned(), span);
+                    let (token, span) = self.next()?;
+                    entries.push((name, self.node(token, span, depth + 1)?));
+                }
+                NodeKind::Mapping(entries)
+            }
+            Token::Alias(_) => return refused(span, "aliases are not read here: write the value"),
+            _ => return refused(span, "this is no YAML that settings can be written in"),
+        };
+        Ok(Node { kind, span })
+    }
+
+    /// The place of a token: of what covers several lines, the first one.
+    fn span(&self, span: yaml::Span) -> Span {
+        let start = self.offset(span.start);
+        let end = self.offset(span.end).max(start);
+        let line = self.text[start..end]
+            .find('\n')
+            .map_or(end, |line| start + line);
+        Span::new(0, start, line)
+    }
+
+    fn offset(&self, marker: yaml::Marker) -> usize {
+        let offset = marker.byte_offset().unwrap_or_else(|| {
+            let line = self
+                .text
+                .split_inclusive('\n')
+                .take(marker.line().saturating_sub(1));
+            let line: usize = line.map(str::len).sum();
+            let rest = self.text[line..].char_indices().map(|(at, _)| at);
+            line + rest.take(marker.col() + 1).last().unwrap_or_default()
+        });
+        self.text.floor_char_boundary(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<Settings>, Vec<String>) {
+        let base = Settings {
+            batch_size: 7,
+            ..Settings::default()
+        };
+        let pipelines = base.pipelines_of(Path::new("/x/pipelines.yml"), text.to_owned());
+        let place = |finding: &Diagnostic| {
+            let at = finding
+                .span
+                .and_then(|span| pipelines.sources.position(span));
+            at.map_or_else(String::new, |at| format!("{}:{}: ", at.line, at.column))
+        };
+        let findings = pipelines
+            .findings
+            .iter()
+            .map(|finding| format!("{}{}", place(finding), finding.message))
+            .collect();
+        (pipelines.settings, findings)
+    }
+
+    #[test]
+    fn each_pipeline_has_its_settings_and_those_of_the_process() {
+        let (pipelines, findings) = read(
+            "# two\n- pipeline.id: web\n  path.config: \"/etc/web/*.conf\"\n  pipeline:\n    workers: 3\n    batch: { size: 50 }\n\
+             \x20 queue.type: persisted\n  queue.max_bytes: 2gb\n\
+             - pipeline.id: db\n  config.string: |\n    input { stdin { } }\n    output { }\n  pipeline.workers:\n",
+        );
+        assert_eq!(findings, Vec::<String>::new());
+        let [web, db] = pipelines.as_slice() else {
+            panic!("{pipelines:?}")
+        };
+        assert_eq!((web.pipeline_id.as_str(), web.workers), ("web", Some(3)));
+        assert_eq!((web.batch_size, db.batch_size), (50, 7));
+        assert!(web.queue.persisted && !db.queue.persisted);
+        assert_eq!(web.queue.max_bytes, 2 << 30);
+        assert_eq!(web.path_config.as_deref(), Some("/etc/web/*.conf"));
+        assert_eq!(
+            db.config_string.as_deref(),
+            Some("input { stdin { } }\noutput { }\n")
+        );
+        assert_eq!(db.workers, None);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_with_its_place() {
+        let (pipelines, findings) = read(
+            "- pipeline.id: web\n  path.confg: x\n\
+             - pipeline.id: web\n  path.config: x\n  pipeline:\n    worker: 3\n    workers: many\n\
+             - pipeline.id: db\n  path.config: [a, b]\n  log.level: debug\n  queue.drain: true\n  queue: { drain: false }\n\
+             - nothing\n\
+             - path.config: x\n  config.string: y\n",
+        );
+        assert!(pipelines.is_empty(), "{pipelines:?}");
+        assert_eq!(
+            findings,
+            [
+                "1:16: pipeline `web` has no configuration",
+                "2:3: unknown setting `path.confg`",
+                "3:16: a second pipeline is called `web`",
+                "6:5: unknown setting `pipeline.worker`",
+                "7:14: setting `pipeline.workers`: `many` is not a whole number of at least 1",
+                "9:16: `path.config` takes one value, and this is a list",
+                "10:3: `log.level` is a setting of the whole process",
+                "12:12: `queue.drain` is set twice",
+                "13:3: this should be the settings of a pipeline, and is one value",
+                "14:3: pipeline `main` has two configurations",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_list_is_refused() {
+        for (text, message) in [
+            ("", "/x/pipelines.yml names no pipeline"),
+            ("# nothing\n", "/x/pipelines.yml names no pipeline"),
+            (
+                "pipeline.id: a\n",
+                "1:1: this should be a list of pipelines, and is a mapping",
+            ),
+            (
+                "- &a pipeline.id\n- *a\n",
+                "aliases are not read here: write the value",
+            ),
+        ] {
+            let (pipelines, findings) = read(text);
+            assert!(pipelines.is_empty());
+            assert!(findings[0].ends_with(message), "{findings:?}");
+        }
+        let (_, findings) = read("- pipeline.id: a\n  path.config: [x\n- b: c\n");
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let (_, findings) = read(&"- ".repeat(40));
+        assert!(findings[0].contains("too deep"), "{findings:?}");
+    }
+
+    #[test]
+    fn settings_of_the_process_are_settings() {
+        for name in OF_THE_PROCESS {
+            assert!(TABLE.iter().any(|setting| setting.name == *name), "{name}");
+        }
+    }
+}
