@@ -547,7 +547,7 @@ mod tests {
         assert_eq!(settings.path_data, PathBuf::from("/x"));
         let settings = run(&["-f", "x.conf", "--pipeline.ecs_compatibility", "v1", "-r"]);
         assert_eq!(settings.ecs_compatibility, settings::EcsCompatibility::V1);
-        assert_eq!(settings.without_effect.len(), 1);
+        assert!(settings.reload_automatic);
     }
 
     #[test]

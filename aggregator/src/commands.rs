@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use skidder_pipeline::language::{self, Config, Diagnostics, ParseOptions, SourceMap, Variables};
 use skidder_pipeline::{CompileOptions, Files, Pipeline};
@@ -96,7 +97,7 @@ pub fn replay(settings: &Settings, through_pipeline: bool, dry_run: bool) -> u8 
 
 /// Starts pipelines. COMPAT: one whose configuration is refused keeps the others from nothing; the exit code tells.
 fn start(process: &Settings, pipelines: &[Settings], purpose: Use, named: bool) -> u8 {
-    let shared = Shared::new(process, named);
+    let shared = Arc::new(Shared::new(process, named));
     let mut ready: Vec<Ready> = pipelines
         .iter()
         .filter_map(|settings| prepare(settings, purpose, &shared))
@@ -105,42 +106,92 @@ fn start(process: &Settings, pipelines: &[Settings], purpose: Use, named: bool) 
     for (number, finding) in links::check(&links, ready.len() == pipelines.len()) {
         ready[number].diagnostics.push(finding);
     }
-    let mut plans = Vec::new();
-    for Ready {
-        plan,
-        mut diagnostics,
-        sources,
-        config,
-    } in ready
-    {
-        manual::link_findings(&mut diagnostics, &config);
-        show(&diagnostics, &sources);
-        if !diagnostics.has_errors() {
-            plans.push(plan);
-        }
-    }
-    let refused: Vec<&str> = pipelines
+    let plans: Vec<_> = ready.into_iter().filter_map(Ready::shown).collect();
+    let runs = |id: &str| plans.iter().any(|plan| plan.links.id == id);
+    let refused: Vec<(String, u64)> = pipelines
         .iter()
-        .map(|settings| settings.pipeline_id.as_str())
-        .filter(|id| !plans.iter().any(|plan| plan.links.id == *id))
+        .filter(|settings| !runs(&settings.pipeline_id))
+        .map(|settings| (settings.pipeline_id.clone(), fingerprint(settings)))
         .collect();
     if plans.is_empty() {
         return cli::EXIT_CONFIG;
     }
-    for id in &refused {
+    for (id, _) in &refused {
         tracing::error!(
             pipeline = id,
             "the configuration is refused, the other pipelines run without this one"
         );
     }
-    match runtime::run(process, plans, shared) {
-        Ok(()) if refused.is_empty() => cli::EXIT_OK,
-        Ok(()) => cli::EXIT_CONFIG,
+    let source = Configuration {
+        process: process.clone(),
+        purpose,
+    };
+    match runtime::run(process, plans, refused, shared, Arc::new(source)) {
+        Ok(runtime::Ended::Well) => cli::EXIT_OK,
+        Ok(runtime::Ended::WithRefused) => cli::EXIT_CONFIG,
         Err(error) => {
             log::complain(&error);
             cli::EXIT_FAILED
         }
     }
+}
+
+/// The configuration of a process that runs, looked at again.
+struct Configuration {
+    process: Settings,
+    purpose: Use,
+}
+
+impl runtime::Source for Configuration {
+    fn find(&self) -> Option<Vec<runtime::Found>> {
+        let pipelines = match selection::all(&self.process) {
+            Ok(Selection::One(settings)) => vec![*settings],
+            Ok(Selection::File(pipelines)) if pipelines.findings.has_errors() => {
+                show(&pipelines.findings, &pipelines.sources);
+                tracing::error!("what has changed is refused: everything runs as before");
+                return None;
+            }
+            Ok(Selection::File(pipelines)) => pipelines.settings,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the configuration: everything runs as before");
+                return None;
+            }
+        };
+        let found = pipelines.into_iter().map(|settings| runtime::Found {
+            fingerprint: fingerprint(&settings),
+            settings,
+        });
+        Some(found.collect())
+    }
+
+    fn build(&self, settings: &Settings, shared: &Shared) -> Option<runtime::Plan> {
+        prepare(settings, self.purpose, shared)?.shown()
+    }
+}
+
+/// A number that is another one when a pipeline's settings or texts are.
+fn fingerprint(settings: &Settings) -> u64 {
+    // What there is to say about files is said when they are read to be used.
+    let silence = tracing::subscriber::NoSubscriber::default();
+    let sources = tracing::subscriber::with_default(silence, || sources(settings));
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    let settings = Settings {
+        // It depends on the number of the other pipelines.
+        queue_max_memory: 0,
+        ..settings.clone()
+    };
+    hash.update(format!("{settings:?}").as_bytes());
+    let sources = match sources {
+        Ok(sources) => sources,
+        Err(error) => SourceMap::single("", error.to_string()),
+    };
+    for source in sources.iter() {
+        for part in [source.name.as_bytes(), source.text.as_bytes()] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hash.digest()
 }
 
 /// A pipeline that can start, if the others do not contradict.
@@ -151,8 +202,19 @@ struct Ready {
     sources: SourceMap,
 }
 
+impl Ready {
+    /// Shows what was found; gives the plan if that is no error.
+    fn shown(mut self) -> Option<runtime::Plan> {
+        manual::link_findings(&mut self.diagnostics, &self.config);
+        show(&self.diagnostics, &self.sources);
+        (!self.diagnostics.has_errors()).then_some(self.plan)
+    }
+}
+
 /// Reads and builds a pipeline; shows why, if that cannot be.
 fn prepare(settings: &Settings, purpose: Use, shared: &Shared) -> Option<Ready> {
+    // Before it is read: what changes meanwhile is found by the next look.
+    let fingerprint = fingerprint(settings);
     let (config, pipeline, mut diagnostics, sources) = load(settings, purpose)?;
     let settings = &Settings {
         config_hash: hash(&sources),
@@ -161,7 +223,7 @@ fn prepare(settings: &Settings, purpose: Use, shared: &Shared) -> Option<Ready> 
     let plan = runtime::plan(settings, &config, pipeline, shared, &mut diagnostics);
     match plan {
         Some(plan) if !diagnostics.has_errors() => Some(Ready {
-            plan,
+            plan: plan.with_fingerprint(fingerprint),
             config,
             diagnostics,
             sources,

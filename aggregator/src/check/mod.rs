@@ -87,8 +87,11 @@ pub fn run(settings: &Settings, options: CheckOptions) -> u8 {
     let written = match options.format {
         Format::Json => writeln!(output, "{}", report::json(&checked)),
         Format::Text => {
-            for each in &checked {
-                log::say(&each.diagnostics.render(&each.sources, log::color()));
+            let mut space = "";
+            for each in checked.iter().filter(|each| !each.diagnostics.is_empty()) {
+                let text = each.diagnostics.render(&each.sources, log::color());
+                log::say(&format!("{space}{text}"));
+                space = "\n";
             }
             if refused {
                 Ok(())

@@ -5,10 +5,15 @@
 //! asked to by SIGTERM or SIGINT: then all inputs take nothing new, and each pipeline ends when it has delivered what it has and those that
 //! send to it have ended. That may take `pipeline.shutdown_timeout`, and a second signal ends it at once.
 //!
+//! A changed configuration ([`changes`]) is read and built while the old one runs. Then the pipelines that it changes are stopped, from the front to the
+//! back, and the new ones start; the others run on. What is sent to a pipeline that is stopped waits for the new one.
+//!
 //! A pipeline that fails takes none of the others with it, unless it is the only one.
 
+mod changes;
 mod pipeline;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +22,12 @@ use skidder_pipeline::Pipeline;
 use skidder_pipeline::language::{Code, Config, Diagnostic, Diagnostics};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error, error_span, info, warn};
 
+use self::changes::{Change, Known};
+pub use self::changes::{Found, Source};
 use self::pipeline::{Orders, Stop};
 use crate::addresses::Addresses;
 use crate::input::{self, Input};
@@ -114,6 +121,17 @@ pub struct Plan {
     outputs: Vec<Output>,
     workers: usize,
     pub(crate) links: Links,
+    fingerprint: u64,
+}
+
+impl Plan {
+    /// With the fingerprint of what it was made from, see [`Found`].
+    pub(crate) fn with_fingerprint(self, fingerprint: u64) -> Self {
+        Self {
+            fingerprint,
+            ..self
+        }
+    }
 }
 
 /// Builds inputs and outputs; what is wrong goes into `diagnostics`.
@@ -137,6 +155,7 @@ pub fn plan(
     Some(Plan {
         settings: settings.clone(),
         links: links_of(settings, &inputs, &outputs),
+        fingerprint: 0,
         pipeline,
         inputs,
         outputs,
@@ -161,8 +180,24 @@ pub(crate) fn no_input() -> Diagnostic {
     Diagnostic::error(None, message).code(Code::Pipeline)
 }
 
-/// Runs until all pipelines have ended or a signal comes.
-pub fn run(settings: &Settings, plans: Vec<Plan>, shared: Shared) -> Result<(), RuntimeError> {
+/// How a process ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All was well.
+    Well,
+    /// The configuration of some pipeline was refused, and has not been mended.
+    WithRefused,
+}
+
+/// Runs until all pipelines have ended or a signal comes; `refused` are those that cannot start, with their fingerprints. What `source` finds later takes the place of what runs; it is
+/// asked on SIGHUP, and with `config.reload.automatic` in an interval: then the process does not end by itself.
+pub fn run(
+    settings: &Settings,
+    plans: Vec<Plan>,
+    refused: Vec<(String, u64)>,
+    shared: Arc<Shared>,
+    source: Arc<dyn Source>,
+) -> Result<Ended, RuntimeError> {
     let failed = |what| move |error| RuntimeError::Start { what, error };
     let workers = plans.iter().map(|plan| plan.workers).max();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -171,13 +206,21 @@ pub fn run(settings: &Settings, plans: Vec<Plan>, shared: Shared) -> Result<(), 
         .enable_all()
         .build()
         .map_err(failed("the network threads"))?;
+    let is_one_of_several = !refused.is_empty();
     let supervisor = Supervisor {
         shutdown_timeout: settings.shutdown_timeout,
-        shared: Arc::new(shared),
+        reload_interval: settings
+            .reload_automatic
+            .then_some(settings.reload_interval),
+        shared,
+        source,
         ended: JoinSet::new(),
-        running: Vec::new(),
-        failed: Vec::new(),
-        only: plans.len() == 1,
+        known: refused
+            .into_iter()
+            .map(|(id, fingerprint)| Supervised::refused(id, fingerprint))
+            .collect(),
+        replacing: None,
+        only: plans.len() == 1 && !is_one_of_several && !settings.reload_automatic,
         stopping: false,
     };
     let result = runtime.block_on(supervisor.run(plans));
@@ -186,7 +229,32 @@ pub fn run(settings: &Settings, plans: Vec<Plan>, shared: Shared) -> Result<(), 
     result
 }
 
-/// A pipeline that runs, as the supervisor sees it.
+/// A pipeline, as the supervisor sees it.
+struct Supervised {
+    id: String,
+    fingerprint: u64,
+    /// It has failed, and not run since.
+    failed: bool,
+    /// Its configuration is refused, and has never run.
+    refused: bool,
+    reloadable: bool,
+    running: Option<Running>,
+}
+
+impl Supervised {
+    fn refused(id: String, fingerprint: u64) -> Self {
+        Self {
+            id,
+            fingerprint,
+            failed: false,
+            refused: true,
+            reloadable: true,
+            running: None,
+        }
+    }
+}
+
+/// A pipeline that runs.
 struct Running {
     links: Links,
     /// Whether others send to it, or did.
@@ -195,53 +263,92 @@ struct Running {
     close: watch::Sender<bool>,
 }
 
+/// Pipelines that are stopped one after the other, and those that start then.
+struct Replacing {
+    stop: VecDeque<String>,
+    start: Vec<Plan>,
+}
+
 struct Supervisor {
     shutdown_timeout: Duration,
+    reload_interval: Option<Duration>,
     shared: Arc<Shared>,
+    source: Arc<dyn Source>,
     /// What became of each pipeline, with its id.
     ended: JoinSet<(String, Result<(), RuntimeError>)>,
-    running: Vec<Running>,
-    failed: Vec<String>,
+    known: Vec<Supervised>,
+    replacing: Option<Replacing>,
     /// There is one pipeline, and the process is as it is.
     only: bool,
     stopping: bool,
 }
 
 impl Supervisor {
-    async fn run(mut self, plans: Vec<Plan>) -> Result<(), RuntimeError> {
+    async fn run(mut self, plans: Vec<Plan>) -> Result<Ended, RuntimeError> {
         let failed = |what| move |error| RuntimeError::Start { what, error };
+        let listen = |kind| signal(kind).map_err(failed("signal handling"));
         let mut signals = Signals {
-            terminate: signal(SignalKind::terminate()).map_err(failed("signal handling"))?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed("signal handling"))?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
         };
-        let all: Vec<Links> = plans.iter().map(|plan| plan.links.clone()).collect();
-        let downstream = links::downstream(&all);
-        let mut plans: Vec<Option<Plan>> = plans.into_iter().map(Some).collect();
-        for number in links::back_to_front(&downstream) {
-            let is_fed = downstream.iter().any(|to| to.contains(&number));
-            if let Some(plan) = plans[number].take() {
-                self.start(plan, is_fed).await;
-            }
-        }
+        let mut hangup = listen(SignalKind::hangup())?;
+        self.start_all(plans).await;
+        let mut looking: Option<JoinHandle<Change>> = None;
+        let mut next_look = self
+            .reload_interval
+            .map(|interval| Instant::now() + interval);
         loop {
+            let may_look = looking.is_none() && self.replacing.is_none() && !self.stopping;
             tokio::select! {
-                ended = self.ended.join_next() => match ended {
-                    None => break,
-                    Some(Ok((id, result))) => self.ended(id, result)?,
-                    Some(Err(_)) => return Err(RuntimeError::Died("a pipeline")),
+                Some(ended) = self.ended.join_next() => match ended {
+                    Ok((id, result)) => self.ended(&id, result).await?,
+                    Err(_) => return Err(RuntimeError::Died("a pipeline")),
                 },
                 name = signals.next() => self.stop(name),
+                _ = hangup.recv(), if may_look => {
+                    info!("SIGHUP: looking for a changed configuration");
+                    looking = Some(self.look());
+                }
+                () = pipeline::until(next_look), if may_look => looking = Some(self.look()),
+                change = finished(&mut looking) => {
+                    looking = None;
+                    next_look = self.reload_interval.map(|interval| Instant::now() + interval);
+                    if !self.stopping {
+                        self.change(change).await;
+                    }
+                }
+            }
+            let waits = self.reload_interval.is_some() && !self.stopping;
+            if self.ended.is_empty() && self.replacing.is_none() && looking.is_none() && !waits {
+                break;
             }
         }
-        if self.failed.is_empty() {
-            Ok(())
-        } else {
-            Err(RuntimeError::Failed(self.failed))
+        let failed = self.known.iter().filter(|known| known.failed);
+        let failed: Vec<String> = failed.map(|known| known.id.clone()).collect();
+        if !failed.is_empty() {
+            return Err(RuntimeError::Failed(failed));
         }
+        if self.known.iter().any(|known| known.refused) {
+            return Ok(Ended::WithRefused);
+        }
+        Ok(Ended::Well)
+    }
+
+    /// Starts pipelines, those that others send to first.
+    async fn start_all(&mut self, plans: Vec<Plan>) {
+        let links: Vec<Links> = plans.iter().map(|plan| plan.links.clone()).collect();
+        let order = links::back_to_front(&links::downstream(&links));
+        let mut plans: Vec<Option<Plan>> = plans.into_iter().map(Some).collect();
+        for number in order {
+            if let Some(plan) = plans[number].take() {
+                self.start(plan).await;
+            }
+        }
+        self.note_feeding();
     }
 
     /// Starts a pipeline, and waits until it takes events or has failed.
-    async fn start(&mut self, plan: Plan, is_fed: bool) {
+    async fn start(&mut self, plan: Plan) {
         let (stop, stopped) = watch::channel(None);
         let (close, closed) = watch::channel(false);
         let (ready, started) = oneshot::channel();
@@ -252,6 +359,21 @@ impl Supervisor {
         } else {
             Span::none()
         };
+        self.known.retain(|known| known.id != id);
+        self.known.push(Supervised {
+            id: id.clone(),
+            fingerprint: plan.fingerprint,
+            failed: false,
+            refused: false,
+            // COMPAT: a read of standard input cannot be called off.
+            reloadable: plan.settings.reloadable && plan.links.stdin.is_empty(),
+            running: Some(Running {
+                links,
+                is_fed: false,
+                stop,
+                close,
+            }),
+        });
         let shared = Arc::clone(&self.shared);
         let orders = Orders {
             stop: stopped,
@@ -262,34 +384,71 @@ impl Supervisor {
             (id, result)
         };
         self.ended.spawn(running.instrument(span));
-        self.running.push(Running {
-            links,
-            is_fed,
-            stop,
-            close,
-        });
         // One that has failed is among those that have ended.
         let _failed = started.await;
     }
 
+    fn running(&self) -> impl Iterator<Item = &Running> {
+        self.known.iter().filter_map(|known| known.running.as_ref())
+    }
+
     /// A pipeline has ended: those that only it has sent to get nothing any more.
-    fn ended(&mut self, id: String, result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
-        self.running.retain(|running| running.links.id != id);
-        if let Err(failure) = result {
-            if self.only {
-                return Err(failure);
+    async fn ended(
+        &mut self,
+        id: &str,
+        result: Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let replaced = self
+            .replacing
+            .as_ref()
+            .is_some_and(|replacing| replacing.stop.front().is_some_and(|first| first == id));
+        if self.only && !replaced && result.is_err() {
+            return result;
+        }
+        self.note_feeding();
+        if let Some(known) = self.known.iter_mut().find(|known| known.id == *id) {
+            known.running = None;
+            if let Err(failure) = result {
+                known.failed = true;
+                let message = if replaced {
+                    "not all of it was delivered when the pipeline was stopped for a new configuration"
+                } else {
+                    "the pipeline has failed, the others go on without it"
+                };
+                error!(pipeline = id, error = %failure, "{message}");
             }
-            error!(pipeline = id, error = %failure, "the pipeline has failed, the others go on without it");
-            self.failed.push(id);
+        }
+        if replaced {
+            if let Some(replacing) = &mut self.replacing {
+                replacing.stop.pop_front();
+            }
+            self.go_on_replacing().await;
         }
         self.close_unfed();
         Ok(())
     }
 
+    /// Remembers which pipelines others send to.
+    fn note_feeding(&mut self) {
+        let links: Vec<Links> = self
+            .running()
+            .map(|running| running.links.clone())
+            .collect();
+        for known in &mut self.known {
+            if let Some(running) = &mut known.running {
+                running.is_fed |= links.iter().any(|links| links.sends_to(&running.links));
+            }
+        }
+    }
+
+    /// Tells pipelines that nothing will come from others any more.
     fn close_unfed(&self) {
-        for running in &self.running {
-            let feeds = |other: &Running| other.links.sends_to(&running.links);
-            if (running.is_fed || self.stopping) && !self.running.iter().any(feeds) {
+        // What is stopped may come back.
+        let final_ = self.reload_interval.is_none() && self.replacing.is_none();
+        for running in self.running() {
+            let mut others = self.running();
+            let is_over = self.stopping || (running.is_fed && final_);
+            if is_over && !others.any(|other| other.links.sends_to(&running.links)) {
                 running.close.send_replace(true);
             }
         }
@@ -301,18 +460,106 @@ impl Supervisor {
                 signal,
                 "stopped at once, nothing that is not delivered was acknowledged"
             );
-            for running in &self.running {
+            for running in self.running() {
                 running.stop.send_replace(Some(Stop::Now));
             }
             return;
         }
         self.stopping = true;
+        self.replacing = None;
         info!(signal, timeout = ?self.shutdown_timeout, "stopping: draining inputs, queue and outputs");
         let at = Instant::now() + self.shutdown_timeout;
-        for running in &self.running {
+        for running in self.running() {
             running.stop.send_replace(Some(Stop::Drain(at)));
         }
         self.close_unfed();
+    }
+
+    /// Compares the configuration with what runs, in a thread of its own.
+    fn look(&self) -> JoinHandle<Change> {
+        let known: Vec<Known> = self
+            .known
+            .iter()
+            .map(|known| Known {
+                id: known.id.clone(),
+                fingerprint: known.fingerprint,
+                failed: known.failed,
+                reloadable: known.reloadable,
+                links: known.running.as_ref().map(|running| running.links.clone()),
+            })
+            .collect();
+        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared));
+        tokio::task::spawn_blocking(move || changes::look(source.as_ref(), &known, &shared))
+    }
+
+    /// Does what is to be done: stops what goes, from the front to the back, then starts what comes.
+    async fn change(&mut self, change: Change) {
+        for (id, fingerprint) in change.tried {
+            match self.known.iter_mut().find(|known| known.id == id) {
+                // What is refused is not looked at again until it changes.
+                Some(known) => {
+                    known.fingerprint = fingerprint;
+                    let comes = change.plans.iter().any(|plan| plan.links.id == known.id);
+                    if known.running.is_none() && !comes {
+                        known.failed = false;
+                        known.refused = true;
+                    }
+                }
+                None => self.known.push(Supervised::refused(id, fingerprint)),
+            }
+        }
+        self.known
+            .retain(|known| known.running.is_some() || !change.gone.contains(&known.id));
+        if change.plans.is_empty() && change.gone.is_empty() {
+            return;
+        }
+        let links: Vec<Links> = self
+            .running()
+            .map(|running| running.links.clone())
+            .collect();
+        let order = links::back_to_front(&links::downstream(&links));
+        let goes = |id: &String| {
+            change.gone.contains(id) || change.plans.iter().any(|plan| plan.links.id == *id)
+        };
+        let stop = order.iter().rev().map(|number| links[*number].id.clone());
+        self.replacing = Some(Replacing {
+            stop: stop.filter(goes).collect(),
+            start: change.plans,
+        });
+        self.go_on_replacing().await;
+    }
+
+    async fn go_on_replacing(&mut self) {
+        let Some(replacing) = &mut self.replacing else {
+            return;
+        };
+        while let Some(id) = replacing.stop.front() {
+            let known = self.known.iter().find(|known| known.id == *id);
+            if let Some(running) = known.and_then(|known| known.running.as_ref()) {
+                info!(pipeline = id, "stopping for a changed configuration");
+                let at = Instant::now() + self.shutdown_timeout;
+                running.stop.send_replace(Some(Stop::Drain(at)));
+                running.close.send_replace(true);
+                return;
+            }
+            replacing.stop.pop_front();
+        }
+        let plans = std::mem::take(&mut replacing.start);
+        self.start_all(plans).await;
+        self.replacing = None;
+        info!("the changed configuration is in use");
+        self.close_unfed();
+    }
+}
+
+/// What came of a look; never, if there is none.
+async fn finished(looking: &mut Option<JoinHandle<Change>>) -> Change {
+    match looking {
+        Some(looking) => looking.await.unwrap_or_else(|failure| {
+            error!(%failure, "cannot look for a changed configuration, this is a bug");
+            Change::default()
+        }),
+        None => std::future::pending().await,
     }
 }
 

@@ -298,7 +298,7 @@ async fn next(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 /// Waits for a point in time, or for ever if there is none.
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -68,6 +68,12 @@ pub struct Settings {
     pub config_string: Option<String>,
     /// `config.test_and_exit`
     pub test_and_exit: bool,
+    /// `config.reload.automatic`
+    pub reload_automatic: bool,
+    /// `config.reload.interval`
+    pub reload_interval: Duration,
+    /// `pipeline.reloadable`
+    pub reloadable: bool,
     /// `config.support_escapes`
     pub support_escapes: bool,
     /// `config.field_reference.escape_style`
@@ -108,6 +114,9 @@ pub struct Settings {
 
 /// The least that `queue.max_bytes` may be.
 pub const MIN_QUEUE_BYTES: u64 = 1 << 20;
+
+/// The least that `config.reload.interval` may be.
+pub const LEAST_RELOAD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The least that `queue.page_capacity` may be.
 pub const MIN_PAGE_BYTES: u64 = 64 << 10;
@@ -171,6 +180,9 @@ impl Default for Settings {
             path_settings: "/etc/skidder-aggregator".into(),
             config_string: None,
             test_and_exit: false,
+            reload_automatic: false,
+            reload_interval: Duration::from_secs(3),
+            reloadable: true,
             support_escapes: false,
             escape_style: EscapeStyle::None,
             pipeline_id: "main".into(),
@@ -294,6 +306,13 @@ impl Settings {
             "path.config" => self.path_config = Some(value.clone()),
             "config.string" => self.config_string = Some(value.clone()),
             "config.test_and_exit" => self.test_and_exit = switch()?,
+            "config.reload.automatic" => self.reload_automatic = switch()?,
+            "config.reload.interval" => {
+                self.reload_interval = duration(value)
+                    .filter(|interval| *interval >= LEAST_RELOAD_INTERVAL)
+                    .ok_or_else(|| wrong("a time of at least 100ms, such as 3s"))?;
+            }
+            "pipeline.reloadable" => self.reloadable = switch()?,
             "pipeline.workers" => self.workers = Some(at_least_one()?),
             "pipeline.ordered" => {
                 // COMPAT: `auto` is ordered if there is one worker, and so is `false` here.

@@ -313,7 +313,15 @@ impl Reading<'_> {
             return;
         }
         match settings.set(&name.value, value.value) {
-            Ok(()) => {}
+            Ok(()) => {
+                const LOOKED_AT: &str =
+                    "the process looks at all pipelines: set it in logstash.yml or as a flag";
+                for reload in ["config.reload.automatic", "config.reload.interval"] {
+                    if name.value == reload {
+                        settings.without_effect.push((reload, LOOKED_AT));
+                    }
+                }
+            }
             Err(SettingsError::Unknown { .. }) => {
                 let known = TABLE.iter().map(|setting| setting.name);
                 let known = known.filter(|name| !OF_THE_PROCESS.contains(name));

@@ -63,7 +63,6 @@ const fn ignored(
     }
 }
 
-const NOT_YET_RELOAD: &str = "the configuration is read once: restart to apply a change";
 const ALWAYS_SYNCED: &str = "what the queue is given is synced before it is acknowledged";
 const RETRIED: &str = "a write of the queue that fails is always tried again";
 const NO_API: &str = "there is no monitoring API yet";
@@ -91,6 +90,27 @@ pub const TABLE: &[Setting] = &[
         Kind::Switch,
         "false",
         "Check the configuration and exit",
+    ),
+    setting(
+        "config.reload.automatic",
+        Some('r'),
+        Kind::Switch,
+        "false",
+        "Look for changes of the configuration, and run what has changed anew; SIGHUP does it once",
+    ),
+    setting(
+        "config.reload.interval",
+        None,
+        Kind::Value,
+        "3s",
+        "How often to look",
+    ),
+    setting(
+        "pipeline.reloadable",
+        None,
+        Kind::Switch,
+        "true",
+        "Whether the pipeline may be stopped and started anew when its configuration has changed",
     ),
     setting(
         "pipeline.workers",
@@ -274,13 +294,6 @@ pub const TABLE: &[Setting] = &[
         "info",
         "fatal, error, warn, info, debug or trace",
     ),
-    ignored(
-        "config.reload.automatic",
-        Some('r'),
-        Kind::Switch,
-        NOT_YET_RELOAD,
-    ),
-    ignored("config.reload.interval", None, Kind::Value, NOT_YET_RELOAD),
     ignored(
         "config.debug",
         None,
