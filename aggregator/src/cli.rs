@@ -14,6 +14,7 @@ use crate::dead_letter_command::{DeadLetterCommand, Filter};
 use crate::grok_command::arguments::{self as grok, GrokAction};
 use crate::queue::command::QueueCommand;
 use crate::settings::{self, Kind, Settings, SettingsError};
+use crate::test_command::{self, TestArguments};
 
 /// The process ended as it should.
 pub const EXIT_OK: u8 = 0;
@@ -39,6 +40,8 @@ pub enum Action {
     Filter(FilterArguments),
     /// Show what the filters of a configuration do with a line, step by step.
     Explain(ExplainArguments),
+    /// Run the cases of case files.
+    Test(TestArguments),
     /// Look at a disk queue, or repair it.
     Queue(QueueCommand, Box<Settings>),
     /// Look at dead letters, or remove them.
@@ -153,6 +156,12 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
                 .map(Iterator::collect)
                 .unwrap_or_default(),
         })),
+        Some((name, matches)) if name == "test" => {
+            let settings = read_settings(&matches)?;
+            Ok(Action::Test(test_command::arguments::read(
+                matches, settings,
+            )))
+        }
         Some((name, matches)) if name == "grok" => Ok(Action::Grok(grok::read(matches))),
         Some((name, mut matches)) if name == "queue" => {
             let (command, matches) = matches.remove_subcommand().unwrap_or_default();
@@ -271,6 +280,11 @@ fn command() -> Command {
                         .help("Print JSON, one object for each line of stdin"),
                 ),
         )
+        .subcommand(test_command::arguments::add_to(command_with_settings(
+            "test",
+            "Runs test cases (logstash-filter-verifier's, or shorter ones) through the filters",
+            &test_command::arguments::SETTINGS,
+        )))
         .subcommand(grok::command())
         .subcommand(
             Command::new("certificates")

@@ -137,7 +137,7 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Puts a text in place of a file's, with the permissions of the old one.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     // What a link leads to is written, not the link.
     let path = std::fs::canonicalize(path)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();

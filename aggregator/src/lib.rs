@@ -31,6 +31,7 @@ pub mod runtime;
 mod selection;
 pub mod settings;
 pub mod sources;
+pub mod test_command;
 mod throttle;
 pub mod tls;
 pub mod worker;

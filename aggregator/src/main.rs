@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use skidder_aggregator::cli::{self, Action, CliError};
-use skidder_aggregator::{certificates, commands, grok_command, log};
+use skidder_aggregator::{certificates, commands, grok_command, log, test_command};
 
 /// Batches are allocated by network threads and freed by workers; glibc's arenas keep such
 /// memory, mimalloc gives it back.
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Action::LanguageServer(settings) => commands::language_server(&settings),
         Action::Filter(arguments) => commands::filter(&arguments),
         Action::Explain(arguments) => commands::explain(&arguments),
+        Action::Test(arguments) => test_command::run(&arguments),
         Action::Grok(action) => grok_command::run(&action),
         Action::Queue(command, settings) => commands::queue(command, &settings),
         Action::DeadLetters(command, settings) => commands::dead_letters(&command, &settings),
