@@ -31,6 +31,7 @@ impl Surroundings {
         for (name, contents) in [
             ("networks", b"192.0.2.0/24;198.51.100.0/24".to_vec()),
             ("hosts.yml", b"a1: {site: north}".to_vec()),
+            ("shop.lua", SCRIPT.into()),
             ("suffixes", b"com\nuk\nco.uk\n".to_vec()),
             ("agents.yaml", AGENTS.into()),
             ("city.mmdb", mmdb::cities()),
@@ -92,6 +93,12 @@ impl Surroundings {
         self.filter(&arguments, &format!("{}\n", input.join("\n")))
     }
 }
+
+/// The script of a file.
+const SCRIPT: &[u8] = b"local factor
+function register(params) factor = params.factor end
+function filter(event) event:set('n', event:get('n') * factor) end
+";
 
 /// A list of one user agent.
 const AGENTS: &[u8] = b"user_agent_parsers:
@@ -590,6 +597,12 @@ const SOURCES: &[Source] = &[
         document: FILTERS,
         heading: "## sampling",
         others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/filter/script/mod.rs"),
+        document: FILTERS,
+        heading: "## script",
+        others: &["script", "error"],
     },
     Source {
         text: include_str!("../../pipeline/src/filter/sleep.rs"),

@@ -1,5 +1,5 @@
 //! Filters that cut a line into fields: `dissect`, `kv`, `json` and `csv`, each on the kind of line it
-//! is for, beside the pipeline without any filter.
+//! is for, beside the pipeline without any filter; and `script`, from a call that does nothing to a loop.
 //!
 //! Each figure is for one event; throughput is in bytes of lines.
 
@@ -74,6 +74,19 @@ fn lines(criterion: &mut Criterion) {
             r#"csv { columns => ["id", "day", "name", "mail", "country", "total", "items", "state", "note", "said", "ip", "via"] convert => { "id" => "integer" "total" => "float" "items" => "integer" } }"#,
             ROW,
             15,
+        ),
+        ("script nothing", "script { code => '' }", ACCESS, 3),
+        (
+            "script reads and sets",
+            r#"script { code => 'event:set("length", #event:get("message"))' }"#,
+            ACCESS,
+            4,
+        ),
+        (
+            "script pairs",
+            r#"script { code => 'for k, v in event:get("message"):gmatch("(%u+)=(%S+)") do event:set(k, v) end' }"#,
+            PAIRS,
+            17,
         ),
     ] {
         let pipeline = compiled(filter, &NoFiles);

@@ -138,13 +138,25 @@ impl Regex {
         replacement: &Replacement,
         out: &mut Vec<u8>,
     ) -> Result<bool, TooHard> {
+        self.replace_within(text, replacement, usize::MAX, usize::MAX, out)
+    }
+
+    /// The same for at most `most` matches, given up also when `out` gets longer than `limit`.
+    pub fn replace_within(
+        &self,
+        text: &[u8],
+        replacement: &Replacement,
+        most: usize,
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, TooHard> {
         let text = valid(text);
         let start = out.len();
         let mut groups = Groups::default();
         // What stands before this is copied; where the next search starts.
         let (mut copied, mut at) = (0, 0);
-        let mut found = false;
-        while at <= text.len() {
+        let mut count = 0;
+        while at <= text.len() && count < most {
             match self.find(&text, at, &mut groups) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -156,9 +168,13 @@ impl Regex {
             let Some((match_start, match_end)) = groups.get(0) else {
                 break;
             };
-            found = true;
+            count += 1;
             out.extend_from_slice(&text.as_bytes()[copied..match_start]);
             replacement.write(&text, self, &groups, out);
+            if out.len() > limit {
+                out.truncate(start);
+                return Err(TooHard);
+            }
             copied = match_end;
             at = match_end;
             if match_start == match_end {
@@ -166,10 +182,22 @@ impl Regex {
                 at += text[match_end..].chars().next().map_or(1, char::len_utf8);
             }
         }
-        if found {
+        if count > 0 {
             out.extend_from_slice(&text.as_bytes()[copied..]);
         }
-        Ok(found)
+        Ok(count > 0)
+    }
+
+    /// The whole of the first match and its groups, if there is one.
+    pub fn captures(&self, text: &[u8]) -> Result<Option<Vec<Option<String>>>, TooHard> {
+        let text = valid(text);
+        let mut groups = Groups::default();
+        if !self.find(&text, 0, &mut groups)? {
+            return Ok(None);
+        }
+        let span = |(start, end): (usize, usize)| text.get(start..end).map(str::to_owned);
+        let groups = (0..groups.len()).map(|number| groups.get(number).and_then(span));
+        Ok(Some(groups.collect()))
     }
 
     /// Searches from byte `at` on and keeps where the groups of the match are.
@@ -197,6 +225,14 @@ impl Regex {
         }
     }
 
+    /// How many groups the pattern has.
+    pub fn group_count(&self) -> usize {
+        match &self.0 {
+            Engine::Linear(regex) => regex.captures_len() - 1,
+            Engine::Backtracking(regex) => regex.captures_len() - 1,
+        }
+    }
+
     fn group_number(&self, name: &str) -> Option<usize> {
         let is_it = |candidate: Option<&str>| candidate == Some(name);
         match &self.0 {
@@ -214,6 +250,13 @@ struct Groups {
 }
 
 impl Groups {
+    fn len(&self) -> usize {
+        match &self.locations {
+            Some(locations) => locations.len(),
+            None => self.ranges.len(),
+        }
+    }
+
     fn get(&self, number: usize) -> Option<(usize, usize)> {
         match &self.locations {
             Some(locations) => locations.get(number),

@@ -35,6 +35,7 @@ mod random;
 pub mod redact;
 pub mod reload;
 pub mod sampling;
+pub mod script;
 pub mod sleep;
 pub mod split;
 pub mod syslog_pri;
@@ -109,6 +110,7 @@ pub const NAMES: &[&str] = &[
     "prune",
     "redact",
     "sampling",
+    "script",
     "sleep",
     "split",
     "syslog_pri",
@@ -159,6 +161,7 @@ pub fn build(
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
         "redact" => redact::Redact::from_options(&mut options, build).map(boxed),
         "sampling" => sampling::Sampling::from_options(&mut options, build).map(boxed),
+        "script" => script::Script::from_options(&mut options, build).map(boxed),
         "sleep" => sleep::Sleep::from_options(&mut options).map(boxed),
         "split" => split::Split::from_options(&mut options).map(boxed),
         "syslog_pri" => Some(boxed(syslog_pri::SyslogPri::from_options(
@@ -226,10 +229,11 @@ pub struct Context<'s, 'b> {
     pub emitted: &'s mut Vec<Event<'b>>,
 }
 
-/// A worker's mutable state for the filters of one program, one slot for each that asked for one.
+/// A worker's mutable state for the filters of one program, one slot for each that asked for one. It
+/// stays on the worker's thread.
 #[derive(Default)]
 pub struct Scratch {
-    slots: Vec<Option<Box<dyn Any + Send>>>,
+    slots: Vec<Option<Box<dyn Any>>>,
 }
 
 /// Names a filter's slot in every worker's [`Scratch`].
@@ -268,7 +272,7 @@ impl Scratch {
     ///
     /// # Panics
     /// When two filters use one slot with different types, which [`ScratchSlots`] makes impossible.
-    pub fn slot<T: Send + 'static>(
+    pub fn slot<T: 'static>(
         &mut self,
         slot: ScratchSlot,
         make: impl FnOnce() -> T,

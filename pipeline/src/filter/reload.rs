@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> Reloadable<T> {
     /// The same, with something that the worker keeps as long as the state is the same: what it
     /// has worked out from it, say.
     #[inline]
-    pub(crate) fn read_with<'s, E: Send + 'static>(
+    pub(crate) fn read_with<'s, E: 'static>(
         &self,
         scratch: &'s mut Scratch,
         slot: ScratchSlot,
