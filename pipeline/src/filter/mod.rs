@@ -34,6 +34,7 @@ pub mod prune;
 mod random;
 pub mod redact;
 pub mod reload;
+pub mod ruby;
 pub mod sampling;
 pub mod script;
 pub mod sleep;
@@ -160,6 +161,11 @@ pub fn build(
         "mutate" => mutate::Mutate::from_options(&mut options, build.slots).map(boxed),
         "prune" => prune::Prune::from_options(&mut options, build).map(boxed),
         "redact" => redact::Redact::from_options(&mut options, build).map(boxed),
+        "ruby" => {
+            ruby::refuse(&mut options);
+            options.finish();
+            return None;
+        }
         "sampling" => sampling::Sampling::from_options(&mut options, build).map(boxed),
         "script" => script::Script::from_options(&mut options, build).map(boxed),
         "sleep" => sleep::Sleep::from_options(&mut options).map(boxed),
