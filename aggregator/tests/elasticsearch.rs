@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "elasticsearch/identity.rs"]
+mod identity;
+#[path = "elasticsearch/pressure.rs"]
+mod pressure;
 mod support;
 
 use std::fs;
@@ -15,10 +19,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use skidder_aggregator::ack::Ack;
 use skidder_aggregator::dead_letter::{DeadLetterOptions, DeadLetters};
-use skidder_aggregator::output::Writer;
 use skidder_aggregator::output::elasticsearch::{
     Action, ActionKind, BulkSender, BulkWriter, Delivery, DeliveryClosed, DeliverySummary,
-    ElasticsearchOptions, EventWriter, Secret, Templates,
+    ElasticsearchOptions, Secret,
 };
 use skidder_aggregator::tls::{ClientTlsOptions, Verification};
 use support::{Reply, Request, Reserved, Stub, answer};
@@ -64,6 +67,11 @@ impl Output {
 
     /// Writes each batch's documents in one go and flushes at the end.
     async fn write(&self, batches: &[Batch]) {
+        self.write_to("logs", batches).await;
+    }
+
+    /// The same into another index.
+    async fn write_to(&self, index: &'static str, batches: &[Batch]) {
         let sender = self.sender();
         let batches: Vec<(Ack, Vec<String>)> = batches
             .iter()
@@ -73,7 +81,7 @@ impl Output {
             let mut writer = BulkWriter::new(sender);
             for (ack, documents) in batches {
                 for document in documents {
-                    let action = Action::new(ActionKind::Index, "logs");
+                    let action = Action::new(ActionKind::Index, index);
                     writer
                         .append(&action, &ack, |out| {
                             out.extend_from_slice(document.as_bytes());
@@ -274,7 +282,7 @@ async fn only_refused_items_go_again_in_their_order() {
             (201, ""),
             (429, "rejected_execution_exception"),
             (400, "mapper_parsing_exception"),
-            (503, "unavailable_shards_exception"),
+            (503, "process_cluster_event_timeout_exception"),
             (409, "version_conflict_engine_exception"),
             (403, "security_exception"),
             (200, ""),
@@ -1126,126 +1134,4 @@ proptest! {
             );
         });
     }
-}
-
-fn templates(text: &str) -> Templates {
-    use skidder_aggregator::settings::Settings;
-    use skidder_pipeline::language::{
-        Diagnostics, Options, ParseOptions, SourceMap, Statement, parse,
-    };
-    let sources = SourceMap::single("t", format!("output {{ elasticsearch {{ {text} }} }}"));
-    let mut diagnostics = Diagnostics::new();
-    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
-    let Statement::Plugin(plugin) = &config.outputs[0] else {
-        panic!("no plugin")
-    };
-    let mut options = Options::new(plugin, "output", &mut diagnostics);
-    Templates::from_options(&mut options, &Settings::default()).unwrap()
-}
-
-/// The action lines that events of these identities and fields become.
-async fn action_lines(text: &str, lines: &[(Option<u64>, &str)]) -> Vec<String> {
-    use skidder_pipeline::event::{Event, Identity, Timestamp};
-    let stub = Stub::start(|_| Reply::Stored).await;
-    let output = Output::start(options(&[stub.url()]));
-    let templates = Arc::new(templates(text));
-    let sender = output.sender();
-    let lines: Vec<_> = lines
-        .iter()
-        .map(|(offset, json)| (*offset, (*json).to_owned()))
-        .collect();
-    tokio::task::spawn_blocking(move || {
-        let mut writer = EventWriter::new(templates, sender);
-        let arena = bumpalo::Bump::new();
-        let now = Timestamp::new(1_700_000_000, 0);
-        let ack = Ack::new(Box::new(|| {}));
-        for (offset, json) in &lines {
-            let mut event = Event::from_json(json.as_bytes(), now, &arena).unwrap();
-            event.identity = offset.map(|offset| Identity::of_line(b"stream", offset, 0));
-            writer.write(&event, now, &ack);
-        }
-        writer.flush();
-    })
-    .await
-    .unwrap();
-    output.finish().await;
-    let bodies = stub.bulk();
-    let text: Vec<String> = bodies
-        .iter()
-        .map(|request| String::from_utf8(request.body.clone()).unwrap())
-        .collect();
-    text.concat()
-        .lines()
-        .filter(|line| !line.contains("@timestamp"))
-        .map(ToOwned::to_owned)
-        .collect()
-}
-
-#[tokio::test]
-async fn complaint_31_ids_are_made_of_what_the_event_is() {
-    let own = r#"{"create":{"_index":"i","_id":"stream-------0--------"}}"#;
-    let none = r#"{"index":{"_index":"i"}}"#;
-    for (options, event, expected) in [
-        ("index => i", "{}", own),
-        ("index => i action => create", "{}", own),
-        ("index => i action => \"%{a}\"", r#"{"a":"index"}"#, own),
-        ("index => i deduplicate => false", "{}", none),
-        (
-            "index => i document_id => \"%{a}\"",
-            r#"{"a":"b"}"#,
-            r#"{"index":{"_index":"i","_id":"b"}}"#,
-        ),
-        (
-            "index => i version => \"%{a}\"",
-            r#"{"a":"7"}"#,
-            r#"{"index":{"_index":"i","version":"7"}}"#,
-        ),
-        (
-            "index => i action => \"%{a}\" document_id => x",
-            r#"{"a":"delete"}"#,
-            r#"{"delete":{"_index":"i","_id":"x"}}"#,
-        ),
-        (
-            "index => i action => \"%{a}\"",
-            r#"{"a":"delete"}"#,
-            r#"{"delete":{"_index":"i"}}"#,
-        ),
-    ] {
-        let lines = action_lines(options, &[(Some(1), event)]).await;
-        assert_eq!(lines, [expected], "{options}");
-    }
-    let lines = action_lines("index => i", &[(None, "{}"), (Some(1), "{}")]).await;
-    assert_eq!(lines, [none, own]);
-}
-
-#[tokio::test]
-async fn complaint_31_what_was_stored_by_an_earlier_attempt_is_done() {
-    let stub = Stub::start(script(vec![
-        Reply::Items(vec![
-            (409, "version_conflict_engine_exception"),
-            (201, ""),
-            (429, "es_rejected_execution_exception"),
-        ]),
-        Reply::Items(vec![(409, "version_conflict_engine_exception")]),
-    ]))
-    .await;
-    let output = Output::start(options(&[stub.url()]));
-    let batch = Batch::new(documents(0..3));
-    let (sender, ack) = (output.sender(), batch.ack.clone());
-    tokio::task::spawn_blocking(move || {
-        let mut writer = BulkWriter::new(sender);
-        for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
-            let mut action = Action::new(ActionKind::Create, "logs");
-            (action.id, action.own_id) = (Some(id), true);
-            let write = |out: &mut Vec<u8>| out.extend_from_slice(document(number).as_bytes());
-            writer.append(&action, &ack, write).unwrap();
-        }
-        writer.flush().unwrap();
-    })
-    .await
-    .unwrap();
-    eventually("the batch is acknowledged", || batch.is_acknowledged()).await;
-    assert!(output.letters().is_empty());
-    let summary = output.finish().await;
-    assert_eq!((summary.delivered, summary.duplicates), (3, 2));
 }

@@ -278,11 +278,7 @@ impl Scratch {
     ///
     /// # Panics
     /// When two filters use one slot with different types, which [`ScratchSlots`] makes impossible.
-    pub fn slot<T: 'static>(
-        &mut self,
-        slot: ScratchSlot,
-        make: impl FnOnce() -> T,
-    ) -> &mut T {
+    pub fn slot<T: 'static>(&mut self, slot: ScratchSlot, make: impl FnOnce() -> T) -> &mut T {
         if slot.0 >= self.slots.len() {
             self.slots.resize_with(slot.0 + 1, || None);
         }

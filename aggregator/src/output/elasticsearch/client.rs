@@ -5,7 +5,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +48,9 @@ pub(super) enum ExchangeError {
 
 /// Talks HTTP to the servers of one output.
 pub(super) struct Client {
-    http: reqwest::Client,
+    /// The connections; replaced when a name leads elsewhere.
+    http: RwLock<reqwest::Client>,
+    settings: Settings,
     timeout: Duration,
     response_max_bytes: usize,
     compression: Option<CompressionLvl>,
@@ -61,6 +64,52 @@ impl fmt::Debug for Client {
             .debug_struct("Client")
             .field("http", &self.http)
             .finish_non_exhaustive()
+    }
+}
+
+/// What connections are made of.
+struct Settings {
+    tls: rustls::ClientConfig,
+    headers: HeaderMap,
+    proxy: Option<reqwest::Proxy>,
+    connect_timeout: Duration,
+    timeout: Duration,
+    idle_timeout: Duration,
+    idle_connections: usize,
+}
+
+impl Settings {
+    /// A client that finds these names at these addresses, and others by the system.
+    fn client(
+        &self,
+        addresses: &[(String, Vec<SocketAddr>)],
+    ) -> Result<reqwest::Client, OptionsError> {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .default_headers(self.headers.clone())
+            .redirect(Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(self.connect_timeout)
+            .timeout(self.timeout)
+            .pool_idle_timeout(self.idle_timeout)
+            .pool_max_idle_per_host(self.idle_connections);
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy.clone());
+        }
+        for (name, addresses) in addresses {
+            if !addresses.is_empty() {
+                // The port is the URL's: one name may stand for several.
+                let addresses: Vec<_> = addresses
+                    .iter()
+                    .map(|address| SocketAddr::new(address.ip(), 0))
+                    .collect();
+                builder = builder.resolve_to_addrs(name, &addresses);
+            }
+        }
+        builder
+            .build()
+            .map_err(|error| OptionsError::Client(chain(&error)))
     }
 }
 
@@ -81,35 +130,52 @@ impl Client {
         for (name, value) in options.headers()? {
             headers.insert(name, value);
         }
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&options.tls)?)
-            .default_headers(headers)
-            .redirect(Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(options.connect_timeout)
-            .timeout(options.timeout)
-            .pool_idle_timeout(options.idle_timeout)
-            .pool_max_idle_per_host(options.concurrency);
-        if let Some(proxy) = &options.proxy {
-            let proxy = reqwest::Proxy::all(proxy)
-                .map_err(|error| OptionsError::BadProxy(chain(&error)))?;
-            builder = builder.proxy(proxy);
-        }
+        let proxy = match &options.proxy {
+            None => None,
+            Some(proxy) => Some(
+                reqwest::Proxy::all(proxy)
+                    .map_err(|error| OptionsError::BadProxy(chain(&error)))?,
+            ),
+        };
+        let settings = Settings {
+            tls: tls::client_config(&options.tls)?,
+            headers,
+            proxy,
+            connect_timeout: options.connect_timeout,
+            timeout: options.timeout,
+            idle_timeout: options.idle_timeout,
+            idle_connections: options.concurrency,
+        };
         let compression = match options.compression_level {
             0 => None,
             level => CompressionLvl::new(level.cast_signed()).ok(),
         };
         Ok(Self {
-            http: builder
-                .build()
-                .map_err(|error| OptionsError::Client(chain(&error)))?,
+            http: RwLock::new(settings.client(&[])?),
+            settings,
             timeout: options.timeout,
             response_max_bytes: options.response_max_bytes,
             compression,
             compressors: Mutex::new(Vec::new()),
             kept_compressors: options.concurrency,
         })
+    }
+
+    /// Makes new connections from now on, to these addresses. The old ones end with what is on them.
+    pub(super) fn renew(
+        &self,
+        addresses: &[(String, Vec<SocketAddr>)],
+    ) -> Result<(), OptionsError> {
+        let client = self.settings.client(addresses)?;
+        *self.http.write().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
+    }
+
+    fn http(&self) -> reqwest::Client {
+        self.http
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether bodies are compressed, which takes a while.
@@ -167,7 +233,7 @@ impl Client {
         length: usize,
     ) -> Result<Answer, ExchangeError> {
         let mut request = self
-            .http
+            .http()
             .post(endpoint.bulk.clone())
             .header(CONTENT_TYPE, "application/x-ndjson")
             .header(EVENT_COUNT, events)
@@ -217,7 +283,7 @@ impl Client {
 
     /// Whether the server answers: any status that is not a server error will do.
     pub(super) async fn probe(&self, endpoint: &Endpoint) -> bool {
-        let mut request = self.http.head(endpoint.health.clone());
+        let mut request = self.http().head(endpoint.health.clone());
         if let Some(authorization) = &endpoint.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

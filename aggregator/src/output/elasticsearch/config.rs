@@ -137,6 +137,27 @@ impl ElasticsearchOptions {
             &mut self.concurrency,
             options.count("concurrency", 1..=1_000),
         );
+        set(
+            &mut self.concurrency_min,
+            options.count("concurrency_min", 1..=1_000),
+        );
+        // A small `concurrency` is not to contradict a minimum that nobody wrote.
+        self.concurrency_min = match options.has("concurrency_min") {
+            true => self.concurrency_min,
+            false => self.concurrency_min.min(self.concurrency),
+        };
+        set(
+            &mut self.concurrency_adaptive,
+            options.boolean("concurrency_adaptive"),
+        );
+        set(
+            &mut self.blocked_max_bytes,
+            limit(options, "blocked_max_bytes"),
+        );
+        set(
+            &mut self.dns_interval,
+            options.duration("dns_interval", seconds),
+        );
         // Waiting requests need places too: by default four for each one under way.
         self.pending_requests = self.concurrency * 4;
         set(
@@ -220,9 +241,12 @@ fn refuse_unsupported(options: &mut Options<'_>) {
         "ca_trusted_fingerprint",
         "name the CA's file in `ssl_certificate_authorities`",
     );
-    // Ignored, sniffing would send events to fewer servers than the operator thinks.
     if options.boolean("sniffing") == Some(true) {
-        options.obsolete("sniffing", "list the servers in `hosts`");
+        options.warning(
+            "sniffing",
+            "`sniffing` is not done: requests go to the servers in `hosts` only, so list all that are to \
+             get some. Their names are looked up again every `dns_interval`",
+        );
     }
     // `false` is what this output does; anything else would promise what it does not do.
     for (name, instead) in [
@@ -360,5 +384,9 @@ mod tests {
             assert!(findings.contains(words), "{text}: {findings}");
         }
         assert_eq!(read("sniffing => false").1, "");
+        let (options, findings) = read("concurrency => 2 concurrency_min => 3");
+        assert_eq!(options.concurrency_min, 3);
+        assert!(findings.contains("at most `concurrency`"), "{findings}");
+        assert!(read("dns_interval => 61").1.contains("60 seconds"));
     }
 }

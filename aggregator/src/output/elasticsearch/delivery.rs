@@ -2,29 +2,34 @@
 //!
 //! Three limits bound what is held: requests that are under way or wait for another attempt
 //! (`pending_requests`), the bytes of their bodies (`concurrency` × `bulk_max_bytes`), and
-//! exchanges with servers at one time (`concurrency`). A request that waits for another attempt
+//! exchanges with servers at one time ([`Concurrency`]). A request that waits for another attempt
 //! keeps its place in the first two but not in the third, and gives bytes back as its items are
 //! stored, so a few refused items do not hold up the rest. When the limits are reached the queue is
 //! not read, the writers block, and so the input does.
+//!
+//! What is left of a request when all of it is for blocked indices waits aside, under a limit of its
+//! own (`blocked_max_bytes`); only when that is full too does it hold up the others.
 //!
 //! INVARIANT: an acknowledgement is counted only for an event that a server has stored (or has in
 //! another form already) or that lies in the dead letters. What is under way when the shutdown's
 //! deadline passes is dropped without one.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-use tracing::{Instrument as _, error, info, warn};
+use tracing::{Instrument as _, error, warn};
 
 use super::bulk::{BulkRequest, Item};
 use super::client::Client;
+use super::concurrency::Concurrency;
 use super::hosts::HostPool;
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
 use super::request::deliver;
+use super::resolution;
 use crate::ack::Ack;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::throttle::Throttle;
@@ -93,9 +98,14 @@ impl BulkSender {
         &self.shared.options
     }
 
+    /// How many requests go out at a time at most, for now.
+    pub fn concurrency(&self) -> usize {
+        self.shared.concurrency.limit()
+    }
+
     /// Bodies are cut at this size: the configured one, or less where a server has refused it.
     pub fn body_limit(&self) -> usize {
-        self.shared.body_limit.load(Ordering::Relaxed)
+        self.shared.pool.body_limit()
     }
 
     /// Hands work over; blocks while there is no room.
@@ -158,6 +168,7 @@ impl Delivery {
         deadline: Deadline,
     ) -> Result<(BulkSender, JoinHandle<DeliverySummary>), OptionsError> {
         options.validate()?;
+        let names = options.names()?;
         if options.is_unverified() {
             warn!(
                 plugin = %options.plugin_id,
@@ -165,11 +176,18 @@ impl Delivery {
             );
         }
         let client = Arc::new(Client::new(&options)?);
-        let pool = Arc::new(HostPool::new(options.endpoints()?));
+        let body_limit = options.bulk_max_bytes.min(BULK_BYTES_CAP);
+        let pool = Arc::new(HostPool::new(options.endpoints()?, body_limit));
+        let blocked = kibibytes(options.blocked_max_bytes).min(u32::MAX as usize);
         let shared = Arc::new(Shared {
-            exchanges: Semaphore::new(options.concurrency),
-            body_limit: AtomicUsize::new(options.bulk_max_bytes.min(BULK_BYTES_CAP)),
-            largest_accepted: AtomicUsize::new(0),
+            concurrency: Concurrency::new(
+                options.concurrency_min,
+                CONCURRENCY_START,
+                options.concurrency,
+                options.concurrency_adaptive,
+            ),
+            blocked: Arc::new(Semaphore::new(blocked)),
+            blocked_kib: blocked,
             buffers: Mutex::new(Vec::new()),
             statistics: DeliveryStatistics::default(),
             alarms: Alarms::default(),
@@ -180,7 +198,7 @@ impl Delivery {
         });
         // One request in the queue is enough: the others wait in their writers.
         let (queue, receiver) = mpsc::channel(1);
-        let dispatching = dispatch(Arc::clone(&shared), receiver, deadline);
+        let dispatching = dispatch(Arc::clone(&shared), names, receiver, deadline);
         let handle = tokio::spawn(dispatching.in_current_span());
         Ok((BulkSender { queue, shared }, handle))
     }
@@ -194,12 +212,12 @@ pub(super) struct Shared {
     pub(super) pool: Arc<HostPool>,
     pub(super) dead_letters: Arc<DeadLetters>,
     /// Exchanges with servers at one time.
-    pub(super) exchanges: Semaphore,
+    pub(super) concurrency: Concurrency,
+    /// Room for what waits for blocked indices, in KiB.
+    blocked: Arc<Semaphore>,
+    blocked_kib: usize,
     pub(super) statistics: DeliveryStatistics,
     pub(super) alarms: Alarms,
-    body_limit: AtomicUsize,
-    /// The largest body that a server has taken: the limit is never lowered below it.
-    largest_accepted: AtomicUsize,
     /// Bodies to be used again: fresh memory costs a page fault each 4 KiB.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -223,23 +241,9 @@ impl Shared {
         self.dead_letters.write_letter(lines, &letter);
     }
 
-    /// A server took a body of this size.
-    pub(super) fn accepted(&self, length: usize) {
-        self.largest_accepted.fetch_max(length, Ordering::Relaxed);
-    }
-
-    /// A server refused a body of this size: later ones are cut at half of it.
-    pub(super) fn too_large(&self, length: usize) {
-        let limit = (length / 2)
-            .max(self.largest_accepted.load(Ordering::Relaxed))
-            .max(1);
-        let before = self.body_limit.fetch_min(limit, Ordering::Relaxed);
-        if limit < before {
-            info!(
-                plugin = %self.options.plugin_id, refused = length, limit,
-                "a server refused a request as too large, later ones are cut smaller"
-            );
-        }
+    /// How much waits for blocked indices.
+    pub(super) fn waiting_kib(&self) -> usize {
+        self.blocked_kib - self.blocked.available_permits()
     }
 
     /// Keeps the memory of a body that is no longer needed.
@@ -268,6 +272,10 @@ pub(super) struct Alarms {
     pub(super) denied: Throttle,
     pub(super) refused: Throttle,
     pub(super) unreadable: Throttle,
+    pub(super) blocked: Throttle,
+    pub(super) blocked_full: Throttle,
+    pub(super) crowded: Throttle,
+    pub(super) lowered: Throttle,
     pub(super) items_retried: Throttle,
     pub(super) items_denied: Throttle,
     pub(super) conflicts: Throttle,
@@ -277,7 +285,8 @@ pub(super) struct Alarms {
 /// The share in the limits that one request holds until it is done.
 #[derive(Debug)]
 pub(super) struct Held {
-    _place: OwnedSemaphorePermit,
+    /// None for one that waits aside.
+    place: Option<OwnedSemaphorePermit>,
     bytes: OwnedSemaphorePermit,
 }
 
@@ -286,6 +295,30 @@ impl Held {
     pub(super) fn shrink_to(&mut self, length: usize) {
         let surplus = self.bytes.num_permits().saturating_sub(kibibytes(length));
         drop(self.bytes.split(surplus));
+    }
+
+    /// All that is left is for blocked indices: holds its share of the room for that instead, if there
+    /// is some.
+    pub(super) fn wait_aside(&mut self, shared: &Shared, length: usize) {
+        if self.place.is_none() {
+            return;
+        }
+        let share = kibibytes(length) as u32;
+        match Arc::clone(&shared.blocked).try_acquire_many_owned(share) {
+            Ok(bytes) => {
+                self.bytes = bytes;
+                self.place = None;
+            }
+            Err(_) => {
+                if let Some(requests) = shared.alarms.blocked_full.due(1) {
+                    error!(
+                        plugin = %shared.options.plugin_id, requests,
+                        "what waits for blocked indices fills `blocked_max_bytes`: from now on it holds \
+                         up the other events too"
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -324,7 +357,7 @@ impl Limits {
         Some((
             work,
             Held {
-                _place: place,
+                place: Some(place),
                 bytes,
             },
         ))
@@ -333,13 +366,22 @@ impl Limits {
 
 async fn dispatch(
     shared: Arc<Shared>,
+    names: Vec<(String, u16)>,
     mut queue: mpsc::Receiver<Work>,
     deadline: Deadline,
 ) -> DeliverySummary {
     let limits = Limits::new(&shared.options);
-    let _probes = shared
+    let mut background = shared
         .pool
         .start_probes(&shared.client, shared.options.resurrect_delay);
+    let resolving = resolution::watch(
+        Arc::clone(&shared.client),
+        Arc::clone(&shared.pool),
+        names,
+        shared.options.dns_interval,
+        resolution::system(),
+    );
+    background.spawn(resolving.in_current_span());
     let mut tasks = JoinSet::new();
     let deadline = passed(deadline);
     tokio::pin!(deadline);
@@ -452,6 +494,9 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
         error!(%error, "a delivery task failed; its events are not acknowledged and will be sent again");
     }
 }
+
+/// So many requests go out at a time at first.
+const CONCURRENCY_START: usize = 4;
 
 /// Room in a body's buffer for the item that passes the limit and starts the next request.
 const BODY_SLACK: usize = 16 * 1024;

@@ -9,12 +9,16 @@
 mod backoff;
 mod bulk;
 mod client;
+mod concurrency;
 mod config;
 mod delivery;
 mod event_writer;
 mod hosts;
 mod options;
+mod outcome;
+mod part;
 mod request;
+mod resolution;
 mod response;
 mod writer;
 

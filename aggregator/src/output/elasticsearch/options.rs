@@ -68,10 +68,20 @@ pub struct ElasticsearchOptions {
     pub bulk_max_events: usize,
     /// An event waits at most this long for others. Default 50 ms.
     pub bulk_max_delay: Duration,
-    /// Requests under way at the same time. Default 4. Bodies that are being sent or wait for
-    /// another attempt hold at most this many times [`Self::bulk_max_bytes`].
+    /// Requests under way at the same time, at most. Default 8. Bodies that are being sent or wait
+    /// for another attempt hold at most this many times [`Self::bulk_max_bytes`].
     pub concurrency: usize,
-    /// Requests that are under way or wait for another attempt. Default 16.
+    /// At least so many requests may be under way. Default 1.
+    pub concurrency_min: usize,
+    /// Whether their number follows how busy the servers are. Default true; else it is always
+    /// [`Self::concurrency`].
+    pub concurrency_adaptive: bool,
+    /// Bodies of events that wait for blocked indices. Default 64 MiB; when it is full they hold up
+    /// the others.
+    pub blocked_max_bytes: usize,
+    /// How often the names of the servers are looked up. Default 30 s.
+    pub dns_interval: Duration,
+    /// Requests that are under way or wait for another attempt. Default 32.
     pub pending_requests: usize,
     /// A larger document is dead-lettered without asking a server. Default 100 MiB.
     pub document_max_bytes: usize,
@@ -89,6 +99,9 @@ pub struct ElasticsearchOptions {
 
 /// No request body is made larger than this, whatever the options say.
 pub const BULK_BYTES_CAP: usize = 20 << 20;
+
+/// A name that has come to lead elsewhere is noticed within this time.
+const DNS_INTERVAL_MAX: Duration = Duration::from_mins(1);
 
 /// The port of hosts that name none.
 pub const DEFAULT_PORT: u16 = 9200;
@@ -119,8 +132,12 @@ impl Default for ElasticsearchOptions {
             bulk_max_bytes: 5 << 20,
             bulk_max_events: 10_000,
             bulk_max_delay: Duration::from_millis(50),
-            concurrency: 4,
-            pending_requests: 16,
+            concurrency: 8,
+            concurrency_min: 1,
+            concurrency_adaptive: true,
+            blocked_max_bytes: 64 << 20,
+            dns_interval: Duration::from_secs(30),
+            pending_requests: 32,
             document_max_bytes: 100 << 20,
             response_max_bytes: 32 << 20,
             dlq_on_failed_indexname_interpolation: true,
@@ -270,6 +287,8 @@ impl ElasticsearchOptions {
         for (option, value) in [
             ("bulk_max_events", self.bulk_max_events),
             ("concurrency", self.concurrency),
+            ("concurrency_min", self.concurrency_min),
+            ("blocked_max_bytes", self.blocked_max_bytes),
             ("pending_requests", self.pending_requests),
             ("document_max_bytes", self.document_max_bytes),
             ("response_max_bytes", self.response_max_bytes),
@@ -277,6 +296,14 @@ impl ElasticsearchOptions {
             if value == 0 || value > LARGEST_LIMIT {
                 return out_of_range(option, &value, "from 1 to 1073741824");
             }
+        }
+        if self.concurrency_min > self.concurrency {
+            let rule = "at most `concurrency`";
+            return out_of_range("concurrency_min", &self.concurrency_min, rule);
+        }
+        if self.dns_interval < Duration::from_secs(1) || self.dns_interval > DNS_INTERVAL_MAX {
+            let seconds = self.dns_interval.as_secs_f32();
+            return out_of_range("dns_interval", &seconds, "from 1 to 60 seconds");
         }
         if self.timeout.is_zero() {
             return out_of_range("timeout", &"0", "longer than 0");
@@ -310,6 +337,27 @@ impl ElasticsearchOptions {
             return Err(OptionsError::ApiKeyWithoutTls);
         }
         Ok(endpoints)
+    }
+
+    /// The names among the servers, each once, with its port; none behind a proxy, which looks
+    /// them up itself.
+    pub(super) fn names(&self) -> Result<Vec<(String, u16)>, OptionsError> {
+        let mut names = Vec::new();
+        if self.proxy.is_some() {
+            return Ok(names);
+        }
+        for endpoint in self.endpoints()? {
+            let port = endpoint
+                .bulk
+                .port_or_known_default()
+                .unwrap_or(DEFAULT_PORT);
+            if let Some(name) = endpoint.bulk.domain()
+                && !names.iter().any(|(known, _)| known == name)
+            {
+                names.push((name.to_owned(), port));
+            }
+        }
+        Ok(names)
     }
 
     /// The custom headers, checked.

@@ -4,21 +4,34 @@
 //! server finds too large, or malformed as a whole, is split in two until the item at fault is
 //! alone. Of a part that was stored in part only the refused items are kept, in their order. A part
 //! that waits for its next attempt does not hold up the others.
+//!
+//! Items of an index that is blocked become a part by themselves, and when nothing else is left of a
+//! request it waits aside: it takes no place, and no memory, from those that can be sent.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::bulk::{AckCursor, BulkRequest, Item};
 use super::client::{Answer, ExchangeError, WireBody};
+use super::concurrency::{Exchange, Signal};
 use super::delivery::{Held, Shared};
-use super::response::{self, Disposition, Failure, disposition};
+use super::hosts::Host;
+use super::outcome::Outcome;
+use super::part::{Part, earliest};
+use super::response::{self, Disposition, Failure, disposition, is_busy};
 use crate::ack::Ack;
+
+/// A body that was refused as a whole so many times in a row because the server was busy is halved: a
+/// server that counts bytes under way (`indexing_pressure.memory.limit`) never takes one that is too
+/// large for it, however often it is asked.
+pub(super) const REFUSALS_TO_SPLIT: u32 = 3;
+/// After so many refusals of a single document somebody should be told.
+const REFUSALS_TO_ALARM: u32 = 8;
 
 /// Keeps `request` going until every event of it is safe.
 pub(super) async fn deliver(shared: Arc<Shared>, request: BulkRequest, mut held: Held) {
@@ -37,90 +50,12 @@ pub(super) async fn deliver(shared: Arc<Shared>, request: BulkRequest, mut held:
         let part = parts.remove(position);
         let left = attempt(&shared, part).await;
         parts.splice(position..position, left);
-        held.shrink_to(parts.iter().map(|part| part.body.len()).sum());
-    }
-}
-
-/// Items that are sent together.
-#[derive(Debug)]
-struct Part {
-    body: Bytes,
-    items: Vec<Item>,
-    acks: Vec<(Ack, u32)>,
-    /// The body as it goes over the wire, kept for the next attempt.
-    wire: Option<WireBody>,
-    backoff: Backoff,
-    not_before: Instant,
-}
-
-impl Part {
-    fn new(body: Bytes, items: Vec<Item>, acks: Vec<(Ack, u32)>, backoff: Backoff) -> Self {
-        Self {
-            body,
-            items,
-            acks,
-            wire: None,
-            backoff,
-            not_before: Instant::now(),
+        let length = parts.iter().map(|part| part.body.len()).sum();
+        held.shrink_to(length);
+        if !parts.is_empty() && parts.iter().all(|part| part.is_blocked) {
+            held.wait_aside(&shared, length);
         }
     }
-
-    /// The same part, to be sent again after a while; a server's own wish is respected.
-    fn later(mut self, wish: Option<Duration>, longest: Duration) -> Vec<Self> {
-        let wait = self
-            .backoff
-            .next_wait()
-            .max(wish.unwrap_or_default().min(longest));
-        self.not_before = Instant::now() + wait;
-        vec![self]
-    }
-
-    /// Two parts of about the same size. The part must have more than one item.
-    fn halves(self) -> Vec<Self> {
-        let middle = self.body.len() / 2;
-        let split = self.items.partition_point(|item| item.start < middle);
-        let split = split.clamp(1, self.items.len() - 1);
-        let at = self.items[split].start;
-        let mut backoff = self.backoff;
-        backoff.reset();
-
-        let mut first_acks = self.acks;
-        let mut second_acks = Vec::new();
-        let mut left = split as u32;
-        let mut run = 0;
-        while run < first_acks.len() && first_acks[run].1 <= left {
-            left -= first_acks[run].1;
-            run += 1;
-        }
-        if run < first_acks.len() {
-            second_acks = first_acks.split_off(run);
-            if left > 0 {
-                first_acks.push((second_acks[0].0.clone(), left));
-                second_acks[0].1 -= left;
-            }
-        }
-        let mut first_items = self.items;
-        let second_items = first_items
-            .split_off(split)
-            .into_iter()
-            .map(|item| moved(item, item.start - at))
-            .collect();
-        let mut first = Self::new(self.body.slice(..at), first_items, first_acks, backoff);
-        let mut second = Self::new(self.body.slice(at..), second_items, second_acks, backoff);
-        // Both take the place of this part in the order of the parts.
-        first.not_before = self.not_before;
-        second.not_before = self.not_before;
-        vec![first, second]
-    }
-}
-
-/// The part whose turn is next; of several, the one with the older events.
-fn earliest(parts: &[Part]) -> Option<(usize, Instant)> {
-    parts
-        .iter()
-        .enumerate()
-        .map(|(position, part)| (position, part.not_before))
-        .min_by_key(|(position, not_before)| (*not_before, *position))
 }
 
 /// Sends a part once; gives what is left to send, in order.
@@ -135,22 +70,23 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
     }
 
     let statistics = &shared.statistics;
-    let Ok(exchange) = shared.exchanges.acquire().await else {
-        // The semaphore is never closed; if it were, nothing could be sent any more.
-        return part.later(None, shared.options.retry_max_interval);
-    };
+    let mut exchange = shared.concurrency.exchange().await;
+    let host = shared.pool.next().await;
+    if part.body.len() > host.body_limit() && part.items.len() > 1 {
+        // It has refused smaller ones: no need to ask.
+        return part.halves();
+    }
     let wire = match part.wire.take() {
         Some(wire) => wire,
         None => encode(shared, &part.body).await,
     };
     part.wire = Some(wire.clone());
-    let host = shared.pool.next().await;
     let events = part.items.len();
+    exchange.start();
     let result = shared
         .client
         .bulk(&host.endpoint, wire, events, part.body.len())
         .await;
-    drop(exchange);
     statistics.requests.fetch_add(1, Ordering::Relaxed);
     statistics
         .bytes
@@ -165,6 +101,11 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
             if let Some(count) = shared.alarms.exchange.due(1) {
                 warn!(plugin, host = name, %reason, requests = count, "request failed, sending it again");
             }
+            let signal = match reason {
+                ExchangeError::Timeout { .. } | ExchangeError::BrokeOff(_) => Signal::Lost,
+                ExchangeError::Connect(_) | ExchangeError::AnswerTooLarge { .. } => Signal::Nothing,
+            };
+            end(shared, exchange, part.body.len(), signal);
             return match reason {
                 // Nothing was sent: another host may have it at once.
                 ExchangeError::Connect(_) => {
@@ -185,9 +126,28 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
     host.answered();
 
     if (200..300).contains(&answer.status) {
-        return match response::parse(&answer.body, events) {
+        let parsed = response::parse(&answer.body, events);
+        let signal = match &parsed {
+            Ok(failures) if failures.iter().any(is_busy) => Signal::Busy,
+            Ok(_) => Signal::Answered,
+            Err(_) => Signal::Nothing,
+        };
+        end(shared, exchange, part.body.len(), signal);
+        return match parsed {
             Ok(failures) => {
-                shared.accepted(part.body.len());
+                host.accepted(part.body.len());
+                if let Some(refused) = part.half_of {
+                    shared.pool.crowded(&host, part.body.len());
+                    let (limit, host) = (part.body.len(), name);
+                    info!(
+                        plugin,
+                        host,
+                        refused,
+                        limit,
+                        "a server that was too busy for a body takes half of it: later ones are cut \
+                         smaller for a while"
+                    );
+                }
                 settle(shared, part, failures, name).await
             }
             Err(reason) => {
@@ -204,7 +164,27 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
         };
     }
     statistics.failed_requests.fetch_add(1, Ordering::Relaxed);
-    refused(shared, part, &answer, name).await
+    let signal = match answer.status {
+        429 | 502..=504 => Signal::Busy,
+        403 if is_throttled(&answer.body) => Signal::Busy,
+        _ => Signal::Nothing,
+    };
+    end(shared, exchange, part.body.len(), signal);
+    refused(shared, part, &answer, &host).await
+}
+
+/// The exchange is over: says so when fewer go out at a time from now on.
+fn end(shared: &Shared, exchange: Exchange<'_>, length: usize, signal: Signal) {
+    if let Some(lowered) = exchange.end(length, signal)
+        && let Some(times) = shared.alarms.lowered.due(1)
+    {
+        let plugin = shared.options.plugin_id.as_str();
+        let (concurrency, why) = (lowered.limit, lowered.why);
+        info!(
+            plugin,
+            concurrency, why, times, "fewer requests go out at a time"
+        );
+    }
 }
 
 /// Compresses large bodies off the network threads.
@@ -226,7 +206,8 @@ async fn encode(shared: &Shared, body: &Bytes) -> WireBody {
 }
 
 /// Deals with a status that concerns the request as a whole.
-async fn refused(shared: &Shared, part: Part, answer: &Answer, host: &str) -> Vec<Part> {
+async fn refused(shared: &Shared, mut part: Part, answer: &Answer, at: &Host) -> Vec<Part> {
+    let host = at.endpoint.name.as_str();
     let plugin = shared.options.plugin_id.as_str();
     let longest = shared.options.retry_max_interval;
     let events = part.items.len();
@@ -236,9 +217,21 @@ async fn refused(shared: &Shared, part: Part, answer: &Answer, host: &str) -> Ve
         Some(refusal) => format!("{}: {}", refusal.error_type, refusal.reason),
         None => excerpt(&answer.body),
     };
+    part.refusals = match status {
+        429 => part.refusals + 1,
+        _ => 0,
+    };
     match status {
         413 if events > 1 => {
-            shared.too_large(part.body.len());
+            if let Some(limit) = shared.pool.too_large(at, part.body.len()) {
+                info!(
+                    plugin,
+                    host,
+                    refused = part.body.len(),
+                    limit,
+                    "a server refused a request as too large, later ones are cut smaller"
+                );
+            }
             return part.halves();
         }
         413 => {
@@ -272,6 +265,37 @@ async fn refused(shared: &Shared, part: Part, answer: &Answer, host: &str) -> Ve
             }
         }
         403 | 408 | 425 | 429 | 502..=504 => {
+            if part.refusals >= REFUSALS_TO_SPLIT && events > 1 {
+                debug!(
+                    plugin,
+                    host, events, "always refused as too much at a time, splitting it"
+                );
+                let refused = part.body.len();
+                let mut backoff = part.backoff;
+                let mut halves = part.halves();
+                for half in &mut halves {
+                    half.half_of = Some(refused);
+                    half.not_before = Instant::now() + backoff.next_wait();
+                }
+                return halves;
+            }
+            if part.refusals >= REFUSALS_TO_ALARM
+                && events == 1
+                && let Some(count) = shared.alarms.crowded.due(1)
+            {
+                let bytes = part.body.len();
+                error!(
+                    plugin,
+                    host,
+                    status,
+                    reason,
+                    bytes,
+                    requests = count,
+                    "a single document is refused as too much again and again: is \
+                     `indexing_pressure.memory.limit` of the servers too small for it? It is sent again \
+                     until it is taken; a lower `document_max_bytes` makes a dead letter of it"
+                );
+            }
             if let Some(count) = shared.alarms.busy.due(1) {
                 warn!(
                     plugin,
@@ -336,11 +360,15 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
             }
             (Disposition::Done | Disposition::Conflict, _) | (_, None) => outcome.done[run] += 1,
             (Disposition::Retry, Some(failure)) => {
-                outcome.keep(item, &part, run);
+                outcome.kept.keep(item, &part, run);
                 outcome.retried.add(failure);
             }
+            (Disposition::Wait, Some(failure)) => {
+                outcome.blocked.keep(item, &part, run);
+                outcome.waiting.add(failure);
+            }
             (Disposition::RetryDenied, Some(failure)) => {
-                outcome.keep(item, &part, run);
+                outcome.kept.keep(item, &part, run);
                 outcome.denied.add(failure);
             }
             (Disposition::DeadLetter, Some(failure)) => {
@@ -375,18 +403,19 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
             .fetch_add(letters, Ordering::Relaxed);
         acknowledge(&part.acks, &outcome.dead);
     }
-    if outcome.items.is_empty() {
+    let left = outcome.kept.items.len() + outcome.blocked.items.len();
+    if left == 0 {
         return Vec::new();
     }
-    statistics
-        .retried
-        .fetch_add(outcome.items.len() as u64, Ordering::Relaxed);
+    statistics.retried.fetch_add(left as u64, Ordering::Relaxed);
     let mut backoff = part.backoff;
-    if outcome.items.len() < part.items.len() {
+    if left < part.items.len() {
         backoff.reset();
     }
-    let left = Part::new(outcome.body.into(), outcome.items, outcome.acks, backoff);
-    left.later(None, shared.options.retry_max_interval)
+    let longest = shared.options.retry_max_interval;
+    let mut parts = outcome.kept.into_parts(backoff, false, longest);
+    parts.extend(outcome.blocked.into_parts(backoff, true, longest));
+    parts
 }
 
 fn decide(shared: &Shared, item: &Item, failure: &Failure) -> Disposition {
@@ -424,138 +453,6 @@ async fn give_up(shared: &Shared, part: Part, status: u16, reason: &str) -> Vec<
     Vec::new()
 }
 
-/// What becomes of the items of one part.
-struct Outcome {
-    /// Stored items of each run of acknowledgements.
-    done: Vec<u32>,
-    /// Dead-lettered items of each run.
-    dead: Vec<u32>,
-    letters: Vec<u8>,
-    body: Vec<u8>,
-    items: Vec<Item>,
-    acks: Vec<(Ack, u32)>,
-    last_run: Option<usize>,
-    /// Items that were stored before.
-    duplicates: u64,
-    conflicts: Sample,
-    retried: Sample,
-    denied: Sample,
-    dead_letters: Sample,
-}
-
-/// How many items failed alike, and the first of them.
-#[derive(Default)]
-struct Sample {
-    count: u64,
-    first: Option<Failure>,
-}
-
-impl Sample {
-    fn add(&mut self, failure: Failure) {
-        self.count += 1;
-        self.first.get_or_insert(failure);
-    }
-}
-
-impl Outcome {
-    fn new(runs: usize) -> Self {
-        Self {
-            done: vec![0; runs],
-            dead: vec![0; runs],
-            letters: Vec::new(),
-            body: Vec::new(),
-            items: Vec::new(),
-            acks: Vec::new(),
-            last_run: None,
-            duplicates: 0,
-            conflicts: Sample::default(),
-            retried: Sample::default(),
-            denied: Sample::default(),
-            dead_letters: Sample::default(),
-        }
-    }
-
-    fn keep(&mut self, item: &Item, part: &Part, run: usize) {
-        let start = self.body.len();
-        self.body.extend_from_slice(&part.body[item.range()]);
-        self.items.push(Item {
-            start,
-            document: start + (item.document - item.start),
-            end: self.body.len(),
-            kind: item.kind,
-            own_id: item.own_id,
-        });
-        match self.acks.last_mut() {
-            Some((_, length)) if self.last_run == Some(run) => *length += 1,
-            _ => self.acks.push((part.acks[run].0.clone(), 1)),
-        }
-        self.last_run = Some(run);
-    }
-
-    fn report(&self, shared: &Shared, host: &str) {
-        let plugin = shared.options.plugin_id.as_str();
-        if self.duplicates > 0 {
-            let events = self.duplicates;
-            debug!(
-                plugin,
-                host, events, "events that came again and are stored once"
-            );
-        }
-        let spoken = |sample: &Sample| {
-            let first = sample.first.as_ref()?;
-            let silent = shared
-                .options
-                .silence_errors_in_log
-                .contains(&first.error_type);
-            (!silent).then(|| (first.status, first.text()))
-        };
-        if let Some((status, reason)) = spoken(&self.denied)
-            && let Some(events) = shared.alarms.items_denied.due(self.denied.count)
-        {
-            error!(
-                plugin,
-                host,
-                events,
-                status,
-                reason,
-                "the server denies access to an index, trying again until it is granted"
-            );
-        }
-        if let Some((status, reason)) = spoken(&self.dead_letters)
-            && let Some(events) = shared.alarms.dead_lettered.due(self.dead_letters.count)
-        {
-            warn!(
-                plugin,
-                host,
-                events,
-                status,
-                reason,
-                "events that no server will take are written to the dead letters"
-            );
-        }
-        if let Some((status, reason)) = spoken(&self.retried)
-            && let Some(events) = shared.alarms.items_retried.due(self.retried.count)
-        {
-            warn!(
-                plugin,
-                host, events, status, reason, "events refused for now, sending them again"
-            );
-        }
-        if let Some((status, reason)) = spoken(&self.conflicts)
-            && let Some(events) = shared.alarms.conflicts.due(self.conflicts.count)
-        {
-            warn!(
-                plugin,
-                host,
-                events,
-                status,
-                reason,
-                "events that the server has already, or may not keep, are left as they are"
-            );
-        }
-    }
-}
-
 fn acknowledge(acks: &[(Ack, u32)], counts: &[u32]) -> u64 {
     let mut total = 0;
     for ((ack, _), count) in acks.iter().zip(counts) {
@@ -563,27 +460,6 @@ fn acknowledge(acks: &[(Ack, u32)], counts: &[u32]) -> u64 {
         total += u64::from(*count);
     }
     total
-}
-
-impl Failure {
-    fn text(&self) -> String {
-        match (self.error_type.as_str(), self.reason.as_str()) {
-            ("", "") => format!("status {}", self.status),
-            (error_type, "") => error_type.to_owned(),
-            (error_type, reason) => format!("{error_type}: {reason}"),
-        }
-    }
-}
-
-fn moved(item: Item, start: usize) -> Item {
-    let offset = item.start - start;
-    Item {
-        start,
-        document: item.document - offset,
-        end: item.end - offset,
-        kind: item.kind,
-        own_id: item.own_id,
-    }
 }
 
 /// COMPAT: Amazon's service throttles with a 403 whose text says so.

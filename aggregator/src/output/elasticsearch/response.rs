@@ -48,6 +48,8 @@ pub(super) enum Disposition {
     Conflict,
     /// The server may take it later.
     Retry,
+    /// Its index is blocked or not available: others may be.
+    Wait,
     /// The server refuses us, not the document: retry and raise the alarm.
     RetryDenied,
     /// The server will never take it.
@@ -65,12 +67,26 @@ pub(super) fn disposition(kind: ActionKind, failure: &Failure) -> Disposition {
         409 if kind == ActionKind::Update => Disposition::Retry,
         409 => Disposition::Conflict,
         404 if kind == ActionKind::Delete && failure.error_type.is_empty() => Disposition::Done,
-        403 if failure.error_type == "cluster_block_exception" => Disposition::Retry,
+        403 | 429 | 503 if BLOCKED.contains(&failure.error_type.as_str()) => Disposition::Wait,
         401 | 403 => Disposition::RetryDenied,
         408 | 425 | 429 => Disposition::Retry,
         400..=499 => Disposition::DeadLetter,
         _ => Disposition::Retry,
     }
+}
+
+/// Error types of an index that takes nothing for now, whatever other indices do: it is read-only (its
+/// disks are full), its shards are not there (`red`), or it must not be created.
+const BLOCKED: [&str; 4] = [
+    "cluster_block_exception",
+    "unavailable_shards_exception",
+    "no_shard_available_action_exception",
+    "index_create_block_exception",
+];
+
+/// Whether an item was refused because the server has too much to do.
+pub(super) fn is_busy(failure: &Failure) -> bool {
+    matches!(failure.status, 429 | 503) && !BLOCKED.contains(&failure.error_type.as_str())
 }
 
 /// Reads a response to a request of `expected` items; gives the failed ones, in order.
@@ -479,10 +495,17 @@ mod tests {
                 Index,
                 503,
                 "unavailable_shards_exception",
-                Disposition::Retry,
+                Disposition::Wait,
             ),
             (Index, 500, "", Disposition::Retry),
-            (Index, 403, "cluster_block_exception", Disposition::Retry),
+            (Index, 403, "cluster_block_exception", Disposition::Wait),
+            (Index, 429, "cluster_block_exception", Disposition::Wait),
+            (
+                Index,
+                503,
+                "process_cluster_event_timeout_exception",
+                Disposition::Retry,
+            ),
             (Index, 403, "security_exception", Disposition::RetryDenied),
             (Index, 401, "security_exception", Disposition::RetryDenied),
             (

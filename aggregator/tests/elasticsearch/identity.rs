@@ -1,0 +1,134 @@
+//! Each line once: ids that are made of what an event is, and what a conflict of one means.
+
+use std::sync::Arc;
+
+use skidder_aggregator::ack::Ack;
+use skidder_aggregator::output::Writer;
+use skidder_aggregator::output::elasticsearch::{
+    Action, ActionKind, BulkWriter, EventWriter, Templates,
+};
+
+use super::support::{Reply, Stub};
+use super::{Batch, Output, document, documents, eventually, options, script};
+
+fn templates(text: &str) -> Templates {
+    use skidder_aggregator::settings::Settings;
+    use skidder_pipeline::language::{
+        Diagnostics, Options, ParseOptions, SourceMap, Statement, parse,
+    };
+    let sources = SourceMap::single("t", format!("output {{ elasticsearch {{ {text} }} }}"));
+    let mut diagnostics = Diagnostics::new();
+    let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
+    let Statement::Plugin(plugin) = &config.outputs[0] else {
+        panic!("no plugin")
+    };
+    let mut options = Options::new(plugin, "output", &mut diagnostics);
+    Templates::from_options(&mut options, &Settings::default()).unwrap()
+}
+
+/// The action lines that events of these identities and fields become.
+async fn action_lines(text: &str, lines: &[(Option<u64>, &str)]) -> Vec<String> {
+    use skidder_pipeline::event::{Event, Identity, Timestamp};
+    let stub = Stub::start(|_| Reply::Stored).await;
+    let output = Output::start(options(&[stub.url()]));
+    let templates = Arc::new(templates(text));
+    let sender = output.sender();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(offset, json)| (*offset, (*json).to_owned()))
+        .collect();
+    tokio::task::spawn_blocking(move || {
+        let mut writer = EventWriter::new(templates, sender);
+        let arena = bumpalo::Bump::new();
+        let now = Timestamp::new(1_700_000_000, 0);
+        let ack = Ack::new(Box::new(|| {}));
+        for (offset, json) in &lines {
+            let mut event = Event::from_json(json.as_bytes(), now, &arena).unwrap();
+            event.identity = offset.map(|offset| Identity::of_line(b"stream", offset, 0));
+            writer.write(&event, now, &ack);
+        }
+        writer.flush();
+    })
+    .await
+    .unwrap();
+    output.finish().await;
+    let bodies = stub.bulk();
+    let text: Vec<String> = bodies
+        .iter()
+        .map(|request| String::from_utf8(request.body.clone()).unwrap())
+        .collect();
+    text.concat()
+        .lines()
+        .filter(|line| !line.contains("@timestamp"))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn complaint_31_ids_are_made_of_what_the_event_is() {
+    let own = r#"{"create":{"_index":"i","_id":"stream-------0--------"}}"#;
+    let none = r#"{"index":{"_index":"i"}}"#;
+    for (options, event, expected) in [
+        ("index => i", "{}", own),
+        ("index => i action => create", "{}", own),
+        ("index => i action => \"%{a}\"", r#"{"a":"index"}"#, own),
+        ("index => i deduplicate => false", "{}", none),
+        (
+            "index => i document_id => \"%{a}\"",
+            r#"{"a":"b"}"#,
+            r#"{"index":{"_index":"i","_id":"b"}}"#,
+        ),
+        (
+            "index => i version => \"%{a}\"",
+            r#"{"a":"7"}"#,
+            r#"{"index":{"_index":"i","version":"7"}}"#,
+        ),
+        (
+            "index => i action => \"%{a}\" document_id => x",
+            r#"{"a":"delete"}"#,
+            r#"{"delete":{"_index":"i","_id":"x"}}"#,
+        ),
+        (
+            "index => i action => \"%{a}\"",
+            r#"{"a":"delete"}"#,
+            r#"{"delete":{"_index":"i"}}"#,
+        ),
+    ] {
+        let lines = action_lines(options, &[(Some(1), event)]).await;
+        assert_eq!(lines, [expected], "{options}");
+    }
+    let lines = action_lines("index => i", &[(None, "{}"), (Some(1), "{}")]).await;
+    assert_eq!(lines, [none, own]);
+}
+
+#[tokio::test]
+async fn complaint_31_what_was_stored_by_an_earlier_attempt_is_done() {
+    let stub = Stub::start(script(vec![
+        Reply::Items(vec![
+            (409, "version_conflict_engine_exception"),
+            (201, ""),
+            (429, "es_rejected_execution_exception"),
+        ]),
+        Reply::Items(vec![(409, "version_conflict_engine_exception")]),
+    ]))
+    .await;
+    let output = Output::start(options(&[stub.url()]));
+    let batch = Batch::new(documents(0..3));
+    let (sender, ack) = (output.sender(), batch.ack.clone());
+    tokio::task::spawn_blocking(move || {
+        let mut writer = BulkWriter::new(sender);
+        for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
+            let mut action = Action::new(ActionKind::Create, "logs");
+            (action.id, action.own_id) = (Some(id), true);
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(document(number).as_bytes());
+            writer.append(&action, &ack, write).unwrap();
+        }
+        writer.flush().unwrap();
+    })
+    .await
+    .unwrap();
+    eventually("the batch is acknowledged", || batch.is_acknowledged()).await;
+    assert!(output.letters().is_empty());
+    let summary = output.finish().await;
+    assert_eq!((summary.delivered, summary.duplicates), (3, 2));
+}
