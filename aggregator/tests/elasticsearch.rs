@@ -5,6 +5,8 @@
 
 #[path = "elasticsearch/identity.rs"]
 mod identity;
+#[path = "elasticsearch/management.rs"]
+mod management;
 #[path = "elasticsearch/pressure.rs"]
 mod pressure;
 mod support;

@@ -28,6 +28,8 @@ impl Surroundings {
         std::fs::write(directory.path().join("shop.grok"), "TICKET #\\d+\n").unwrap();
         // Not among the files of the example's glob, and no pattern file.
         std::fs::write(directory.path().join("readme.txt"), "oneword\n").unwrap();
+        let template = r#"{ "index_patterns": ["web-*"], "template": {} }"#;
+        std::fs::write(directory.path().join("template.json"), template).unwrap();
         for (name, contents) in [
             ("networks", b"192.0.2.0/24;198.51.100.0/24".to_vec()),
             ("hosts.yml", b"a1: {site: north}".to_vec()),
@@ -248,20 +250,20 @@ fn what_the_manual_calls_refused_is_refused() {
             "gzip",
         ),
         (
-            "input { stdin { } } output { elasticsearch { sniffing => true } }",
-            "sniffing",
+            "input { stdin { } } output { elasticsearch { script => x } }",
+            "doc_as_upsert",
         ),
         (
-            "input { stdin { } } output { elasticsearch { manage_template => true } }",
-            "manage_template",
+            "input { stdin { } } output { elasticsearch { template => '/no/such/file' } }",
+            "/no/such/file",
         ),
         (
-            "input { stdin { } } output { elasticsearch { ilm_enabled => auto } }",
-            "ilm_enabled",
+            "input { stdin { } } output { elasticsearch { cloud_id => x } }",
+            "cloud_id",
         ),
         (
-            "input { stdin { } } output { elasticsearch { data_stream => true } }",
-            "data_stream",
+            "input { stdin { } } output { elasticsearch { data_stream => true index => x } }",
+            "contradicts",
         ),
         ("input { if [a] { stdin { } } }", "condition"),
     ];
@@ -406,6 +408,46 @@ const SOURCES: &[Source] = &[
         document: MANUAL,
         heading: "### Output `elasticsearch`, `opensearch`",
         others: &[],
+    },
+    Source {
+        text: include_str!("../src/output/elasticsearch/data_stream.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`",
+        others: &["dataset", "namespace", "maybe", "type"],
+    },
+    Source {
+        text: include_str!("../src/output/elasticsearch/management.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`",
+        others: &[
+            "_doc",
+            "_meta",
+            "actions",
+            "aliases",
+            "default_state",
+            "description",
+            "hot",
+            "index_patterns",
+            "is_write_index",
+            "ism_template",
+            "mappings",
+            "max_age",
+            "max_size",
+            "min_index_age",
+            "min_size",
+            "name",
+            "opendistro",
+            "order",
+            "phases",
+            "plugins",
+            "policy",
+            "priority",
+            "rollover",
+            "settings",
+            "states",
+            "transitions",
+            "web",
+        ],
     },
     Source {
         text: include_str!("../../pipeline/src/codec/build.rs"),

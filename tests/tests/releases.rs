@@ -1,6 +1,8 @@
 //! A hundred thousand lines into each of the other search servers that are supported.
 //!
-//! OpenSearch 2 has `delivery.rs`. One server at a time: two JVMs that start together on two
+//! Then what the output sets up on them by itself: templates and data streams.
+//!
+//! OpenSearch 2 has `delivery.rs`, and here what is set up. One server at a time: two JVMs that start together on two
 //! cores take longer than one after the other.
 
 #![expect(
@@ -8,15 +10,27 @@
     reason = "a failed step of a test is a failed test"
 )]
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use skidder_tests::servers::{ELASTICSEARCH_8, ELASTICSEARCH_9, OPENSEARCH_3, Release, Server};
+use serde_json::Value;
+use skidder_tests::daemon::Daemon;
+use skidder_tests::servers::{
+    ELASTICSEARCH_8, ELASTICSEARCH_9, OPENSEARCH_2, OPENSEARCH_3, Release, Server,
+};
 use skidder_tests::site::{Site, arrived_in_index, elasticsearch_output};
 use skidder_tests::writers::Plan;
 
 const LINES: u64 = 100_000;
 const DEADLINE: Duration = Duration::from_mins(5);
+
+#[test]
+fn opensearch_2() {
+    let _turn = turn();
+    if let Some(server) = Server::start_or_skip(&OPENSEARCH_2, &[]) {
+        sets_up_templates_and_data_streams(&server);
+    }
+}
 
 #[test]
 fn opensearch_3() {
@@ -35,8 +49,7 @@ fn elasticsearch_9() {
 }
 
 fn a_hundred_thousand_lines_arrive_once_each(release: &Release, output: &str) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let Some(server) = Server::start_or_skip(release, &[]) else {
         return;
     };
@@ -69,4 +82,77 @@ fn a_hundred_thousand_lines_arrive_once_each(release: &Release, output: &str) {
     arrived_in_index(&server.search(), "lines", LINES, DEADLINE)
         .unwrap()
         .assert_once_each();
+    sets_up_templates_and_data_streams(&server);
+}
+
+/// Lets one test go at a time.
+fn turn() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The default index with our template, classic and ECS, and a data stream with a template of ours as
+/// these servers come with none for it.
+fn sets_up_templates_and_data_streams(server: &Server) {
+    let search = server.search();
+    for (options, index, types) in [
+        (
+            "",
+            "logstash-*",
+            [
+                ("/message/type", "text"),
+                ("/message/fields/keyword/type", ""),
+                ("/@version/type", "keyword"),
+                ("/color/fields/keyword/type", "keyword"),
+            ],
+        ),
+        (
+            "ecs_compatibility => v8 index => \"ecs-logstash-%{+yyyy.MM.dd}\" manage_template => true",
+            "ecs-logstash-*",
+            [
+                ("/message/type", "text"),
+                ("/color/type", "keyword"),
+                ("/source/properties/ip/type", "ip"),
+                (
+                    "/http/properties/response/properties/status_code/type",
+                    "long",
+                ),
+            ],
+        ),
+        (
+            "data_stream => true data_stream_dataset => nginx",
+            "logs-nginx-default",
+            [
+                ("/message/type", "text"),
+                ("/color/type", "keyword"),
+                ("/data_stream/properties/dataset/type", "keyword"),
+                ("/source/properties/ip/type", "ip"),
+            ],
+        ),
+    ] {
+        let site = Site::new().unwrap();
+        let pipeline = format!(
+            "input {{ generator {{ count => 10 add_field => {{ color => red }} }} }}\n\
+             output {{ elasticsearch {{ hosts => [\"http://{}\"] {options} }} }}",
+            server.host()
+        );
+        let mut aggregator = Daemon::aggregator(site.path(), "setup", &pipeline).unwrap();
+        aggregator.start().unwrap();
+        let arrived = search.wait_for_count(index, 10, DEADLINE);
+        assert_eq!(arrived.unwrap_or(0), 10, "{index}\n{}", aggregator.log());
+        let answer = search
+            .request("GET", &format!("/{index}/_mapping"), None)
+            .unwrap();
+        let mappings = answer.json().unwrap();
+        let (_, mapping) = mappings.as_object().unwrap().iter().next().unwrap();
+        let properties = &mapping["mappings"]["properties"];
+        for (path, wanted) in types {
+            let found = properties.pointer(path).and_then(Value::as_str);
+            assert_eq!(
+                found.unwrap_or_default(),
+                wanted,
+                "{index} {path}\n{properties}"
+            );
+        }
+    }
 }

@@ -253,11 +253,10 @@ fn elasticsearch_from_options(options: &mut Options<'_>, settings: &Settings) ->
     let plugin_id = options
         .string("id")
         .unwrap_or_else(|| options.plugin().name.value.clone());
-    let delivery = ElasticsearchOptions::from_options(options, plugin_id);
-    Some(Kind::Elasticsearch(
-        Box::new(delivery),
-        Arc::new(templates?),
-    ))
+    let mut delivery = ElasticsearchOptions::from_options(options, plugin_id);
+    let mut templates = templates?;
+    delivery.management = templates.management.take();
+    Some(Kind::Elasticsearch(Box::new(delivery), Arc::new(templates)))
 }
 
 fn file_from_options(options: &mut Options<'_>, settings: &Settings) -> Option<Kind> {

@@ -8,10 +8,11 @@ use skidder_aggregator::output::elasticsearch::{
     Action, ActionKind, BulkWriter, EventWriter, Templates,
 };
 
-use super::support::{Reply, Stub};
+use super::support::{Reply, Request, Stub};
 use super::{Batch, Output, document, documents, eventually, options, script};
 
-fn templates(text: &str) -> Templates {
+/// What the options of an output say.
+pub(super) fn templates(text: &str) -> Templates {
     use skidder_aggregator::settings::Settings;
     use skidder_pipeline::language::{
         Diagnostics, Options, ParseOptions, SourceMap, Statement, parse,
@@ -66,38 +67,38 @@ async fn action_lines(text: &str, lines: &[(Option<u64>, &str)]) -> Vec<String> 
 
 #[tokio::test]
 async fn complaint_31_ids_are_made_of_what_the_event_is() {
-    let own = r#"{"create":{"_index":"i","_id":"stream-------0--------"}}"#;
-    let none = r#"{"index":{"_index":"i"}}"#;
+    let own = r#"{"create":{"_index":"ii","_id":"stream-------0--------"}}"#;
+    let none = r#"{"index":{"_index":"ii"}}"#;
     for (options, event, expected) in [
-        ("index => i", "{}", own),
-        ("index => i action => create", "{}", own),
-        ("index => i action => \"%{a}\"", r#"{"a":"index"}"#, own),
-        ("index => i deduplicate => false", "{}", none),
+        ("index => ii", "{}", own),
+        ("index => ii action => create", "{}", own),
+        ("index => ii action => \"%{a}\"", r#"{"a":"index"}"#, own),
+        ("index => ii deduplicate => false", "{}", none),
         (
-            "index => i document_id => \"%{a}\"",
+            "index => ii document_id => \"%{a}\"",
             r#"{"a":"b"}"#,
-            r#"{"index":{"_index":"i","_id":"b"}}"#,
+            r#"{"index":{"_index":"ii","_id":"b"}}"#,
         ),
         (
-            "index => i version => \"%{a}\"",
+            "index => ii version => \"%{a}\"",
             r#"{"a":"7"}"#,
-            r#"{"index":{"_index":"i","version":"7"}}"#,
+            r#"{"index":{"_index":"ii","version":"7"}}"#,
         ),
         (
-            "index => i action => \"%{a}\" document_id => x",
+            "index => ii action => \"%{a}\" document_id => xx",
             r#"{"a":"delete"}"#,
-            r#"{"delete":{"_index":"i","_id":"x"}}"#,
+            r#"{"delete":{"_index":"ii","_id":"xx"}}"#,
         ),
         (
-            "index => i action => \"%{a}\"",
+            "index => ii action => \"%{a}\"",
             r#"{"a":"delete"}"#,
-            r#"{"delete":{"_index":"i"}}"#,
+            r#"{"delete":{"_index":"ii"}}"#,
         ),
     ] {
         let lines = action_lines(options, &[(Some(1), event)]).await;
         assert_eq!(lines, [expected], "{options}");
     }
-    let lines = action_lines("index => i", &[(None, "{}"), (Some(1), "{}")]).await;
+    let lines = action_lines("index => ii", &[(None, "{}"), (Some(1), "{}")]).await;
     assert_eq!(lines, [none, own]);
 }
 
@@ -131,4 +132,46 @@ async fn complaint_31_what_was_stored_by_an_earlier_attempt_is_done() {
     assert!(output.letters().is_empty());
     let summary = output.finish().await;
     assert_eq!((summary.delivered, summary.duplicates), (3, 2));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_ids_gets_them_in_the_documents() {
+    let stub = Stub::start(|request: &Request| {
+        if String::from_utf8_lossy(&request.body).contains("\"_id\"") {
+            let reason = "Document ID is not supported in create/index operation request";
+            let item = format!(
+                "{{\"create\":{{\"status\":400,\"error\":{{\"type\":\"illegal_argument_exception\",\"reason\":\"{reason}\"}}}}}}"
+            );
+            let items = vec![item; request.documents().len()].join(",");
+            return Reply::Status(200, format!("{{\"errors\":true,\"items\":[{items}]}}"));
+        }
+        Reply::Stored
+    })
+    .await;
+    let output = Output::start(options(&[stub.url()]));
+    for round in 0..2 {
+        let batch = Batch::new(documents(0..2));
+        let (sender, ack) = (output.sender(), batch.ack.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut writer = BulkWriter::new(sender);
+            for number in 0..2 {
+                let mut action = Action::new(ActionKind::Create, "logs");
+                (action.id, action.own_id) = (Some("x"), true);
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(document(number).as_bytes());
+                writer.append(&action, &ack, write).unwrap();
+            }
+            writer.flush().unwrap();
+        })
+        .await
+        .unwrap();
+        eventually("the batch", || batch.is_acknowledged()).await;
+        // The first batch is refused once; after it the writers know.
+        assert_eq!(stub.bulk().len(), 2 + round);
+    }
+    let expected: Vec<String> = [0, 1, 0, 1]
+        .iter()
+        .map(|number| format!("{{\"dedupe_id\":\"x\",\"n\":{number}}}"))
+        .collect();
+    assert_eq!(stub.stored(), expected);
+    assert!(output.letters().is_empty());
 }

@@ -77,6 +77,7 @@ struct State {
     script: Script,
     bulk: Vec<Request>,
     probes: Vec<Request>,
+    calls: Vec<Request>,
     stored: Vec<String>,
 }
 
@@ -108,6 +109,7 @@ impl Stub {
             script,
             bulk: Vec::new(),
             probes: Vec::new(),
+            calls: Vec::new(),
             stored: Vec::new(),
         }));
         let tls = acceptor.is_some();
@@ -147,6 +149,11 @@ impl Stub {
     /// The health probes so far.
     pub(crate) fn probes(&self) -> Vec<Request> {
         self.state.lock().unwrap().probes.clone()
+    }
+
+    /// What else was asked so far.
+    pub(crate) fn calls(&self) -> Vec<Request> {
+        self.state.lock().unwrap().calls.clone()
     }
 
     /// What was stored so far, in order.
@@ -209,7 +216,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
             .await;
     }
     while let Some(request) = read_request(&mut stream).await? {
-        if request.method == "HEAD" {
+        if request.method == "HEAD" && request.target == "/" {
             state.lock().unwrap().probes.push(request);
             stream
                 .get_mut()
@@ -220,8 +227,14 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
         let reply = {
             let mut state = state.lock().unwrap();
             let reply = (state.script)(&request);
-            state.bulk.push(request.clone());
-            let documents = request.documents();
+            let is_bulk = request.target.contains("/_bulk");
+            let documents = if is_bulk {
+                state.bulk.push(request.clone());
+                request.documents()
+            } else {
+                state.calls.push(request.clone());
+                Vec::new()
+            };
             match &reply {
                 Reply::Stored | Reply::Body(_) | Reply::Truncated(_) | Reply::Slow(_) => {
                     state.stored.extend(documents);
@@ -262,6 +275,10 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
             body.len()
         );
         stream.get_mut().write_all(head.as_bytes()).await?;
+        if request.method == "HEAD" {
+            stream.get_mut().flush().await?;
+            continue;
+        }
         if let Some(length) = sent {
             stream
                 .get_mut()

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libdeflater::{CompressionLvl, Compressor};
+use reqwest::Method;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     USER_AGENT,
@@ -244,11 +245,15 @@ impl Client {
         if let Some(authorization) = &endpoint.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let mut response = request
+        let response = request
             .body(body.bytes)
             .send()
             .await
             .map_err(|error| self.failed(&error))?;
+        self.answer(response).await
+    }
+
+    async fn answer(&self, mut response: reqwest::Response) -> Result<Answer, ExchangeError> {
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
@@ -279,6 +284,27 @@ impl Client {
             body: answer,
             retry_after,
         })
+    }
+
+    /// Asks something else of a server than to store documents; `path` is below the API's.
+    pub(super) async fn call(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Answer, ExchangeError> {
+        let mut request = self.http().request(method, endpoint.api(path));
+        if let Some(authorization) = &endpoint.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(body) = body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        self.answer(response).await
     }
 
     /// Whether the server answers: any status that is not a server error will do.

@@ -142,10 +142,9 @@ impl ElasticsearchOptions {
             options.count("concurrency_min", 1..=1_000),
         );
         // A small `concurrency` is not to contradict a minimum that nobody wrote.
-        self.concurrency_min = match options.has("concurrency_min") {
-            true => self.concurrency_min,
-            false => self.concurrency_min.min(self.concurrency),
-        };
+        if !options.has("concurrency_min") {
+            self.concurrency_min = self.concurrency_min.min(self.concurrency);
+        }
         set(
             &mut self.concurrency_adaptive,
             options.boolean("concurrency_adaptive"),
@@ -248,22 +247,28 @@ fn refuse_unsupported(options: &mut Options<'_>) {
              get some. Their names are looked up again every `dns_interval`",
         );
     }
-    // `false` is what this output does; anything else would promise what it does not do.
-    for (name, instead) in [
-        (
-            "manage_template",
-            "install the index template on the servers",
-        ),
-        ("ilm_enabled", "name the index or alias in `index`"),
-        (
-            "data_stream",
-            "write `index` with the stream's name and `action => \"create\"`",
-        ),
+    for name in [
+        "script",
+        "script_lang",
+        "script_type",
+        "script_var_name",
+        "scripted_upsert",
     ] {
-        if options.string(name).is_some_and(|value| value != "false") {
-            options.obsolete(name, instead);
-        }
+        options.obsolete(
+            name,
+            "write `doc_as_upsert` or `upsert`, or let an ingest `pipeline` of the servers change the document",
+        );
     }
+    for name in ["join_field", "parent"] {
+        options.obsolete(
+            name,
+            "set the field with `mutate`, and `routing` to the id of the parent",
+        );
+    }
+    options.without_effect(
+        "default_server_major_version",
+        "servers are asked for what they have, not for their version",
+    );
     for name in ["sniffing_delay", "sniffing_path"] {
         options.without_effect(name, "servers are not sniffed");
     }

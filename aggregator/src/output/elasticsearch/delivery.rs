@@ -14,7 +14,7 @@
 //! another form already) or that lies in the dead letters. What is under way when the shutdown's
 //! deadline passes is dropped without one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use super::concurrency::Concurrency;
 use super::hosts::HostPool;
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
 use super::request::deliver;
-use super::resolution;
+use super::{resolution, setup};
 use crate::ack::Ack;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::throttle::Throttle;
@@ -108,6 +108,11 @@ impl BulkSender {
         self.shared.pool.body_limit()
     }
 
+    /// Whether items may have ids of ours.
+    pub(super) fn takes_ids(&self) -> bool {
+        self.shared.takes_ids.load(Ordering::Relaxed)
+    }
+
     /// Hands work over; blocks while there is no room.
     pub(super) fn send(&self, work: Work) -> Result<(), DeliveryClosed> {
         self.queue.blocking_send(work).map_err(|_| DeliveryClosed)
@@ -178,8 +183,12 @@ impl Delivery {
         let client = Arc::new(Client::new(&options)?);
         let body_limit = options.bulk_max_bytes.min(BULK_BYTES_CAP);
         let pool = Arc::new(HostPool::new(options.endpoints()?, body_limit));
+        let management = options.management.clone();
+        let (ready, watched) = watch::channel(management.is_none());
         let blocked = kibibytes(options.blocked_max_bytes).min(u32::MAX as usize);
         let shared = Arc::new(Shared {
+            takes_ids: AtomicBool::new(true),
+            ready: watched,
             concurrency: Concurrency::new(
                 options.concurrency_min,
                 CONCURRENCY_START,
@@ -198,7 +207,20 @@ impl Delivery {
         });
         // One request in the queue is enough: the others wait in their writers.
         let (queue, receiver) = mpsc::channel(1);
-        let dispatching = dispatch(Arc::clone(&shared), names, receiver, deadline);
+        let mut background = JoinSet::new();
+        let resolving = resolution::watch(
+            Arc::clone(&shared.client),
+            Arc::clone(&shared.pool),
+            names,
+            shared.options.dns_interval,
+            resolution::system(),
+        );
+        background.spawn(resolving.in_current_span());
+        if let Some(management) = management {
+            let setting_up = setup::run(Arc::clone(&shared), management, ready);
+            background.spawn(setting_up.in_current_span());
+        }
+        let dispatching = dispatch(Arc::clone(&shared), background, receiver, deadline);
         let handle = tokio::spawn(dispatching.in_current_span());
         Ok((BulkSender { queue, shared }, handle))
     }
@@ -211,6 +233,10 @@ pub(super) struct Shared {
     pub(super) client: Arc<Client>,
     pub(super) pool: Arc<HostPool>,
     pub(super) dead_letters: Arc<DeadLetters>,
+    /// Whether the servers take ids of ours.
+    takes_ids: AtomicBool,
+    /// Whether everything is set up that events need.
+    ready: watch::Receiver<bool>,
     /// Exchanges with servers at one time.
     pub(super) concurrency: Concurrency,
     /// Room for what waits for blocked indices, in KiB.
@@ -239,6 +265,23 @@ impl Shared {
             document: item.document_line(body),
         };
         self.dead_letters.write_letter(lines, &letter);
+    }
+
+    /// Waits until events may go.
+    pub(super) async fn ready(&self) {
+        // An error means that the setup is over without a word, which it never is.
+        drop(self.ready.clone().wait_for(|ready| *ready).await);
+    }
+
+    /// The servers have refused an id of ours: no item has one from now on.
+    pub(super) fn refuses_ids(&self, host: &str, reason: &str) {
+        if self.takes_ids.swap(false, Ordering::Relaxed) {
+            error!(
+                plugin = %self.options.plugin_id, host, reason,
+                "the server takes no ids: from now on they are in the field `dedupe_id` of the documents, \
+                 and a line that is sent again is stored again"
+            );
+        }
     }
 
     /// How much waits for blocked indices.
@@ -366,22 +409,14 @@ impl Limits {
 
 async fn dispatch(
     shared: Arc<Shared>,
-    names: Vec<(String, u16)>,
+    _background: JoinSet<()>,
     mut queue: mpsc::Receiver<Work>,
     deadline: Deadline,
 ) -> DeliverySummary {
     let limits = Limits::new(&shared.options);
-    let mut background = shared
+    let _probes = shared
         .pool
         .start_probes(&shared.client, shared.options.resurrect_delay);
-    let resolving = resolution::watch(
-        Arc::clone(&shared.client),
-        Arc::clone(&shared.pool),
-        names,
-        shared.options.dns_interval,
-        resolution::system(),
-    );
-    background.spawn(resolving.in_current_span());
     let mut tasks = JoinSet::new();
     let deadline = passed(deadline);
     tokio::pin!(deadline);

@@ -12,7 +12,7 @@ use skidder_pipeline::event::{self, Event, Timestamp};
 use skidder_pipeline::language::Options;
 use skidder_pipeline::template::Template;
 
-use super::{Action, ActionKind, BulkSender, BulkWriter, Update};
+use super::{Action, ActionKind, BulkSender, BulkWriter, DataStream, Management, Update};
 use crate::ack::Ack;
 use crate::output::{Writer, template};
 use crate::settings::Settings;
@@ -24,6 +24,10 @@ pub struct Templates {
     pub action: ActionTemplate,
     /// `index`
     pub index: Template,
+    /// `data_stream` and what begins with it; then `index` is not used.
+    pub data_stream: Option<DataStream>,
+    /// What is to be set up on the servers.
+    pub management: Option<Management>,
     /// `document_id`
     pub id: Option<Template>,
     /// `routing`
@@ -60,16 +64,30 @@ impl Templates {
     pub fn from_options(options: &mut Options<'_>, settings: &Settings) -> Option<Self> {
         let style = settings.escape_style;
         let template = |options: &mut Options<'_>, name| template(options, name, style);
+        let modes = [("disabled", false), ("v1", true), ("v8", true)];
+        let ecs = options
+            .enumeration("ecs_compatibility", &modes)
+            .unwrap_or_else(|| settings.ecs_compatibility.is_enabled());
+        let data_stream = DataStream::from_options(options, ecs);
+        let stream = data_stream.as_ref().map(DataStream::name);
+        let management = Management::from_options(options, ecs, stream);
         // COMPAT: the default of Logstash without data streams.
-        let ecs = settings.ecs_compatibility.is_enabled();
         let default = if ecs {
             DEFAULT_ECS_INDEX
         } else {
             DEFAULT_INDEX
         };
         let index = template(options, "index").or_else(|| Template::parse(default, style).ok());
+        let alias = management
+            .as_ref()
+            .and_then(|management| management.rollover.as_ref());
+        let index = match alias {
+            Some(rollover) => Some(Template::literal_text(&rollover.alias)),
+            None => index,
+        };
         let id = template(options, "document_id");
         let action = match options.spanned_string("action") {
+            None if data_stream.is_some() => ActionTemplate::Fixed(ActionKind::Create),
             None => ActionTemplate::Fixed(ActionKind::Index),
             Some(text) => match (ActionKind::parse(&text.value), text.value.contains("%{")) {
                 (Some(kind), _) => ActionTemplate::Fixed(kind),
@@ -91,6 +109,8 @@ impl Templates {
         Some(Self {
             action,
             index: index?,
+            data_stream,
+            management,
             id,
             routing: template(options, "routing"),
             pipeline: template(options, "pipeline"),
@@ -134,34 +154,36 @@ impl Writer for EventWriter {
         let templates = self.templates.as_ref();
         self.filled.clear();
         let filled = &mut self.filled;
-        // Where each filled template ends in `filled`; nothing for one that is not set.
+        // Where a filled template lies in `filled`; nothing for one that is not set.
         let mut fill = |template: Option<&Template>| -> Option<Range<usize>> {
-            let start = filled.len();
-            template?.write(event, now, filled);
-            Some(start..filled.len())
+            let template = template?;
+            Some(append(filled, |out| template.write(event, now, out)))
         };
         let action = match &templates.action {
             ActionTemplate::Fixed(_) => None,
             ActionTemplate::PerEvent(template) => fill(Some(template)),
         };
-        let index = fill(Some(&templates.index));
+        let index = match &templates.data_stream {
+            None => fill(Some(&templates.index)),
+            Some(_) => None,
+        };
         let id = fill(templates.id.as_ref());
         let routing = fill(templates.routing.as_ref());
         let pipeline = fill(templates.pipeline.as_ref());
         let version = fill(templates.version.as_ref());
         let document_type = fill(templates.document_type.as_ref());
         let upsert = fill(templates.upsert.as_ref());
+        let index = match &templates.data_stream {
+            None => index,
+            Some(stream) => Some(append(filled, |out| stream.write_name(event, out))),
+        };
         // Last: what a template says about a version or an id of its own goes before.
         let identity = event.identity.filter(|_| {
             let is_set =
                 |range: &Option<Range<usize>>| range.as_ref().is_some_and(|at| !at.is_empty());
             templates.deduplicate && !is_set(&id) && !is_set(&version)
         });
-        let own_id = identity.map(|identity| {
-            let start = self.filled.len();
-            identity.write(&mut self.filled);
-            start..self.filled.len()
-        });
+        let own_id = identity.map(|identity| append(filled, |out| identity.write(out)));
         if std::str::from_utf8(&self.filled).is_err() {
             // Names must be UTF-8. Replaced byte by byte, so that the places stay right.
             replace_invalid(&mut self.filled);
@@ -200,7 +222,10 @@ impl Writer for EventWriter {
             },
         };
         ack.hold(1);
-        let document = |out: &mut Vec<u8>| event::write_json(event, out);
+        let document = |out: &mut Vec<u8>| match &templates.data_stream {
+            None => event::write_json(event, out),
+            Some(stream) => stream.write_document(event, out),
+        };
         // An error means that the delivery has ended, at a shutdown: the event is not
         // acknowledged and will be sent again.
         let _closed = match unknown {
@@ -221,6 +246,13 @@ impl Writer for EventWriter {
     fn flush(&mut self) {
         let _closed = self.writer.flush();
     }
+}
+
+/// Where in `filled` what is written lies.
+fn append(filled: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    let start = filled.len();
+    write(filled);
+    start..filled.len()
 }
 
 /// Replaces every byte that is not part of valid UTF-8 by `?`.

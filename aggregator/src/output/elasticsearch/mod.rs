@@ -5,27 +5,37 @@
 //! them, sends them to one of the hosts and looks at each item of each answer. Stored items are
 //! acknowledged, refused ones go again, and what no server will ever take goes to the
 //! [dead letters](crate::dead_letter). No product or version check is ever made.
+//!
+//! Before the first request goes out, `setup` sees to it that templates and aliases are there
+//! (`management`). How many requests go out at a time, and how large they are, follows what the servers
+//! take (`concurrency`, `hosts`); where their names lead is looked up again and again (`resolution`).
 
 mod backoff;
 mod bulk;
 mod client;
 mod concurrency;
 mod config;
+mod data_stream;
 mod delivery;
 mod event_writer;
 mod hosts;
+mod management;
 mod options;
 mod outcome;
 mod part;
 mod request;
 mod resolution;
 mod response;
+mod setup;
+mod without_id;
 mod writer;
 
 pub use bulk::{Action, ActionKind, BulkRequest, Item, Update};
+pub use data_stream::DataStream;
 pub use delivery::{
     BulkSender, Deadline, Delivery, DeliveryClosed, DeliveryStatistics, DeliverySummary,
 };
 pub use event_writer::{ActionTemplate, EventWriter, Templates};
+pub use management::{Content, Management, Rollover, TemplateApi, TemplatePlan};
 pub use options::{BULK_BYTES_CAP, DEFAULT_PORT, ElasticsearchOptions, OptionsError, Secret};
 pub use writer::BulkWriter;

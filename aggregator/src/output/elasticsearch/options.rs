@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
+use super::management::Management;
 use crate::tls::{ClientTlsOptions, TlsError, Verification};
 
 /// How the output talks to the servers.
@@ -87,6 +88,8 @@ pub struct ElasticsearchOptions {
     pub document_max_bytes: usize,
     /// A larger response is not read. Default 32 MiB.
     pub response_max_bytes: usize,
+    /// What is set up on the servers before the first event is sent. Default nothing.
+    pub management: Option<Management>,
     /// Send events whose index name still holds `%{` to the dead letters. Default true.
     pub dlq_on_failed_indexname_interpolation: bool,
     /// Error types that are dropped like a version conflict, without a dead letter.
@@ -140,6 +143,7 @@ impl Default for ElasticsearchOptions {
             pending_requests: 32,
             document_max_bytes: 100 << 20,
             response_max_bytes: 32 << 20,
+            management: None,
             dlq_on_failed_indexname_interpolation: true,
             drop_error_types: Vec::new(),
             silence_errors_in_log: Vec::new(),
@@ -258,8 +262,20 @@ pub(super) struct Endpoint {
     pub(super) bulk: Url,
     /// What a probe asks.
     pub(super) health: Url,
+    /// Below this lies the API.
+    base: Url,
     /// `Authorization`, from the URL or from the options.
     pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Endpoint {
+    /// The URL of a path of the API; what must be escaped in it is.
+    pub(super) fn api(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
 }
 
 impl ElasticsearchOptions {
@@ -478,6 +494,8 @@ impl ElasticsearchOptions {
             "{base}/{}",
             self.healthcheck_path.trim_start_matches('/')
         ));
+        let mut base_url = url.clone();
+        base_url.set_path(&base);
         let mut bulk = url;
         match &self.bulk_path {
             Some(path) => bulk.set_path(&format!("/{}", path.trim_start_matches('/'))),
@@ -492,6 +510,7 @@ impl ElasticsearchOptions {
             name,
             bulk,
             health,
+            base: base_url,
             authorization,
         })
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::bulk::Item;
 use super::client::WireBody;
+use super::without_id::write_without_id;
 use crate::ack::Ack;
 
 /// Items that are sent together.
@@ -125,6 +126,17 @@ impl Kept {
         let start = self.body.len();
         self.body.extend_from_slice(&part.body[item.range()]);
         self.items.push(moved(*item, start));
+        self.count(part, run);
+    }
+
+    /// The same, with its id in the document.
+    pub(super) fn keep_without_id(&mut self, item: &Item, part: &Part, run: usize) {
+        let item = write_without_id(item, &part.body, &mut self.body);
+        self.items.push(item);
+        self.count(part, run);
+    }
+
+    fn count(&mut self, part: &Part, run: usize) {
         match self.acks.last_mut() {
             Some((_, length)) if self.last_run == Some(run) => *length += 1,
             _ => self.acks.push((part.acks[run].0.clone(), 1)),

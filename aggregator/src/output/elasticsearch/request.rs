@@ -24,6 +24,7 @@ use super::hosts::Host;
 use super::outcome::Outcome;
 use super::part::{Part, earliest};
 use super::response::{self, Disposition, Failure, disposition, is_busy};
+use super::without_id::refuses_ids;
 use crate::ack::Ack;
 
 /// A body that was refused as a whole so many times in a row because the server was busy is halved: a
@@ -45,6 +46,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, request: BulkRequest, mut held:
         request.acks,
         backoff,
     )];
+    shared.ready().await;
     while let Some((position, not_before)) = earliest(&parts) {
         tokio::time::sleep_until(not_before).await;
         let part = parts.remove(position);
@@ -349,6 +351,11 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
             .as_ref()
             .map_or(Disposition::Done, |failure| decide(shared, item, failure));
         match (decision, failure) {
+            (_, Some(failure)) if item.own_id && refuses_ids(&failure) => {
+                outcome.kept.keep_without_id(item, &part, run);
+                shared.refuses_ids(host, &failure.reason);
+                outcome.retried.add(failure);
+            }
             // It was stored by an earlier attempt, ours or another aggregator's: nothing to say.
             (Disposition::Conflict, Some(failure)) if item.own_id && failure.status == 409 => {
                 outcome.done[run] += 1;

@@ -114,20 +114,20 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Answers every request; tells its number when one came, and its negative when a connection ended.
-    fn serve(listener: TcpListener, number: i32, told: mpsc::UnboundedSender<i32>) {
+    fn serve(listener: TcpListener, number: i32, told: mpsc::Sender<i32>) {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let told = told.clone();
                 tokio::spawn(async move {
                     let mut buffer = vec![0; 64 << 10];
                     while let Ok(1..) = stream.read(&mut buffer).await {
-                        told.send(number).ok();
+                        told.send(number).await.ok();
                         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
                         if stream.write_all(answer).await.is_err() {
                             break;
                         }
                     }
-                    told.send(-number).ok();
+                    told.send(-number).await.ok();
                 });
             }
         });
@@ -138,7 +138,7 @@ mod tests {
         let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = first.local_addr().unwrap().port();
         let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
-        let (told, mut tells) = mpsc::unbounded_channel();
+        let (told, mut tells) = mpsc::channel(16);
         serve(first, 1, told.clone());
         serve(second, 2, told);
 

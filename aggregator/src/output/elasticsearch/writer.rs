@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::bulk::{Action, ActionKind, BulkRequest, Item};
 use super::delivery::{BulkSender, DeliveryClosed, Rejected, Work};
+use super::without_id::write_without_id;
 use crate::ack::Ack;
 use skidder_pipeline::event::write_json_text;
 
@@ -64,7 +65,19 @@ impl BulkWriter {
             return self.reject(&reason, action, ack, document);
         }
         let start = self.request.body.len();
-        let item = write_item(&mut self.request.body, action, document);
+        let mut item = write_item(&mut self.request.body, action, document);
+        if item.own_id && !self.sender.takes_ids() {
+            let mut moved = Vec::new();
+            item = write_without_id(&item, &self.request.body, &mut moved);
+            self.request.body.truncate(start);
+            self.request.body.extend_from_slice(&moved);
+            item = Item {
+                start,
+                document: start + item.document,
+                end: start + item.end,
+                ..item
+            };
+        }
         self.request.items.push(item);
 
         if self.request.body.len() > self.sender.body_limit() && self.request.items.len() > 1 {
