@@ -32,12 +32,15 @@ impl PipelineInput {
         if address.as_ref().is_some_and(|text| text.value.is_empty()) {
             options.error("address", "an address is a text that is not empty");
         }
+        let decoration = Decoration::from_options(options);
+        let address = address?;
         let receiver = Receiver {
             name: build.name.to_owned(),
-            decoration: Decoration::from_options(options),
+            address: address.value.clone(),
+            decoration,
         };
         Some(Self {
-            address: address?,
+            address,
             receiver: Arc::new(receiver),
         })
     }

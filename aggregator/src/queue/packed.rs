@@ -8,6 +8,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 4 | length of what follows of this event |
+//! | … | the id that says which line it is of (a length and bytes); empty if it has none |
 //! | … | the fields: their number as a length, then for each its name (a length and UTF-8) and its value |
 //! | … | the metadata, the same |
 //!
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use bumpalo::Bump;
 use bytes::Bytes;
-use skidder_pipeline::event::{Array, Event, MESSAGE, Name, Object, Timestamp, Value};
+use skidder_pipeline::event::{Array, Event, Identity, MESSAGE, Name, Object, Timestamp, Value};
 
 use super::stored::{Form, Restore};
 use crate::input::decoration::Decoration;
@@ -34,10 +35,19 @@ const MAX_DEPTH: usize = 1024;
 pub(crate) fn pack(event: &Event<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
+    pack_identity(event, out);
     pack_object(&event.fields, out);
     pack_object(&event.metadata, out);
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn pack_identity(event: &Event<'_>, out: &mut Vec<u8>) {
+    let mut id = Vec::new();
+    if let Some(identity) = &event.identity {
+        identity.write(&mut id);
+    }
+    pack_bytes(&id, out);
 }
 
 fn pack_object(object: &Object<'_>, out: &mut Vec<u8>) {
@@ -103,6 +113,8 @@ fn pack_length(length: usize, out: &mut Vec<u8>) {
 fn unpack<'b>(bytes: &'b [u8], arena: &'b Bump) -> Option<Event<'b>> {
     let mut unpacking = Unpacking { rest: bytes, arena };
     let mut event = Event::new_in(arena);
+    let id = unpacking.bytes()?;
+    event.identity = (!id.is_empty()).then(|| Identity::given(id));
     unpacking.fields(&mut event.fields, 0)?;
     unpacking.fields(&mut event.metadata, 0)?;
     unpacking.rest.is_empty().then_some(event)
@@ -201,6 +213,8 @@ pub(crate) struct PackedRecords {
 pub(crate) struct Receiver {
     /// What the disk queue calls it.
     pub(crate) name: String,
+    /// What it is called by those who send to it.
+    pub(crate) address: String,
     /// `type`, `tags`, `add_field`.
     pub(crate) decoration: Decoration,
 }
@@ -210,6 +224,7 @@ impl Receiver {
     pub(crate) fn bare() -> Self {
         Self {
             name: String::new(),
+            address: String::new(),
             decoration: Decoration::default(),
         }
     }
@@ -264,6 +279,9 @@ impl Records for PackedRecords {
             event.fields.push_new(MESSAGE, Value::Text(bytes));
             event
         });
+        // The same event may go to other addresses, too, and each of them may store it.
+        let address = self.receiver.address.as_bytes();
+        event.identity = event.identity.map(|identity| identity.branch(address));
         self.receiver.decoration.apply(&mut event, arena);
         each(event);
     }
@@ -304,6 +322,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_comes_back_as_it_was() {
+        let (long, records);
         let arena = Bump::new();
         let text = br#"{"@timestamp":"2026-11-25T10:00:00.123456789Z","a":[1,-2.5,null,true,false,{"b":{"c":[]}}],
             "big":123456789012345678901234567890,"@metadata":{"x":{"y":"z"}},"empty":{}}"#;
@@ -314,14 +333,14 @@ mod tests {
         event
             .fields
             .push_new(Name::new("bytes"), Value::Text(b"\xff\x00a"));
-        let long = "x".repeat(300);
+        long = "x".repeat(300);
         event
             .fields
             .push_new(Name::new("long"), Value::Text(long.as_bytes()));
         let mut packed = Vec::new();
         pack(&event, &mut packed);
         pack(&Event::new_in(&arena), &mut packed);
-        let records = PackedRecords::new(packed.into(), Arc::new(Receiver::bare())).unwrap();
+        records = PackedRecords::new(packed.into(), Arc::new(Receiver::bare())).unwrap();
         assert_eq!(records.len(), 2);
         let mut seen = 0;
         records.decode(0, &arena, Timestamp::new(0, 0), &mut |copy| {
@@ -340,6 +359,31 @@ mod tests {
         let mut stored = Vec::new();
         assert_eq!(records.store(&mut stored), Form::Packed);
         assert_eq!(stored, records.bytes);
+    }
+
+    #[test]
+    fn an_event_has_one_id_at_each_address() {
+        let arena = Bump::new();
+        let mut event = Event::new_in(&arena);
+        event.identity = Some(Identity::of_line(b"stream", 7, 8));
+        let mut packed = Vec::new();
+        pack(&event, &mut packed);
+        let ids = ["a", "a", "b"].map(|address| {
+            let receiver = Receiver {
+                address: address.to_owned(),
+                ..Receiver::bare()
+            };
+            let records =
+                PackedRecords::new(packed.clone().into(), Arc::new(receiver)).expect("packed");
+            let (arena, mut id) = (Bump::new(), Vec::new());
+            records.decode(0, &arena, Timestamp::new(0, 0), &mut |event| {
+                event.identity.expect("it has one").write(&mut id);
+            });
+            String::from_utf8(id).expect("text")
+        });
+        assert_eq!(ids[0], ids[1]);
+        assert_ne!(ids[0], ids[2]);
+        assert!(ids[0].starts_with("stream"));
     }
 
     proptest! {

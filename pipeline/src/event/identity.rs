@@ -62,6 +62,16 @@ impl<'b> Identity<'b> {
         child
     }
 
+    /// The identity of the event where it goes one of several ways, each of which may store it.
+    #[must_use]
+    pub fn branch(self, name: &[u8]) -> Self {
+        Self {
+            derived: xxh3_64_with_seed(name, self.derived).max(1),
+            children: 0,
+            ..self
+        }
+    }
+
     /// Appends the id.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.name);
