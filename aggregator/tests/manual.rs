@@ -181,9 +181,10 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 15] = [
+const PLUGINS: [&str; 16] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
+    "### Input `file`",
     "### Input `http`",
     "### Input `otlp`",
     "### Input `pipeline`",
@@ -322,6 +323,12 @@ const SOURCES: &[Source] = &[
         document: MANUAL,
         heading: "### Output `pipeline`",
         others: &[],
+    },
+    Source {
+        text: include_str!("../src/input/file/mod.rs"),
+        document: MANUAL,
+        heading: "### Input `file`",
+        others: &["file"],
     },
     Source {
         text: include_str!("../src/input/http/bulk/mod.rs"),

@@ -8,6 +8,7 @@ pub mod beats;
 pub mod dead_letters;
 mod decoding;
 pub mod decoration;
+mod file;
 pub mod generator;
 mod http;
 mod identity;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use self::beats::BeatsInput;
 use self::dead_letters::DeadLetterInput;
 use self::decoration::Decoration;
+use self::file::FileInput;
 use self::generator::GeneratorInput;
 use self::pipeline::PipelineInput;
 use self::stdin::StdinInput;
@@ -51,6 +53,7 @@ pub const NAMES: &[&str] = &[
     "beats",
     "dead_letter_queue",
     "elasticsearch_bulk",
+    "file",
     "generator",
     "http",
     "lumberjack",
@@ -74,6 +77,7 @@ pub struct Input {
 enum Kind {
     Beats(Box<BeatsInput>),
     DeadLetters(DeadLetterInput),
+    File(Box<FileInput>),
     Generator(GeneratorInput),
     Http(Box<http::server::Server>),
     Pipeline(PipelineInput),
@@ -120,6 +124,7 @@ impl Input {
             }
             // Theirs are kept as the events that they decode to.
             Kind::DeadLetters(_)
+            | Kind::File(_)
             | Kind::Generator(_)
             | Kind::Http(_)
             | Kind::Tcp(_)
@@ -156,6 +161,7 @@ impl Input {
                 Ok(Box::pin(beats.run(listener, queue, shutdown)))
             }
             Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
+            Kind::File(file) => named(file.start(queue, shutdown).await),
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
             Kind::Http(server) => named(server.start(queue, shutdown).await),
             Kind::Pipeline(pipeline) => named(pipeline.start(addresses, queue, shutdown)),
@@ -284,6 +290,9 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
                 .map(|server| Kind::Http(Box::new(server))),
             "http" => http::plain::from_options(&mut options, build)
                 .map(|server| Kind::Http(Box::new(server))),
+            "file" => {
+                FileInput::from_options(&mut options, build).map(|file| Kind::File(Box::new(file)))
+            }
             "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
             "otlp" => http::otlp::from_options(&mut options, build)
                 .map(|server| Kind::Http(Box::new(server))),
