@@ -80,10 +80,33 @@ impl Cut {
             return Some(self.searched + at + self.delimiter.len());
         }
         if read >= self.max_record_bytes {
-            return Some(read);
+            return Some(whole_characters(&self.pending));
         }
         self.searched = read.saturating_sub(self.delimiter.len() - 1);
         None
+    }
+}
+
+/// How many bytes there are without a character of UTF-8 that is cut off at the end. All of them if there is
+/// nothing else, or the end is no UTF-8.
+pub fn whole_characters(bytes: &[u8]) -> usize {
+    let tail = &bytes[bytes.len().saturating_sub(3)..];
+    let start = tail.iter().rposition(|byte| *byte & 0xC0 != 0x80);
+    let Some(start) = start else {
+        return bytes.len();
+    };
+    let width = match tail[start] {
+        0xC2..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xF4 => 4,
+        _ => 1,
+    };
+    let there = tail.len() - start;
+    let whole = bytes.len() - there;
+    if there < width && whole > 0 {
+        whole
+    } else {
+        bytes.len()
     }
 }
 
@@ -164,6 +187,29 @@ mod tests {
         assert!(first.len() <= MAX_RECORD_BYTES + CHUNK_BYTES);
         let rest = chunks.next_chunk().unwrap().map_or(0, |chunk| chunk.len());
         assert_eq!(first.len() + rest, length);
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_cut_between_characters() {
+        for (text, whole) in [("aé", 3), ("a€", 4), ("a😀", 5)] {
+            let bytes = text.as_bytes();
+            assert_eq!(whole_characters(bytes), whole);
+            for cut in 2..bytes.len() {
+                assert_eq!(whole_characters(&bytes[..cut]), 1, "{text} {cut}");
+            }
+        }
+        assert_eq!(whole_characters(b"abc"), 3);
+        assert_eq!(whole_characters(b"\xc3"), 1);
+        assert_eq!(whole_characters(b"a\xff"), 2);
+        assert_eq!(whole_characters(b"a\x80\x80\x80"), 4);
+        let mut cut = Cut::new(b"\n", 5);
+        let mut pieces = Vec::new();
+        for byte in "ééééé".bytes() {
+            cut.room(1)[0] = byte;
+            pieces.extend(cut.filled(1));
+        }
+        pieces.extend(cut.rest());
+        assert_eq!(pieces, ["éé", "éé", "é"].map(str::as_bytes));
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 16] = [
+const PLUGINS: [&str; 17] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `file`",
@@ -189,6 +189,7 @@ const PLUGINS: [&str; 16] = [
     "### Input `otlp`",
     "### Input `pipeline`",
     "### Input `stdin`",
+    "### Input `syslog`",
     "### Input `tcp`",
     "### Input `udp`",
     "### Input `dead_letter_queue`",
@@ -290,7 +291,14 @@ const SOURCES: &[Source] = &[
         text: include_str!("../src/input/mod.rs"),
         document: MANUAL,
         heading: "## Inputs",
-        others: &["delimiter", "input", "listening", "position"],
+        others: &[
+            "cef",
+            "delimiter",
+            "graphite",
+            "input",
+            "listening",
+            "position",
+        ],
     },
     Source {
         text: include_str!("../src/input/decoration.rs"),
@@ -396,7 +404,7 @@ const SOURCES: &[Source] = &[
         text: include_str!("../src/input/udp.rs"),
         document: MANUAL,
         heading: "## Inputs",
-        others: &["input", "ip", "listening"],
+        others: &["autodetect_column_names", "ip", "listening", "true"],
     },
     Source {
         text: include_str!("../src/output/mod.rs"),
@@ -454,6 +462,47 @@ const SOURCES: &[Source] = &[
             "states",
             "transitions",
             "web",
+        ],
+    },
+    Source {
+        text: include_str!("../src/input/connection.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &["connected", "disconnected"],
+    },
+    Source {
+        text: include_str!("../src/input/syslog/mod.rs"),
+        document: MANUAL,
+        heading: "### Input `syslog`",
+        others: &["ip", "listening"],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/syslog/mod.rs"),
+        document: MANUAL,
+        heading: "### Input `syslog`",
+        others: &[
+            "clock",
+            "date",
+            "disabled",
+            "ecs_compatibility",
+            "grok",
+            "kernel",
+            "local0",
+            "local1",
+            "local2",
+            "local3",
+            "local4",
+            "local5",
+            "local6",
+            "local7",
+            "mail",
+            "match",
+            "overwrite",
+            "syslogd",
+            "system",
+            "tag_on_failure",
+            "timestamp8601",
+            "v8",
         ],
     },
     Source {

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use bumpalo::Bump;
+use skidder_pipeline::codec::Codec;
 use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
 use tokio::sync::{mpsc, watch};
 
-use super::decoding::object;
+use super::decoding::{decode_whole, object};
 use super::decoration::Decoration;
 use crate::ack::Ack;
 use crate::worker::{Batch, Records};
@@ -21,6 +22,8 @@ const BATCH_EVENTS: u64 = 1000;
 pub struct GeneratorInput {
     /// The lines, in turn.
     pub lines: Vec<String>,
+    /// How lines become events; not given if each is a message, which is quicker.
+    pub codec: Option<Arc<dyn Codec>>,
     /// How often each line is given; 0 for without end.
     pub count: u64,
     /// How many generators run beside each other.
@@ -72,6 +75,26 @@ impl GeneratorInput {
     }
 }
 
+impl GeneratorInput {
+    /// Gives an event of a codec its number and its host.
+    fn mark<'b>(&'b self, event: &mut Event<'b>, sequence: u64, arena: &'b Bump) {
+        let host = || Value::Text(self.host.as_bytes());
+        let sequence = Value::Integer(sequence as i64);
+        if !self.ecs {
+            event.fields.set(Name::new("host"), host());
+            event.fields.set(Name::new("sequence"), sequence);
+            return;
+        }
+        let host = object("name", host(), arena);
+        event.fields.set(Name::new("host"), host);
+        let details = event.fields.slot(Name::new("event"));
+        match details {
+            Value::Object(details) => details.set(Name::new("sequence"), sequence),
+            other => *other = object("sequence", sequence, arena),
+        }
+    }
+}
+
 struct GeneratedRecords {
     input: Arc<GeneratorInput>,
     first: u64,
@@ -96,6 +119,14 @@ impl Records for GeneratedRecords {
         let line = &input.lines[(number % lines) as usize];
         // COMPAT: each line of a round has the round's number.
         let sequence = Value::Integer((number / lines) as i64);
+        if let Some(codec) = &input.codec {
+            for mut event in decode_whole(&**codec, line.as_bytes(), arena, now) {
+                input.mark(&mut event, number / lines, arena);
+                input.decoration.apply(&mut event, arena);
+                each(event);
+            }
+            return;
+        }
         let mut event = Event::with_timestamp_in(now, arena);
         event
             .fields

@@ -5,6 +5,7 @@
 //! the workers.
 
 pub mod beats;
+mod connection;
 pub mod dead_letters;
 mod decoding;
 pub mod decoration;
@@ -14,8 +15,11 @@ mod http;
 mod identity;
 mod listener;
 mod pipeline;
+mod proxy_protocol;
+mod received;
 pub mod stdin;
 mod stored_window;
+mod syslog;
 mod tcp;
 pub mod tls;
 mod udp;
@@ -37,6 +41,7 @@ use self::file::FileInput;
 use self::generator::GeneratorInput;
 use self::pipeline::PipelineInput;
 use self::stdin::StdinInput;
+use self::syslog::SyslogInput;
 use self::tcp::TcpInput;
 use self::udp::UdpInput;
 use crate::addresses::Addresses;
@@ -60,6 +65,7 @@ pub const NAMES: &[&str] = &[
     "otlp",
     "pipeline",
     "stdin",
+    "syslog",
     "tcp",
     "udp",
 ];
@@ -82,6 +88,7 @@ enum Kind {
     Http(Box<http::server::Server>),
     Pipeline(PipelineInput),
     Stdin(Arc<StdinInput>),
+    Syslog(Box<SyslogInput>),
     Tcp(TcpInput),
     Udp(UdpInput),
 }
@@ -122,13 +129,11 @@ impl Input {
                     Arc::clone(&pipeline.receiver) as Arc<dyn Restore>,
                 );
             }
+            Kind::Syslog(syslog) => sources.add(&self.source, syslog.stored()),
+            Kind::Tcp(tcp) => sources.add(&self.source, tcp.stored()),
+            Kind::Udp(udp) => sources.add(&self.source, udp.stored()),
             // Theirs are kept as the events that they decode to.
-            Kind::DeadLetters(_)
-            | Kind::File(_)
-            | Kind::Generator(_)
-            | Kind::Http(_)
-            | Kind::Tcp(_)
-            | Kind::Udp(_) => {}
+            Kind::DeadLetters(_) | Kind::File(_) | Kind::Generator(_) | Kind::Http(_) => {}
         }
     }
 
@@ -166,6 +171,7 @@ impl Input {
             Kind::Http(server) => named(server.start(queue, shutdown).await),
             Kind::Pipeline(pipeline) => named(pipeline.start(addresses, queue, shutdown)),
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
+            Kind::Syslog(syslog) => named(syslog.start(queue, shutdown).await),
             Kind::Tcp(tcp) => named(tcp.start(queue, shutdown).await),
             Kind::Udp(udp) => named(udp.start(queue, shutdown).await),
         }
@@ -273,6 +279,11 @@ pub fn bare_sources(settings: &Settings) -> Sources {
     if let Some(stdin) = stdin_from_options(&mut options, &build) {
         sources.add_bare(Arc::new(stdin));
     }
+    sources.add_bare(tcp::bare(ecs));
+    sources.add_bare(udp::bare(ecs));
+    if let Some(syslog) = SyslogInput::from_options(&mut options, &build) {
+        sources.add_bare(syslog.stored());
+    }
     sources
 }
 
@@ -300,6 +311,8 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             "stdin" => {
                 stdin_from_options(&mut options, build).map(|stdin| Kind::Stdin(Arc::new(stdin)))
             }
+            "syslog" => SyslogInput::from_options(&mut options, build)
+                .map(|syslog| Kind::Syslog(Box::new(syslog))),
             "tcp" => TcpInput::from_options(&mut options, build).map(Kind::Tcp),
             "udp" => UdpInput::from_options(&mut options, build).map(Kind::Udp),
             unknown => {
@@ -369,7 +382,8 @@ fn dead_letters_from_options(
 
 fn generator_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<GeneratorInput> {
     let ecs = build.ecs(options);
-    build.codec(options, "plain", ecs)?;
+    let (plugin, codec) = build.codec(options, "plain", ecs)?;
+    let is_plain = plugin.name.value == "plain" && plugin.attributes.is_empty();
     let message = options
         .string("message")
         .unwrap_or_else(|| "Hello world!".into());
@@ -380,6 +394,7 @@ fn generator_from_options(options: &mut Options<'_>, build: &Build<'_>) -> Optio
     }
     Some(GeneratorInput {
         lines,
+        codec: (!is_plain).then_some(codec),
         count: options
             .integer("count", 0..=i64::MAX)
             .unwrap_or(0)
@@ -416,14 +431,19 @@ fn streamed_codec(
     let (plugin, codec) = build.codec(options, "line", ecs)?;
     let delimiter = match plugin.name.value.as_str() {
         "line" | "json_lines" => delimiter_of(&plugin),
-        "es_bulk" | "multiline" => b"\n".to_vec(),
-        _ => Vec::new(),
+        // COMPAT: of `cef` it is written with a backslash and a letter.
+        "cef" => delimiter_of(&plugin)
+            .replace("\\r", "\r")
+            .replace("\\n", "\n"),
+        "csv" | "es_bulk" | "graphite" | "multiline" => "\n".to_owned(),
+        _ => String::new(),
     };
+    let delimiter = delimiter.into_bytes();
     Some((codec, delimiter))
 }
 
 /// The delimiter of a codec that cuts lines.
-fn delimiter_of(plugin: &Plugin) -> Vec<u8> {
+fn delimiter_of(plugin: &Plugin) -> String {
     let given = plugin
         .attributes
         .iter()
@@ -431,6 +451,5 @@ fn delimiter_of(plugin: &Plugin) -> Vec<u8> {
     let text = given.and_then(|attribute| attribute.value.value.as_text());
     text.filter(|text| !text.is_empty())
         .unwrap_or("\n")
-        .as_bytes()
-        .to_vec()
+        .to_owned()
 }

@@ -8,6 +8,7 @@
 //! whole events: the workers, the acknowledgement and the disk queue see nothing of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bumpalo::Bump;
@@ -18,10 +19,15 @@ use tokio::sync::{mpsc, watch};
 
 use super::decoding::{decode_whole, object};
 use super::decoration::Decoration;
+use super::listener::told_to_stop;
 use crate::ack::Ack;
 use crate::chunks::Chunks;
 use crate::queue::stored::{Form, Restore};
 use crate::worker::{Batch, Records};
+
+/// How long nothing may come of what has been read when the input stops: then the reader waits for its
+/// next byte, which is not there.
+const LAST_READ: Duration = Duration::from_millis(200);
 
 /// Standard input, ready to be read.
 pub struct StdinInput {
@@ -46,9 +52,11 @@ impl StdinInput {
         // A read cannot be called off: it has a thread of its own, which may outlive this input
         // but holds nothing of the queue.
         let (read, chunks) = mpsc::channel(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
         tokio::task::spawn_blocking(move || {
             let mut stream = Chunks::new(std::io::stdin(), &delimiter);
-            loop {
+            while !stopping.load(Ordering::Relaxed) {
                 match stream.next_chunk() {
                     Ok(Some(bytes)) => {
                         if read.blocking_send(bytes).is_err() {
@@ -63,17 +71,21 @@ impl StdinInput {
                 }
             }
         });
-        self.forward(chunks, queue, shutdown).await;
+        self.forward(chunks, queue, shutdown, &stop).await;
     }
 
-    /// Puts chunks into the queue, those of a codec that joins lines cut where events end.
+    /// Puts chunks into the queue, those of a codec that joins lines cut where events end. When the
+    /// input is to stop, `stop` says so to whoever reads, and what it has read by then is taken.
     async fn forward(
         self: Arc<Self>,
         mut chunks: mpsc::Receiver<Vec<u8>>,
         queue: mpsc::Sender<Batch>,
         mut shutdown: watch::Receiver<bool>,
+        stop: &AtomicBool,
     ) {
         let mut cutter = self.codec.cutter();
+        // When the input is to stop, how long a read may take.
+        let mut last: Option<Duration> = None;
         loop {
             let waits = cutter.as_ref().filter(|cutter| cutter.pending() > 0);
             let patience = waits.and_then(|cutter| cutter.patience());
@@ -82,8 +94,13 @@ impl StdinInput {
                     let is_last = chunk.is_none();
                     (chunk, is_last)
                 }
-                _ = shutdown.changed() => (None, true),
-                () = idle(patience) => (None, false),
+                () = told_to_stop(&mut shutdown), if last.is_none() => {
+                    stop.store(true, Ordering::Relaxed);
+                    last = Some(LAST_READ);
+                    continue;
+                }
+                () = idle(last), if last.is_some() => (None, true),
+                () = idle(patience), if last.is_none() => (None, false),
             };
             let bytes = match (&mut cutter, next) {
                 (Some(cutter), Some(lines)) => cutter.push(lines),
@@ -209,6 +226,16 @@ mod tests {
         stdin
     }
 
+    async fn forward(
+        input: Arc<StdinInput>,
+        chunks: mpsc::Receiver<Vec<u8>>,
+        queue: mpsc::Sender<Batch>,
+        shutdown: watch::Receiver<bool>,
+    ) {
+        let stop = AtomicBool::new(false);
+        input.forward(chunks, queue, shutdown, &stop).await;
+    }
+
     /// The messages of the next batch.
     async fn messages(batches: &mut mpsc::Receiver<Batch>) -> Vec<String> {
         let batch = tokio::time::timeout(PATIENCE, batches.recv()).await;
@@ -230,7 +257,7 @@ mod tests {
         let (chunk, chunks) = mpsc::channel(1);
         let (queue, mut batches) = mpsc::channel(1);
         let (_go_on, shutdown) = watch::channel(false);
-        let running = tokio::spawn(input("").forward(chunks, queue, shutdown));
+        let running = tokio::spawn(forward(input(""), chunks, queue, shutdown));
         chunk.send(b"a\n 1\n".to_vec()).await.unwrap();
         chunk.send(b" 2\nb\nc\n".to_vec()).await.unwrap();
         assert_eq!(messages(&mut batches).await, ["a\n 1\n 2", "b"]);
@@ -247,7 +274,7 @@ mod tests {
         let (queue, mut batches) = mpsc::channel(1);
         let (stop, shutdown) = watch::channel(false);
         let patient = input("auto_flush_interval => 0.02");
-        let running = tokio::spawn(patient.forward(chunks, queue, shutdown));
+        let running = tokio::spawn(forward(patient, chunks, queue, shutdown));
         chunk.send(b"a\n 1\n".to_vec()).await.unwrap();
         assert_eq!(messages(&mut batches).await, ["a\n 1"]);
         // COMPAT: what comes too late is an event of its own.
@@ -259,13 +286,17 @@ mod tests {
         let (chunk, chunks) = mpsc::channel(1);
         let (queue, mut batches) = mpsc::channel(1);
         let (stop, shutdown) = watch::channel(false);
-        let running = tokio::spawn(input("").forward(chunks, queue, shutdown));
+        let running = tokio::spawn(forward(input(""), chunks, queue, shutdown));
         chunk.send(b"a\n".to_vec()).await.unwrap();
         // A second one has room only when the first was taken.
         chunk.send(b"b\n".to_vec()).await.unwrap();
         assert_eq!(messages(&mut batches).await, ["a"]);
         stop.send(true).unwrap();
-        assert_eq!(messages(&mut batches).await, ["b"]);
+        // What was read before is taken, and so is what comes while it is.
+        chunk.send(b"c\nd\n".to_vec()).await.unwrap();
+        drop(chunk);
+        assert_eq!(messages(&mut batches).await, ["b", "c"]);
+        assert_eq!(messages(&mut batches).await, ["d"]);
         running.await.unwrap();
     }
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use bumpalo::Bump;
 use bytes::{Bytes, BytesMut};
-use skidder_pipeline::codec::Codec;
+use skidder_pipeline::codec::{Codec, Line};
 use skidder_pipeline::event::{Event, Path, Timestamp, Value};
-use skidder_pipeline::language::Options;
+use skidder_pipeline::language::{Options, Plugin};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -23,25 +23,32 @@ use tracing::{info, warn};
 use super::decoding::decode_whole;
 use super::decoration::Decoration;
 use super::listener::{self, told_to_stop};
+use super::received::{Decode, Origin, Received, Record, Stored};
 use super::{Build, Running};
 use crate::ack::Ack;
+use crate::queue::stored::{Form, Restore};
 use crate::throttle::{Throttle, WARNING_INTERVAL};
-use crate::worker::{Batch, Records};
+use crate::worker::Batch;
 
 /// Datagrams that go into one batch, at most.
 const BATCH_DATAGRAMS: usize = 500;
 /// The largest datagram there can be.
-const MAX_DATAGRAM: i64 = 65_535;
+const MAX_DATAGRAM: usize = 65_535;
 /// Memory for datagrams is taken from the system in pieces of this size.
 const SLAB_BYTES: usize = 256 << 10;
 
 /// A UDP input, ready to start.
 pub(super) struct UdpInput {
     address: String,
+    receiver: Receiver,
+}
+
+/// Receives datagrams and puts them into the queue.
+pub(super) struct Receiver {
     buffer_size: usize,
     receive_buffer_bytes: Option<usize>,
     queue_size: usize,
-    decoder: Arc<Decoder>,
+    decode: Arc<dyn Decode>,
 }
 
 /// How datagrams become events.
@@ -62,9 +69,7 @@ impl UdpInput {
         if !options.has("port") {
             options.missing("port");
         }
-        let buffer_size = options.integer("buffer_size", 1..=MAX_DATAGRAM);
-        let receive_buffer_bytes = options.count("receive_buffer_bytes", 1..=1 << 30);
-        let queue_size = options.count("queue_size", 1..=1 << 20).unwrap_or(2000);
+        let buffer_size = options.count("buffer_size", 1..=MAX_DATAGRAM);
         options.without_effect("workers", "the workers of the pipeline decode");
         let field = options
             .field("source_ip_fieldname")
@@ -74,18 +79,25 @@ impl UdpInput {
             || Path::new(default.iter().copied()),
             |field| Path::from(&field),
         );
+        let (plugin, codec) = codec?;
+        names_its_columns(&plugin, options);
+        let decoder = Arc::new(Decoder {
+            name: build.name.to_owned(),
+            codec,
+            source_ip,
+            decoration: Decoration::from_options(options),
+        });
+        let mut receiver = Receiver::from_options(options, decoder);
+        receiver.buffer_size = buffer_size.unwrap_or(MAX_DATAGRAM);
         Some(Self {
             address: listener::address(&host, port?),
-            buffer_size: buffer_size.unwrap_or(MAX_DATAGRAM) as usize,
-            receive_buffer_bytes,
-            queue_size,
-            decoder: Arc::new(Decoder {
-                name: build.name.to_owned(),
-                codec: codec?.1,
-                source_ip,
-                decoration: Decoration::from_options(options),
-            }),
+            receiver,
         })
+    }
+
+    /// What reads its datagrams back from the disk queue.
+    pub(super) fn stored(&self) -> Arc<dyn Restore> {
+        Arc::new(Stored(Arc::clone(&self.receiver.decode)))
     }
 
     /// Binds the port.
@@ -97,14 +109,50 @@ impl UdpInput {
         let socket = UdpSocket::bind(&self.address).await;
         let socket =
             socket.map_err(|error| format!("cannot listen on {}: {error}", self.address))?;
-        if let Some(wanted) = self.receive_buffer_bytes {
-            self.enlarge(&socket, wanted);
-        }
         let address = socket
             .local_addr()
             .map_or_else(|_| self.address.clone(), |address| address.to_string());
-        info!(input = self.decoder.name, address, "listening");
-        Ok(Box::pin(self.run(socket, queue, stopping)))
+        info!(input = self.receiver.decode.name(), address, "listening");
+        Ok(Box::pin(self.receiver.run(socket, queue, stopping)))
+    }
+}
+
+/// A datagram is decoded by itself: there is no row before it that could name its columns.
+pub(super) fn names_its_columns(codec: &Plugin, options: &mut Options<'_>) {
+    let detects = codec.attributes.iter().any(|given| {
+        given.name.value == "autodetect_column_names" && given.value.value.as_text() == Some("true")
+    });
+    if codec.name.value == "csv" && detects {
+        options.error(
+            "codec",
+            "each record is decoded by itself, so none can name the columns of the others: name them with `columns`",
+        );
+    }
+}
+
+/// Reads datagrams of such inputs as lines, for those that are not there any more.
+pub(super) fn bare(ecs: bool) -> Arc<dyn Restore> {
+    let source_ip: &[&str] = if ecs { &["host", "ip"] } else { &["host"] };
+    Arc::new(Stored(Arc::new(Decoder {
+        name: String::new(),
+        codec: Arc::new(Line {
+            keep_original: ecs,
+            ..Line::default()
+        }),
+        source_ip: Path::new(source_ip.iter().copied()),
+        decoration: Decoration::default(),
+    })))
+}
+
+impl Receiver {
+    /// Reads the options that are about datagrams.
+    pub(super) fn from_options(options: &mut Options<'_>, decode: Arc<dyn Decode>) -> Self {
+        Self {
+            buffer_size: MAX_DATAGRAM,
+            receive_buffer_bytes: options.count("receive_buffer_bytes", 1..=1 << 30),
+            queue_size: options.count("queue_size", 1..=1 << 20).unwrap_or(2000),
+            decode,
+        }
     }
 
     fn enlarge(&self, socket: &UdpSocket, wanted: usize) {
@@ -113,7 +161,7 @@ impl UdpInput {
         // Linux says twice what it has, and gives less than asked for without an error.
         let got = socket.recv_buffer_size().map_or(0, |bytes| bytes / 2);
         if set.is_err() || got < wanted {
-            let input = &self.decoder.name;
+            let input = self.decode.name();
             warn!(
                 input,
                 wanted,
@@ -123,14 +171,18 @@ impl UdpInput {
         }
     }
 
-    async fn run(
+    /// Receives until `stopping` changes.
+    pub(super) async fn run(
         self,
         socket: UdpSocket,
         queue: mpsc::Sender<Batch>,
         stopping: watch::Receiver<bool>,
     ) {
+        if let Some(wanted) = self.receive_buffer_bytes {
+            self.enlarge(&socket, wanted);
+        }
         let (waiting, datagrams) = mpsc::channel(self.queue_size);
-        let forward = forward(datagrams, queue, Arc::clone(&self.decoder));
+        let forward = forward(datagrams, queue, Arc::clone(&self.decode));
         tokio::join!(self.receive(socket, waiting, stopping), forward);
     }
 
@@ -138,11 +190,11 @@ impl UdpInput {
     async fn receive(
         &self,
         socket: UdpSocket,
-        waiting: mpsc::Sender<Datagram>,
+        waiting: mpsc::Sender<(Bytes, SocketAddr)>,
         mut stopping: watch::Receiver<bool>,
     ) {
         let failed = Throttle::default();
-        let mut losses = Losses::new(&self.decoder.name, self.queue_size, self.buffer_size);
+        let mut losses = Losses::new(self.decode.name(), self.queue_size, self.buffer_size);
         // One byte more, which shows that a datagram was longer.
         let most = self.buffer_size + 1;
         let mut slab = BytesMut::new();
@@ -163,7 +215,7 @@ impl UdpInput {
                 Ok((length, peer)) => {
                     losses.cut += u64::from(length > self.buffer_size);
                     let bytes = slab.split_to(length.min(self.buffer_size)).freeze();
-                    match waiting.try_send(Datagram { bytes, peer }) {
+                    match waiting.try_send((bytes, peer)) {
                         Ok(()) => {}
                         Err(mpsc::error::TrySendError::Full(_)) => losses.lost += 1,
                         Err(mpsc::error::TrySendError::Closed(_)) => break,
@@ -174,7 +226,7 @@ impl UdpInput {
                 }
                 Err(error) => {
                     if let Some(count) = failed.due(1) {
-                        warn!(input = self.decoder.name, %error, count, "cannot receive");
+                        warn!(input = self.decode.name(), %error, count, "cannot receive");
                     }
                     // An error that stays must not take a whole processor.
                     tokio::task::yield_now().await;
@@ -239,25 +291,28 @@ impl<'i> Losses<'i> {
 
 /// Puts what is waiting into the queue, as much as there is at once.
 async fn forward(
-    mut datagrams: mpsc::Receiver<Datagram>,
+    mut datagrams: mpsc::Receiver<(Bytes, SocketAddr)>,
     queue: mpsc::Sender<Batch>,
-    decoder: Arc<Decoder>,
+    decode: Arc<dyn Decode>,
 ) {
     loop {
         let mut together = Vec::new();
         if datagrams.recv_many(&mut together, BATCH_DATAGRAMS).await == 0 {
             return;
         }
-        let addresses = together
-            .iter()
-            .map(|datagram| datagram.peer.ip().to_string());
-        let records = DatagramRecords {
-            addresses: addresses.collect(),
-            datagrams: together,
-            decoder: Arc::clone(&decoder),
-        };
+        let mut last: Option<(SocketAddr, Arc<Origin>)> = None;
+        let records = together.into_iter().map(|(bytes, peer)| {
+            let same = last.as_ref().filter(|(address, _)| *address == peer);
+            let origin = match same {
+                Some((_, origin)) => Arc::clone(origin),
+                None => Arc::new(Origin::from(peer)),
+            };
+            last = Some((peer, Arc::clone(&origin)));
+            Record { bytes, origin }
+        });
+        let records = records.collect();
         let batch = Batch {
-            records: Box::new(records),
+            records: Box::new(Received::new(records, None, Arc::clone(&decode))),
             ack: Ack::ignored(),
         };
         if queue.send(batch).await.is_err() {
@@ -266,46 +321,30 @@ async fn forward(
     }
 }
 
-/// What came in one packet.
-#[derive(Debug)]
-struct Datagram {
-    bytes: Bytes,
-    peer: SocketAddr,
-}
+impl Decode for Decoder {
+    fn name(&self) -> &str {
+        &self.name
+    }
 
-/// Datagrams in the queue.
-struct DatagramRecords {
-    datagrams: Vec<Datagram>,
-    /// Of the senders, in the same order.
-    addresses: Vec<String>,
-    decoder: Arc<Decoder>,
-}
-
-impl Records for DatagramRecords {
-    fn len(&self) -> usize {
-        self.datagrams.len()
+    fn form(&self) -> Form {
+        Form::Datagrams
     }
 
     fn decode<'b>(
         &'b self,
-        index: usize,
+        record: &'b [u8],
+        origin: &'b Origin,
         arena: &'b Bump,
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
-        let decoder = &*self.decoder;
-        let events = decode_whole(&*decoder.codec, &self.datagrams[index].bytes, arena, now);
-        for mut event in events {
-            if event.get(&decoder.source_ip).is_none() {
-                let address = Value::Text(self.addresses[index].as_bytes());
-                event.set(&decoder.source_ip, address, arena);
+        for mut event in decode_whole(&*self.codec, record, arena, now) {
+            if event.get(&self.source_ip).is_none() {
+                let address = Value::Text(origin.ip.as_bytes());
+                event.set(&self.source_ip, address, arena);
             }
-            decoder.decoration.apply(&mut event, arena);
+            self.decoration.apply(&mut event, arena);
             each(event);
         }
-    }
-
-    fn source(&self) -> &str {
-        &self.decoder.name
     }
 }

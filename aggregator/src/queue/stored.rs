@@ -4,12 +4,13 @@
 //! |---|---|
 //! | 2 | length of the name of the input |
 //! | … | the name: its `id`, or the plugin's name, with `#2` for the second of that name |
-//! | 1 | the form: 0 events, 1 window, 2 chunk, 3 packed |
+//! | 1 | the form: 0 events, 1 window, 2 chunk, 3 packed, 4 stream, 5 datagrams, 6 syslog |
 //! | … | the body |
 //!
 //! A body of the form *events* is JSON lines, one event each, with `@metadata` as a member. It serves
 //! inputs without a form of their own. The other forms are those of [`crate::input::beats`],
-//! [`crate::input::stdin`] and, for events of another pipeline, [`super::packed`].
+//! [`crate::input::stdin`], for events of another pipeline [`super::packed`], and the last three, which are
+//! written alike, of `input/received.rs`.
 //!
 //! An input's name and not its options are kept: when a batch is read back, the input of that name
 //! decodes it, as it is configured now. If there is none, any input that understands the form does;
@@ -37,13 +38,26 @@ pub enum Form {
     Chunk,
     /// Packed events.
     Packed,
+    /// Records that came over TCP.
+    Stream,
+    /// Datagrams.
+    Datagrams,
+    /// Messages of syslog.
+    Syslog,
 }
 
 impl Form {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Events, Self::Window, Self::Chunk, Self::Packed]
-            .into_iter()
-            .find(|form| *form as u8 == byte)
+        let all = [
+            Self::Events,
+            Self::Window,
+            Self::Chunk,
+            Self::Packed,
+            Self::Stream,
+            Self::Datagrams,
+            Self::Syslog,
+        ];
+        all.into_iter().find(|form| *form as u8 == byte)
     }
 }
 
