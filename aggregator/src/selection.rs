@@ -70,10 +70,8 @@ pub(crate) fn on_disk(settings: &Settings) -> Result<Vec<Settings>, SelectionErr
         let chosen = settings.chosen.as_ref();
         // What the file says of it, such as `path.queue`, counts.
         let read = settings.read_pipelines()?.unwrap_or_default();
-        let named = read.settings.into_iter();
-        let named = named
-            .filter(|pipeline| Some(&pipeline.pipeline_id) == chosen)
-            .last();
+        let named = |pipeline: &Settings| Some(&pipeline.pipeline_id) == chosen;
+        let named = read.settings.into_iter().find(named);
         return Ok(vec![named.unwrap_or_else(|| settings.clone())]);
     }
     match settings.read_pipelines()? {

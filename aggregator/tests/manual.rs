@@ -58,6 +58,7 @@ impl Surroundings {
             .env("CERTIFICATES", self.path())
             .env("PATTERNS", self.path())
             .env("FILES", self.path())
+            .env("PIPELINES", examples().join("several-pipelines"))
             // The defaults of the examples apply.
             .env_remove("SYSLOG_TIMEZONE")
             .env_remove("BEATS_PORT")
@@ -911,7 +912,12 @@ fn examples_are_accepted_as_they_are() {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(examples()).unwrap() {
         let path = entry.unwrap().path();
-        let output = surroundings.run(&["-t", "-f", path.to_str().unwrap()], b"");
+        let which = if path.is_dir() {
+            "--path.settings"
+        } else {
+            "-f"
+        };
+        let output = surroundings.run(&["-t", which, path.to_str().unwrap()], b"");
         let said = stderr(&output);
         assert!(output.status.success(), "{}\n{said}", path.display());
         assert!(!said.contains("warning"), "{}\n{said}", path.display());
@@ -923,6 +929,7 @@ fn examples_are_accepted_as_they_are() {
         "json-lines.conf",
         "mutual-tls.conf",
         "several-outputs.conf",
+        "several-pipelines",
         "stack-traces.conf",
         "syslog.conf",
     ];
@@ -1064,6 +1071,34 @@ fn example_several_outputs() {
         assert_eq!(event.get("time"), None);
     }
     assert_eq!(events.len(), 2);
+}
+
+#[test]
+fn example_several_pipelines() {
+    let surroundings = Surroundings::new();
+    let settings = examples().join("several-pipelines");
+    let settings = settings.to_str().unwrap();
+    let filter = |pipeline: &str, line: &str| {
+        let which = [
+            "--path.settings",
+            settings,
+            "--pipeline.id",
+            pipeline,
+            "--lines",
+        ];
+        surroundings.filter(&which, line)
+    };
+    let web = filter(
+        "web",
+        "192.0.2.1 - - [02/Jan/2024:03:04:05 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl\"\n",
+    );
+    assert_eq!(web[0]["@timestamp"], "2024-01-02T03:04:05.000Z");
+    assert_eq!(web[0]["verb"], "GET");
+    let app = filter(
+        "app",
+        "{\"level\":\"info\",\"n\":1}\n{\"level\":\"debug\",\"n\":2}\n",
+    );
+    assert_eq!((app.len(), &app[0]["n"]), (1, &json!(1)));
 }
 
 #[test]

@@ -152,9 +152,10 @@ fn stdout(output: &Output) -> String {
 }
 
 fn lines(count: usize) -> String {
-    (0..count)
-        .map(|number| format!("line {number:05}\n"))
-        .collect()
+    let lines: Vec<String> = (0..count)
+        .map(|number| format!("line {number:05}"))
+        .collect();
+    lines.join("\n") + "\n"
 }
 
 #[test]
@@ -255,7 +256,7 @@ fn what_is_wrong_with_pipelines_yml_starts_nothing() {
             assert!(said.contains(text), "{said}");
         }
     }
-    assert!(!site.path().join("a").exists());
+    assert!(!site.path().join("a").try_exists().unwrap());
 }
 
 #[test]
@@ -512,12 +513,12 @@ fn values_keep_their_kind() {
 #[test]
 fn what_nobody_listens_to_waits_or_is_dropped() {
     let site = Site::new(
-        r#"
+        r"
 - pipeline.id: waits
   config.string: |
     input { generator { count => 10 } }
     output { pipeline { send_to => nobody } }
-"#,
+",
     );
     let running = site.start(&["--pipeline.shutdown_timeout", "200ms"]);
     running.wait_for_log("no pipeline listens at this address: waiting until one does");
@@ -637,14 +638,14 @@ fn a_stop_loses_nothing_that_is_under_way() {
 #[test]
 fn check_knows_all_pipelines_and_what_is_between_them() {
     let site = Site::new(
-        r#"
+        r"
 - pipeline.id: a
   config.string: input { stdin { } pipeline { address => from_b } } output { pipeline { send_to => [to_b, to_nobody] } }
 - pipeline.id: b
   path.config: AT/b.conf
 - pipeline.id: c
   config.string: input { stdin { } pipeline { address => to_b } } output { null { } }
-"#,
+",
     );
     site.write("b.conf", "input { pipeline { address => to_b } }\nfilter { mutat { } }\noutput { pipeline { send_to => from_b } }\n");
     let output = site.run(&["check", "--format", "json"], "");

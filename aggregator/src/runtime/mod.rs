@@ -169,8 +169,12 @@ pub(crate) fn links_of(settings: &Settings, inputs: &[Input], outputs: &[Output]
         id: settings.pipeline_id.clone(),
         ..Links::default()
     };
-    inputs.iter().for_each(|input| input.link(&mut links));
-    outputs.iter().for_each(|output| output.link(&mut links));
+    for input in inputs {
+        input.link(&mut links);
+    }
+    for output in outputs {
+        output.link(&mut links);
+    }
     links
 }
 

@@ -12,6 +12,7 @@
 
 mod pipelines;
 mod table;
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
