@@ -240,6 +240,31 @@ fn the_program_takes_every_option_of_the_manual() {
 }
 
 #[test]
+fn codecs_take_every_option_of_the_manual() {
+    let surroundings = Surroundings::new();
+    let section = section(MANUAL, "## Codecs");
+    let blocks = blocks(section, "logstash check");
+    let all = blocks.concat();
+    for names in options(section) {
+        for option in names.split("`, `") {
+            let used = all.contains(&format!(" {option} => "));
+            assert!(used, "no example uses `{option}`");
+        }
+    }
+    for codec in skidder_pipeline::codec::CODECS {
+        assert!(
+            section.contains(&format!("| `{codec}` |")),
+            "{codec} is documented"
+        );
+    }
+    for block in blocks {
+        let output = surroundings.run(&["-t", "-e", block], b"");
+        let said = stderr(&output);
+        assert!(output.status.success(), "{block}\n{said}");
+    }
+}
+
+#[test]
 fn what_the_manual_calls_refused_is_refused() {
     let surroundings = Surroundings::new();
     let refused = [
@@ -269,6 +294,19 @@ fn what_the_manual_calls_refused_is_refused() {
             "contradicts",
         ),
         ("input { if [a] { stdin { } } }", "condition"),
+        ("input { syslog { protocols => [sctp] } }", "sctp"),
+        (
+            "input { udp { port => 1 codec => csv { autodetect_column_names => true } } }",
+            "columns",
+        ),
+        (
+            "input { syslog { codec => csv { autodetect_column_names => true } } }",
+            "columns",
+        ),
+        (
+            "input { tcp { port => 1 mode => client proxy_protocol => true } }",
+            "server",
+        ),
     ];
     for (configuration, word) in refused {
         let output = surroundings.run(&["-t", "-e", configuration], b"");
@@ -386,46 +424,6 @@ const SOURCES: &[Source] = &[
         ],
     },
     Source {
-        text: include_str!("../src/input/tcp.rs"),
-        document: MANUAL,
-        heading: "## Inputs",
-        others: &[
-            "connected",
-            "disconnected",
-            "input",
-            "ip",
-            "ip_address",
-            "listening",
-            "name",
-            "source",
-            "tcp",
-        ],
-    },
-    Source {
-        text: include_str!("../src/input/udp.rs"),
-        document: MANUAL,
-        heading: "## Inputs",
-        others: &["autodetect_column_names", "ip", "listening", "true"],
-    },
-    Source {
-        text: include_str!("../src/output/mod.rs"),
-        document: MANUAL,
-        heading: "## Outputs",
-        others: &["output"],
-    },
-    Source {
-        text: include_str!("../src/output/elasticsearch/config.rs"),
-        document: MANUAL,
-        heading: "### Output `elasticsearch`, `opensearch`",
-        others: &[],
-    },
-    Source {
-        text: include_str!("../src/output/elasticsearch/event_writer.rs"),
-        document: MANUAL,
-        heading: "### Output `elasticsearch`, `opensearch`",
-        others: &[],
-    },
-    Source {
         text: include_str!("../src/output/elasticsearch/data_stream.rs"),
         document: MANUAL,
         heading: "### Output `elasticsearch`, `opensearch`",
@@ -507,6 +505,45 @@ const SOURCES: &[Source] = &[
         ],
     },
     Source {
+        text: include_str!("../src/input/tcp.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &[
+            "connected",
+            "input",
+            "ip",
+            "ip_address",
+            "listening",
+            "name",
+            "source",
+            "tcp",
+        ],
+    },
+    Source {
+        text: include_str!("../src/input/udp.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &["autodetect_column_names", "ip", "listening", "true"],
+    },
+    Source {
+        text: include_str!("../src/output/mod.rs"),
+        document: MANUAL,
+        heading: "## Outputs",
+        others: &["output"],
+    },
+    Source {
+        text: include_str!("../src/output/elasticsearch/config.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../src/output/elasticsearch/event_writer.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`",
+        others: &[],
+    },
+    Source {
         text: include_str!("../../pipeline/src/codec/build.rs"),
         document: MANUAL,
         heading: "## Codecs",
@@ -514,6 +551,30 @@ const SOURCES: &[Source] = &[
     },
     Source {
         text: include_str!("../../pipeline/src/codec/json.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/csv.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/cef/mod.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &["en", "value", "label"],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/graphite.rs"),
+        document: MANUAL,
+        heading: "## Codecs",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../../pipeline/src/codec/gzip_lines/mod.rs"),
         document: MANUAL,
         heading: "## Codecs",
         others: &[],
@@ -912,6 +973,10 @@ fn examples_are_accepted_as_they_are() {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(examples()).unwrap() {
         let path = entry.unwrap().path();
+        // Cases of the configuration beside them, which `test` runs.
+        if path.to_str().unwrap().contains(".test.") {
+            continue;
+        }
         let which = if path.is_dir() {
             "--path.settings"
         } else {
@@ -925,18 +990,23 @@ fn examples_are_accepted_as_they_are() {
     }
     let tested = [
         "apache.conf",
+        "conditionals.conf",
+        "csv-codec.conf",
+        "csv.conf",
         "elasticsearch-clients.conf",
         "json-lines.conf",
         "mutual-tls.conf",
         "several-outputs.conf",
         "several-pipelines",
         "stack-traces.conf",
+        "syslog-network.conf",
+        "syslog-server.conf",
         "syslog.conf",
     ];
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     assert_eq!(
         names, tested,
-        "each example has a test of its filters below"
+        "each example has a test of its filters below, or cases beside it"
     );
 }
 
@@ -1044,6 +1114,63 @@ fn example_stack_traces() {
         json!(["2024-01-02T03:04:06Z INFO on", "INFO", null]),
     ];
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn example_csv() {
+    let input = "number,time,customer,total,note\n1001,2024-01-02 03:04:05,ann,12.50,\"left at the door,\nas always\"\n1002,2024-01-02 03:04:06,bob,1200,\n";
+    let path = examples().join("csv-codec.conf");
+    let arguments = ["-w", "2", "-f", path.to_str().unwrap()];
+    let output = Surroundings::new().run(&arguments, input.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    let mut events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for event in &mut events {
+        let event = event.as_object_mut().unwrap();
+        assert!(event.remove("host").is_some() && event.remove("@version").is_some());
+    }
+    let expected = [
+        json!({
+            "number": 1001, "@timestamp": "2024-01-02T03:04:05.000Z", "customer": "ann", "total": 12.5,
+            "note": "left at the door,\nas always",
+        }),
+        json!({
+            "number": 1002, "@timestamp": "2024-01-02T03:04:06.000Z", "customer": "bob", "total": 1200.0, "tags": ["large"],
+        }),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn example_syslog_server() {
+    let events = Surroundings::new().example(
+        "syslog-server.conf",
+        &["--metadata"],
+        &[
+            r#"{"message":"Failed password for invalid user bob from 192.0.2.7 port 4022 ssh2","host":"10.0.0.1","logsource":"web1","program":"sshd","severity":3}"#,
+            r#"{"message":"up","host":"10.0.0.2","logsource":"10.0.0.2","program":"ntpd","severity":6}"#,
+            r#"{"message":"???","host":"10.0.0.3","severity":5,"tags":["_grokparsefailure_sysloginput"]}"#,
+        ],
+    );
+    let expected = [
+        json!({
+            "message": "Failed password for invalid user bob from 192.0.2.7 port 4022 ssh2", "relay": "10.0.0.1",
+            "logsource": "web1", "program": "sshd", "severity": 3, "outcome": "Failed", "method": "password", "user": "bob",
+            "client": "192.0.2.7", "client_port": 4022, "tags": ["alert"], "@metadata": {"index": "syslog"},
+        }),
+        json!({
+            "message": "up", "host": "10.0.0.2", "logsource": "10.0.0.2", "program": "ntpd", "severity": 6,
+            "@metadata": {"index": "syslog"},
+        }),
+        json!({
+            "message": "???", "host": "10.0.0.3", "severity": 5, "tags": ["_grokparsefailure_sysloginput"],
+            "@metadata": {"index": "syslog-unknown"},
+        }),
+    ];
+    assert_eq!(events, expected);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Charset, Codec, Dots, EsBulk, Json, JsonLines, Line, Multiline, Plain, RubyDebug};
+use super::{
+    Cef, Charset, Codec, Csv, Dots, EsBulk, Graphite, GzipLines, Json, JsonLines, Line, Multiline,
+    Plain, RubyDebug,
+};
 use crate::compile::{Files, NoFiles};
 use crate::language::{Code, Diagnostic, Diagnostics, EscapeStyle, Options, Plugin};
 use crate::template::Template;
@@ -18,8 +21,12 @@ pub struct CodecDefaults {
 
 /// The names of all codecs.
 pub const CODECS: &[&str] = &[
+    "cef",
+    "csv",
     "dots",
     "es_bulk",
+    "graphite",
+    "gzip_lines",
     "json",
     "json_lines",
     "line",
@@ -59,7 +66,11 @@ pub fn build_codec_with(
     options.string("id");
     options.boolean("enable_metric");
     let codec: Option<Arc<dyn Codec>> = match name {
+        "cef" => Cef::from_options(&mut options, defaults).map(shared),
+        "csv" => Csv::from_options(&mut options, defaults).map(shared),
         "es_bulk" => Some(shared(EsBulk::from_options(&mut options, defaults))),
+        "graphite" => Graphite::from_options(&mut options, defaults).map(shared),
+        "gzip_lines" => GzipLines::from_options(&mut options).map(shared),
         "json" => Json::from_options(&mut options, defaults).map(shared),
         "json_lines" => JsonLines::from_options(&mut options, defaults).map(shared),
         "line" => Line::from_options(&mut options, defaults).map(shared),
@@ -138,7 +149,7 @@ pub(super) fn size_limit(options: &mut Options<'_>) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::borrow::Cow;
 
     use bumpalo::Bump;
@@ -150,7 +161,7 @@ mod tests {
     use crate::language::{ParseOptions, SourceMap, Statement, parse};
 
     /// The codec of a text like `json { … }`, or what is wrong with it.
-    fn codec(text: &str, ecs: bool) -> Result<Arc<dyn Codec>, String> {
+    pub(in crate::codec) fn codec(text: &str, ecs: bool) -> Result<Arc<dyn Codec>, String> {
         let sources = SourceMap::single("t", format!("output {{ stdout {{ codec => {text} }} }}"));
         let mut diagnostics = Diagnostics::new();
         let parsing = ParseOptions {
@@ -173,7 +184,7 @@ mod tests {
     }
 
     /// What comes out of these reads and the end of the stream, a line of JSON for each event.
-    fn decoded(text: &str, ecs: bool, reads: &[&'static [u8]]) -> Vec<String> {
+    pub(in crate::codec) fn decoded(text: &str, ecs: bool, reads: &[&[u8]]) -> Vec<String> {
         let arena = Bump::new();
         let mut events: Vec<Event<'_>> = Vec::new();
         let mut sink = Sink {
@@ -183,7 +194,7 @@ mod tests {
         };
         let mut decoder = codec(text, ecs).unwrap().decoder().unwrap();
         for read in reads {
-            decoder.decode(read, &mut sink);
+            decoder.decode(arena.alloc_slice_copy(read), &mut sink);
         }
         decoder.flush(&mut sink);
         let shown = events.iter_mut().map(|event| {
@@ -196,8 +207,23 @@ mod tests {
         shown.collect()
     }
 
+    /// What becomes of an event in JSON.
+    pub(in crate::codec) fn encoded(text: &str, json: &str) -> String {
+        let arena = Bump::new();
+        let json = arena.alloc_str(json).as_bytes();
+        let mut event = Event::from_json(json, Timestamp::new(0, 0), &arena).unwrap();
+        event.fields.remove(&crate::event::VERSION);
+        let mut out = Vec::new();
+        codec(text, false).unwrap().encode(&event, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     /// The events of pieces of a stream, each decoded by itself or all by one decoder.
-    fn events_of(codec: &dyn Codec, pieces: &[Vec<u8>], each_by_itself: bool) -> Vec<String> {
+    pub(in crate::codec) fn events_of(
+        codec: &dyn Codec,
+        pieces: &[Vec<u8>],
+        each_by_itself: bool,
+    ) -> Vec<String> {
         let arena = Bump::new();
         let mut events = Vec::new();
         let mut sink = Sink {
@@ -405,13 +431,20 @@ mod tests {
             limit in 1usize..40,
         ) {
             let arena = Bump::new();
-            for name in ["plain", "line", "json", "json_lines"] {
-                let limited = if name.contains("line") {
+            for name in ["plain", "line", "json", "json_lines", "cef", "csv", "graphite", "gzip_lines"] {
+                let limited = if name.contains("line") || ["cef", "csv"].contains(&name) {
                     format!("decode_size_limit_bytes => {limit}")
                 } else {
                     String::new()
                 };
-                let codec = codec(&format!("{name} {{ charset => \"{charset}\" {limited} }}"), true).unwrap();
+                // Some have one of their own.
+                let charset = match name {
+                    "cef" => r"delimiter => '\\n'".to_owned(),
+                    "graphite" => String::new(),
+                    "csv" | "gzip_lines" if charset == "UTF-16LE" => String::new(),
+                    _ => format!("charset => '{charset}'"),
+                };
+                let codec = codec(&format!("{name} {{ {charset} {limited} }}"), true).unwrap();
                 let mut decoder = codec.decoder().unwrap();
                 let mut events = Vec::new();
                 let mut sink = Sink { arena: &arena, now: Timestamp::new(0, 0), events: &mut events };
@@ -426,7 +459,7 @@ mod tests {
                     let message = event.fields.get(&crate::event::MESSAGE);
                     bytes += message.and_then(crate::event::Value::as_text).map_or(0, <[u8]>::len);
                 }
-                if name == "line" && charset == "UTF-8" {
+                if name == "line" && charset.contains("UTF-8") {
                     let without_newlines = first.iter().chain(&second).filter(|byte| **byte != b'\n');
                     let expected = without_newlines.count();
                     prop_assert_eq!(bytes, expected);

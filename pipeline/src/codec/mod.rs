@@ -9,9 +9,13 @@
 //! read as the codec wants it becomes the message of an event with a tag that says so.
 
 mod build;
+mod cef;
 mod charset;
+mod csv;
 mod dots;
 mod es_bulk;
+mod graphite;
+mod gzip_lines;
 mod json;
 mod line;
 mod multiline;
@@ -19,9 +23,13 @@ mod rubydebug;
 mod tokenizer;
 
 pub use build::{CODECS, CodecDefaults, build_codec, build_codec_with};
+pub use cef::{Cef, MAX_EXTENSIONS};
 pub use charset::{Charset, UnknownCharset};
+pub use csv::Csv;
 pub use dots::Dots;
 pub use es_bulk::EsBulk;
+pub use graphite::Graphite;
+pub use gzip_lines::{DECOMPRESS_SIZE_LIMIT, GzipLines, LINE_BYTES};
 pub use json::{Json, JsonLines};
 pub use line::{Line, Plain};
 pub use multiline::Multiline;
@@ -73,8 +81,9 @@ pub trait Decoder: Send {
 /// Cuts a stream of lines where events end, for an input whose records are decoded by several
 /// workers. There is one for each stream, so that lines of two never mix.
 ///
-/// INVARIANTS: what comes out is what went in, in order. A decoder that is given one piece and is
-/// flushed makes the events of it that it would make of the whole stream.
+/// INVARIANTS: what comes out is what went in, in order; or it is written in another way, where a piece
+/// of it could not be decoded by itself (the header of CSV, a piece of a gzip). A decoder that is given one
+/// piece and is flushed makes the events of it that it would make of the whole stream.
 pub trait Cutter: Send {
     /// Takes in whole lines; gives those of events that have ended, if any have.
     fn push(&mut self, lines: Vec<u8>) -> Option<Vec<u8>>;
@@ -110,6 +119,12 @@ impl<'b> Sink<'_, 'b> {
         self.events.push(event);
         let last = self.events.len() - 1;
         &mut self.events[last]
+    }
+
+    /// Appends an event of a text that is not what it should be.
+    fn push_failure(&mut self, text: &'b [u8], tag: &'b [u8]) {
+        let arena = self.arena;
+        self.push_message(text, false).tag(tag, arena);
     }
 }
 

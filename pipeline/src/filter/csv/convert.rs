@@ -13,7 +13,7 @@ use crate::time::{Format, Locale, Reading, Zone};
 
 /// What a field is converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Conversion {
+pub(crate) enum Conversion {
     Integer,
     Float,
     Date,
@@ -22,7 +22,7 @@ pub(super) enum Conversion {
 }
 
 /// Names of the conversions in a configuration.
-pub(super) const CONVERSIONS: [(&str, Conversion); 5] = [
+pub(crate) const CONVERSIONS: [(&str, Conversion); 5] = [
     ("integer", Conversion::Integer),
     ("float", Conversion::Float),
     ("date", Conversion::Date),
@@ -70,7 +70,7 @@ fn formats(patterns: &[&str]) -> Vec<Format> {
 
 impl Conversion {
     /// The value of a field; the text itself if it cannot be converted.
-    pub(super) fn convert<'b>(self, text: &'b [u8], now: Timestamp, arena: &'b Bump) -> Value<'b> {
+    pub(crate) fn convert<'b>(self, text: &'b [u8], now: Timestamp, arena: &'b Bump) -> Value<'b> {
         self.converted(text, now, arena)
             .unwrap_or(Value::Text(text))
     }

@@ -7,8 +7,8 @@
 //! `autodetect_column_names` the first event names the columns and is dropped; that is the first to
 //! come to any worker.
 
-mod convert;
-mod row;
+pub(crate) mod convert;
+pub(crate) mod row;
 
 use std::sync::OnceLock;
 
@@ -76,38 +76,13 @@ impl Csv {
         build.ecs(options);
         let source = options.field("source").map(|source| source.value);
         let target = options.field("target").map(|target| target.value);
-        let separator = options.string("separator").unwrap_or_else(|| ",".into());
-        if separator.is_empty() {
-            options.error("separator", "`separator` must not be empty");
-        }
-        if separator == r"\t" {
-            options.warning(
-                "separator",
-                "`separator` is a backslash and a `t`; for a tab write the character itself",
-            );
-        }
-        let quote = match options.string("quote_char") {
-            None => "\"".to_owned(),
-            // COMPAT: so written it means the character.
-            Some(quote) if quote == r"\x00" => "\0".to_owned(),
-            Some(quote) => quote,
-        };
-        if quote.chars().count() != 1 {
-            options.error("quote_char", "`quote_char` must be one character");
-        }
         let mut filter = Self {
             source: source.map_or_else(
                 || Path::new([MESSAGE.as_str()]),
                 |source| Path::from(&source),
             ),
             target,
-            dialect: Dialect {
-                separator: separator.into_bytes().into(),
-                quote: quote.into_bytes().into(),
-                max_columns: options
-                    .count("max_columns", 1..=HIGHEST_MAX_COLUMNS)
-                    .unwrap_or(DEFAULT_MAX_COLUMNS),
-            },
+            dialect: dialect(options),
             columns: Box::default(),
             detected: OnceLock::new(),
             generated: Box::default(),
@@ -298,7 +273,38 @@ impl Filter for Csv {
     }
 }
 
-fn conversions(options: &mut Options<'_>) -> Box<[(Box<str>, Conversion)]> {
+/// The options that say how rows are written.
+pub(crate) fn dialect(options: &mut Options<'_>) -> Dialect {
+    let separator = options.string("separator").unwrap_or_else(|| ",".into());
+    if separator.is_empty() {
+        options.error("separator", "`separator` must not be empty");
+    }
+    if separator == r"\t" {
+        options.warning(
+            "separator",
+            "`separator` is a backslash and a `t`; for a tab write the character itself",
+        );
+    }
+    let quote = match options.string("quote_char") {
+        None => "\"".to_owned(),
+        // COMPAT: so written it means the character.
+        Some(quote) if quote == r"\x00" => "\0".to_owned(),
+        Some(quote) => quote,
+    };
+    if quote.chars().count() != 1 {
+        options.error("quote_char", "`quote_char` must be one character");
+    }
+    Dialect {
+        separator: separator.into_bytes().into(),
+        quote: quote.into_bytes().into(),
+        max_columns: options
+            .count("max_columns", 1..=HIGHEST_MAX_COLUMNS)
+            .unwrap_or(DEFAULT_MAX_COLUMNS),
+    }
+}
+
+/// The option `convert`: what columns are converted to.
+pub(crate) fn conversions(options: &mut Options<'_>) -> Box<[(Box<str>, Conversion)]> {
     let mut conversions = Vec::new();
     for (column, kind) in options.string_hash("convert").unwrap_or_default() {
         match CONVERSIONS.iter().find(|(name, _)| *name == kind.value) {

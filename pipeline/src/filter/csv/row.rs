@@ -8,25 +8,81 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
 /// What separates and quotes fields.
-#[derive(Debug)]
-pub(super) struct Dialect {
-    pub(super) separator: Box<[u8]>,
+#[derive(Clone, Debug)]
+pub(crate) struct Dialect {
+    pub(crate) separator: Box<[u8]>,
     /// One character.
-    pub(super) quote: Box<[u8]>,
+    pub(crate) quote: Box<[u8]>,
     /// More fields than this are a fault.
-    pub(super) max_columns: usize,
+    pub(crate) max_columns: usize,
 }
 
 /// The text is no CSV, or has too many fields.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// The fields of a row: null if nothing stands there.
-pub(super) type Row<'b> = ArenaVec<'b, Option<&'b [u8]>>;
+pub(crate) type Row<'b> = ArenaVec<'b, Option<&'b [u8]>>;
+
+/// How far the row at the start of a text has been looked through for its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scan {
+    at: usize,
+    in_quotes: bool,
+}
 
 impl Dialect {
+    /// Where the row at the start of a text ends, behind its line end; goes on where `scan` has got to, with
+    /// more text. Nothing if a quoted field is not closed yet. A row whose quotes reach beyond `limit` bytes is
+    /// malformed.
+    pub(crate) fn end(
+        &self,
+        text: &[u8],
+        scan: &mut Scan,
+        limit: usize,
+    ) -> Option<Result<usize, Malformed>> {
+        loop {
+            let rest = &text[scan.at..];
+            if scan.in_quotes {
+                let Some(end) = self.find_quote(rest) else {
+                    scan.at = text.len();
+                    return (text.len() > limit).then_some(Err(Malformed));
+                };
+                scan.at += end + self.quote.len();
+                if scan.at > limit {
+                    return Some(Err(Malformed));
+                }
+                if text[scan.at..].starts_with(&self.quote) {
+                    scan.at += self.quote.len();
+                    continue;
+                }
+                scan.in_quotes = false;
+            } else if rest.starts_with(&self.quote) {
+                scan.at += self.quote.len();
+                scan.in_quotes = true;
+                continue;
+            } else {
+                match self.unquoted(rest) {
+                    Ok(length) => scan.at += length,
+                    Err(malformed) => return Some(Err(malformed)),
+                }
+            }
+            let behind = &text[scan.at..];
+            if behind.starts_with(&self.separator) {
+                scan.at += self.separator.len();
+                continue;
+            }
+            return Some(match behind {
+                [] => Ok(scan.at),
+                [b'\r', b'\n', ..] => Ok(scan.at + 2),
+                [b'\r' | b'\n', ..] => Ok(scan.at + 1),
+                _ => Err(Malformed),
+            });
+        }
+    }
+
     /// The first row of a text; nothing if the text is empty, no fields if the row is.
-    pub(super) fn row<'b>(
+    pub(crate) fn row<'b>(
         &self,
         text: &'b [u8],
         arena: &'b Bump,
@@ -64,6 +120,12 @@ impl Dialect {
         if let Some(inside) = text.strip_prefix(&*self.quote) {
             return self.quoted(inside, arena);
         }
+        let (field, behind) = text.split_at(self.unquoted(text)?);
+        Ok(((!field.is_empty()).then_some(field), behind))
+    }
+
+    /// The length of the field without quotes at the start of the text.
+    fn unquoted(&self, text: &[u8]) -> Result<usize, Malformed> {
         // Neither is empty.
         let (separator, quote) = (self.separator[0], self.quote[0]);
         let mut at = 0;
@@ -78,8 +140,14 @@ impl Dialect {
             }
             at += 1;
         }
-        let (field, behind) = text.split_at(at);
-        Ok(((!field.is_empty()).then_some(field), behind))
+        Ok(at)
+    }
+
+    fn find_quote(&self, text: &[u8]) -> Option<usize> {
+        match &*self.quote {
+            [quote] => memchr::memchr(*quote, text),
+            quote => memchr::memmem::find(text, quote),
+        }
     }
 
     /// The field whose opening quote stands before the text.
@@ -92,11 +160,7 @@ impl Dialect {
         // Put together only if a doubled quote is in it.
         let mut pieces: Option<ArenaVec<'b, u8>> = None;
         loop {
-            let end = match &*self.quote {
-                [quote] => memchr::memchr(*quote, rest),
-                quote => memchr::memmem::find(rest, quote),
-            };
-            let end = end.ok_or(Malformed)?;
+            let end = self.find_quote(rest).ok_or(Malformed)?;
             let (piece, behind) = (&rest[..end], &rest[end + self.quote.len()..]);
             let Some(next) = behind.strip_prefix(&*self.quote) else {
                 let field = match pieces {
@@ -176,6 +240,34 @@ mod tests {
         }
         let other = dialect("||", "é");
         assert_eq!(row(&other, "a|b||éc||ééé||d"), "<a|b><c||é><d>");
+    }
+
+    #[test]
+    fn rows_end_where_they_do_however_they_come() {
+        let usual = dialect(",", "\"");
+        for (text, expected) in [
+            ("a,b\nc", Some(Ok(4))),
+            ("a,b\r\nc", Some(Ok(5))),
+            ("a\rb", Some(Ok(2))),
+            ("\na", Some(Ok(1))),
+            ("a", Some(Ok(1))),
+            ("\"a\nb\",\"c\"\"\n\"\nd", Some(Ok(13))),
+            ("\"a\nb", None),
+            ("a\"\n", Some(Err(Malformed))),
+            ("\"a\"b\n", Some(Err(Malformed))),
+            ("\"0123456789\n0123456789", Some(Err(Malformed))),
+            ("\"0123456789\n01234567\"\n", Some(Err(Malformed))),
+        ] {
+            let whole = usual.end(text.as_bytes(), &mut Scan::default(), 20);
+            assert_eq!(whole, expected, "{text}");
+            let mut scan = Scan::default();
+            let mut at = 0;
+            let lines = text.split_inclusive('\n').find_map(|line| {
+                at += line.len();
+                usual.end(&text.as_bytes()[..at], &mut scan, 20)
+            });
+            assert_eq!(lines, expected, "{text}");
+        }
     }
 
     proptest! {
