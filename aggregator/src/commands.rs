@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use skidder_pipeline::filter::dns;
 use skidder_pipeline::language::{self, Config, Diagnostics, ParseOptions, SourceMap, Variables};
 use skidder_pipeline::{CompileOptions, Files, Pipeline};
 
@@ -11,6 +12,7 @@ use crate::check::{self, CheckOptions};
 use crate::cli::{self, ExplainArguments, FilterArguments, FormatArguments};
 use crate::dead_letter_command::DeadLetterCommand;
 use crate::filter_command::{self, Format};
+use crate::names::NameServers;
 use crate::queue::command::{CommandError, QueueCommand};
 use crate::runtime::Shared;
 use crate::selection::Selection;
@@ -502,7 +504,7 @@ fn show(diagnostics: &Diagnostics, sources: &SourceMap) {
     }
 }
 
-/// Files that filters name: pattern files, dictionaries.
+/// Files that filters name (pattern files, dictionaries), and name servers.
 pub(crate) struct Disk;
 
 impl Files for Disk {
@@ -520,5 +522,9 @@ impl Files for Disk {
         }
         files.sort();
         Ok(files)
+    }
+
+    fn resolver(&self, settings: dns::Settings) -> Result<Arc<dyn dns::Resolver>, String> {
+        Ok(Arc::new(NameServers::new(settings)))
     }
 }

@@ -23,6 +23,7 @@ mod links;
 pub mod log;
 pub mod lsp;
 pub mod manual;
+pub mod names;
 pub mod output;
 mod plugins;
 pub mod queue;

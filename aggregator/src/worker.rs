@@ -22,6 +22,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use skidder_pipeline::Pipeline;
 use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::filter::{FLUSH_INTERVAL, Scratch};
+use skidder_pipeline::program::Parked;
 
 use crate::ack::Ack;
 use crate::output::Writer;
@@ -190,17 +191,21 @@ impl Worker {
             let writers = &mut self.writers;
             {
                 let arena = &*arena;
+                let filters = &pipeline.filters;
+                let mut parked = Parked::default();
+                let mut done = |event: Event<'_>| {
+                    filtered += 1;
+                    pipeline.outputs.visit(&event, |output| {
+                        writers[*output].write(&event, now, &batch.ack);
+                    });
+                };
                 for index in start..end {
                     records.decode(index, arena, now, &mut |event| {
                         received += 1;
-                        pipeline.filters.run(event, arena, now, scratch, |event| {
-                            filtered += 1;
-                            pipeline.outputs.visit(&event, |output| {
-                                writers[*output].write(&event, now, &batch.ack);
-                            });
-                        });
+                        filters.run_or_park(event, arena, now, scratch, &mut parked, &mut done);
                     });
                 }
+                filters.resume(&mut parked, arena, now, scratch, &mut done);
             }
             if arena.allocated_bytes() > MAX_KEPT_ARENA_BYTES {
                 *arena = Bump::new();

@@ -5,14 +5,15 @@
 //! into the [`Diagnostics`]; compiling goes on, so that one run shows all of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::condition::Condition;
 use crate::event::Event;
 use crate::filter::grok::compile_ahead;
 use crate::filter::reload::WatchedFile;
-use crate::filter::{self, CommonOptions, Context, Filter, Outcome, ScratchSlots};
+use crate::filter::{self, CommonOptions, Context, Filter, Outcome, ScratchSlots, dns};
 use crate::language::{Config, Diagnostics, EscapeStyle, If, Options, Plugin, Statement};
-use crate::program::{Operation, Program, Step};
+use crate::program::{Flow, Operation, Program, Step};
 
 /// What compiling needs to know besides the configuration.
 #[derive(Clone, Copy)]
@@ -25,13 +26,17 @@ pub struct CompileOptions<'a> {
     pub files: &'a dyn Files,
 }
 
-/// The files that filters name (pattern files, dictionaries). Handed in, since this crate reads
-/// none itself.
+/// What filters need of the outside: the files that they name (pattern files, dictionaries), and name
+/// servers. Handed in, since this crate reads and asks nothing itself.
 pub trait Files {
     /// The contents of a file.
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
     /// The files of a directory, in name order.
     fn list(&self, directory: &Path) -> std::io::Result<Vec<PathBuf>>;
+    /// Who asks name servers. The error says why nobody does.
+    fn resolver(&self, _settings: dns::Settings) -> Result<Arc<dyn dns::Resolver>, String> {
+        Err("no name server can be asked here".to_owned())
+    }
 }
 
 /// No file can be read.
@@ -88,9 +93,14 @@ impl FilterStep {
 
 impl Step for FilterStep {
     #[inline]
-    fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) {
+    fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Flow {
         let outcome = self.filter.apply(event, context);
-        let Some(common) = &self.common else { return };
+        if outcome == Outcome::Waiting {
+            return Flow::Wait;
+        }
+        let Some(common) = &self.common else {
+            return Flow::GoOn;
+        };
         if matches!(outcome, Outcome::Applied | Outcome::AppliedAndEmitted) {
             common.apply(event, context);
         }
@@ -101,6 +111,7 @@ impl Step for FilterStep {
             }
             *context.emitted = emitted;
         }
+        Flow::GoOn
     }
 
     fn flush<'b>(&'b self, last: bool, context: &mut Context<'_, 'b>) {

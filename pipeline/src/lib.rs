@@ -1,8 +1,8 @@
 //! The pipeline of Skidder: bytes in, events out.
 //!
 //! This crate holds the event, the pipeline language (Logstash's), filters and codecs. It is
-//! pure: no sockets, no files, no clock it was not handed, no runtime; so it can be benched,
-//! fuzzed and property-tested.
+//! pure: no sockets, no files, no clock it was not handed (but for the limit of a script's time), no
+//! runtime; so it can be benched, fuzzed and property-tested.
 //!
 //! Reading order: [`event`] (what flows), [`language`] (how a pipeline is written), [`compile()`]
 //! and [`program`] (what it becomes), then [`filter`] and [`codec`].

@@ -3,14 +3,16 @@
 //!
 //! `if / else if / else` become jumps, so an event that a filter emits in the middle of a nested
 //! condition simply goes on at the next operation. Order: an event, then what was made out of it,
-//! each to the end before the next.
+//! each to the end before the next. Only where the caller allows it ([`Program::run_or_park`]), an event
+//! whose filter has to wait for something outside is set aside, and goes on when the caller comes back to
+//! it: behind those that did not have to wait.
 
 use std::collections::VecDeque;
 
 use bumpalo::Bump;
 
 use crate::event::{Event, Timestamp};
-use crate::filter::{Context, Scratch};
+use crate::filter::{Context, Patience, Scratch};
 
 /// An operation of a program over plugins of type `P`.
 #[derive(Debug)]
@@ -38,11 +40,24 @@ pub trait Test {
 /// A filter as it stands in a program, common options included.
 pub trait Step {
     /// Works on the event, which may cancel it or emit others.
-    fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>);
+    fn step<'b>(&'b self, event: &mut Event<'b>, context: &mut Context<'_, 'b>) -> Flow;
 
     /// Emits what is due without an event.
     fn flush<'b>(&'b self, last: bool, context: &mut Context<'_, 'b>);
 }
+
+/// How an event goes on behind a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// To the next operation.
+    GoOn,
+    /// It waits, and comes back to the same filter. Only where [`Scratch::may_wait`] says so.
+    Wait,
+}
+
+/// Events that wait, with the operation that they come back to.
+#[derive(Debug, Default)]
+pub struct Parked<'b>(Vec<(Event<'b>, usize)>);
 
 impl<P, C> Default for Program<P, C> {
     fn default() -> Self {
@@ -119,7 +134,42 @@ impl<P: Step, C: Test> Program<P, C> {
         scratch: &mut Scratch,
         mut done: impl FnMut(Event<'b>),
     ) {
-        self.run_from(event, 0, arena, now, scratch, &mut done);
+        scratch.set_patience(Patience::MustFinish);
+        let parked = &mut Parked::default();
+        self.run_from(event, 0, arena, now, scratch, parked, &mut done);
+    }
+
+    /// The same, but events that have to wait go into `parked`. [`Program::resume`] must follow, before
+    /// the arena is reset.
+    pub fn run_or_park<'b>(
+        &'b self,
+        event: Event<'b>,
+        arena: &'b Bump,
+        now: Timestamp,
+        scratch: &mut Scratch,
+        parked: &mut Parked<'b>,
+        mut done: impl FnMut(Event<'b>),
+    ) {
+        scratch.set_patience(Patience::MayWait);
+        self.run_from(event, 0, arena, now, scratch, parked, &mut done);
+    }
+
+    /// Runs events that were set aside to their end. What they wait for next, they wait for together.
+    pub fn resume<'b>(
+        &'b self,
+        parked: &mut Parked<'b>,
+        arena: &'b Bump,
+        now: Timestamp,
+        scratch: &mut Scratch,
+        mut done: impl FnMut(Event<'b>),
+    ) {
+        // Each round takes each event at least one operation further.
+        while !parked.0.is_empty() {
+            for (event, at) in std::mem::take(&mut parked.0) {
+                scratch.set_patience(Patience::HasWaited);
+                self.run_from(event, at, arena, now, scratch, parked, &mut done);
+            }
+        }
     }
 
     /// Lets each plugin emit what is due, and runs that through the rest of the program. With `last`
@@ -132,6 +182,8 @@ impl<P: Step, C: Test> Program<P, C> {
         scratch: &mut Scratch,
         mut done: impl FnMut(Event<'b>),
     ) {
+        scratch.set_patience(Patience::MustFinish);
+        let parked = &mut Parked::default();
         let mut emitted = Vec::new();
         for (at, operation) in self.operations.iter().enumerate() {
             if let Operation::Run(plugin) = operation {
@@ -143,12 +195,16 @@ impl<P: Step, C: Test> Program<P, C> {
                 };
                 plugin.flush(last, &mut context);
                 for event in emitted.drain(..) {
-                    self.run_from(event, at + 1, arena, now, scratch, &mut done);
+                    self.run_from(event, at + 1, arena, now, scratch, parked, &mut done);
                 }
             }
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a struct of them would be made for each event"
+    )]
     fn run_from<'b>(
         &'b self,
         event: Event<'b>,
@@ -156,6 +212,7 @@ impl<P: Step, C: Test> Program<P, C> {
         arena: &'b Bump,
         now: Timestamp,
         scratch: &mut Scratch,
+        parked: &mut Parked<'b>,
         done: &mut impl FnMut(Event<'b>),
     ) {
         let mut emitted = Vec::new();
@@ -166,6 +223,7 @@ impl<P: Step, C: Test> Program<P, C> {
         while let Some((mut event, mut at)) = current.take() {
             // Children of this event stand before those that wait already.
             let mut place = 0;
+            let mut is_parked = None;
             while let Some(operation) = self.operations.get(at) {
                 at += 1;
                 match operation {
@@ -176,7 +234,14 @@ impl<P: Step, C: Test> Program<P, C> {
                             scratch,
                             emitted: &mut emitted,
                         };
-                        plugin.step(&mut event, &mut context);
+                        let flow = plugin.step(&mut event, &mut context);
+                        if flow == Flow::Wait && scratch.may_wait() {
+                            is_parked = Some(at - 1);
+                            break;
+                        }
+                        if scratch.has_waited() {
+                            scratch.set_patience(Patience::MayWait);
+                        }
                         for child in emitted.drain(..) {
                             waiting.insert(place, (child, at));
                             place += 1;
@@ -193,8 +258,10 @@ impl<P: Step, C: Test> Program<P, C> {
                     Operation::Jump(target) => at = *target,
                 }
             }
-            if !event.is_cancelled() {
-                done(event);
+            match is_parked {
+                Some(at) => parked.0.push((event, at)),
+                None if event.is_cancelled() => {}
+                None => done(event),
             }
             current = waiting.pop_front();
         }

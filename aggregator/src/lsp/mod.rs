@@ -395,8 +395,13 @@ fn actions(uri: &str, open: &Open, start: usize, end: usize) -> Json {
     let action = |fix: &Fix| {
         let range = open.document.range(fix.start..fix.end);
         let edit = json!([{ "range": range, "newText": fix.suggestion }]);
+        // Of a filter that stands in place of another, only how it begins.
+        let (shown, more) = match fix.suggestion.split_once('\n') {
+            Some((first, _)) => (first, " …"),
+            None => (&*fix.suggestion, ""),
+        };
         json!({
-            "title": format!("Write `{}`", fix.suggestion), "kind": "quickfix",
+            "title": format!("Write `{shown}{more}`"), "kind": "quickfix",
             "edit": { "changes": { uri: edit } },
         })
     };

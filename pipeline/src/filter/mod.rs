@@ -18,6 +18,7 @@ pub mod date;
 pub mod de_dot;
 pub mod dedupe;
 pub mod dissect;
+pub mod dns;
 pub mod drop;
 pub mod elapsed;
 pub mod fingerprint;
@@ -98,6 +99,7 @@ pub const NAMES: &[&str] = &[
     "de_dot",
     "dedupe",
     "dissect",
+    "dns",
     "drop",
     "elapsed",
     "fingerprint",
@@ -149,6 +151,7 @@ pub fn build(
         "de_dot" => Some(boxed(de_dot::DeDot::from_options(&mut options))),
         "dedupe" => dedupe::Dedupe::from_options(&mut options).map(boxed),
         "dissect" => dissect::Dissect::from_options(&mut options, build).map(boxed),
+        "dns" => dns::Dns::from_options(&mut options, build).map(boxed),
         "drop" => drop::Drop::from_options(&mut options).map(boxed),
         "elapsed" => elapsed::Elapsed::from_options(&mut options, build).map(boxed),
         "fingerprint" => fingerprint::Fingerprint::from_options(&mut options, build).map(boxed),
@@ -209,6 +212,9 @@ pub enum Outcome {
     AppliedAndEmitted,
     /// It did not (no match, a failure it tagged, nothing to do): the common options do not apply.
     Unapplied,
+    /// It waits for something outside and has not touched the event: it wants to see it again.
+    /// Only where [`Scratch::may_wait`] says so.
+    Waiting,
 }
 
 impl Outcome {
@@ -239,7 +245,20 @@ pub struct Context<'s, 'b> {
 /// stays on the worker's thread.
 #[derive(Default)]
 pub struct Scratch {
+    patience: Patience,
     slots: Vec<Option<Box<dyn Any>>>,
+}
+
+/// Whether a filter may let its event wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// No: it waits itself, if it must.
+    #[default]
+    MustFinish,
+    /// Yes.
+    MayWait,
+    /// It has, and must finish now.
+    HasWaited,
 }
 
 /// Names a filter's slot in every worker's [`Scratch`].
@@ -274,6 +293,20 @@ impl ScratchSlots {
 }
 
 impl Scratch {
+    /// Whether a filter that has to wait may answer [`Outcome::Waiting`].
+    pub fn may_wait(&self) -> bool {
+        self.patience == Patience::MayWait
+    }
+
+    /// Whether the event is one that the filter has let wait.
+    pub fn has_waited(&self) -> bool {
+        self.patience == Patience::HasWaited
+    }
+
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
     /// What lies in `slot`, made by `make` at its first use.
     ///
     /// # Panics

@@ -121,7 +121,7 @@ impl<'s> Effects<'s> {
                 self.below(&field);
             }
             "clone" => self.set("type", &by),
-            "anonymize" | "cidr" | "dedupe" | "drop" | "prune" | "redact" | "sleep"
+            "anonymize" | "cidr" | "dedupe" | "dns" | "drop" | "prune" | "redact" | "sleep"
             | "throttle" | "truncate" | "urldecode" => {}
             _ => {
                 self.known.open = true;

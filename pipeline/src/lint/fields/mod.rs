@@ -207,7 +207,7 @@ impl Reader<'_> {
                 ("grok", "match" | "pattern_definitions") | ("dissect", "mapping") => {
                     self.keys(value);
                 }
-                ("grok" | "dissect" | "aggregate" | "ruby", _)
+                ("grok" | "dissect" | "aggregate" | "ruby" | "script", _)
                     if !matches!(option, "add_field" | "add_tag" | "remove_tag") => {}
                 ("date", "match") => {
                     if let Some(first) = text_elements(value).first() {
