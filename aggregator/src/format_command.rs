@@ -11,17 +11,14 @@ use skidder_pipeline::language::format::{FormatError, format};
 use skidder_pipeline::language::{ParseOptions, SourceMap};
 
 use crate::cli::{self, FormatArguments};
+use crate::settings::Settings;
 use crate::sources::{self, MAX_FILE_BYTES};
-use crate::{log, manual};
+use crate::{log, manual, selection};
 
 /// Runs the command; the exit code.
 pub fn run(arguments: &FormatArguments) -> u8 {
-    let options = ParseOptions {
-        support_escapes: arguments.settings.support_escapes,
-        escape_style: arguments.settings.escape_style,
-    };
     let mut command = Command {
-        options,
+        settings: &arguments.settings,
         check: arguments.check,
         code: cli::EXIT_OK,
     };
@@ -37,13 +34,13 @@ pub fn run(arguments: &FormatArguments) -> u8 {
     command.code
 }
 
-struct Command {
-    options: ParseOptions,
+struct Command<'a> {
+    settings: &'a Settings,
     check: bool,
     code: u8,
 }
 
-impl Command {
+impl Command<'_> {
     fn standard_input(&mut self) {
         let mut text = String::new();
         let input = std::io::stdin().lock();
@@ -51,7 +48,7 @@ impl Command {
             self.fail(&format!("cannot read stdin: {error}"));
             return;
         }
-        let Some(formatted) = self.formatted("stdin", &text) else {
+        let Some(formatted) = self.formatted("stdin", &text, self.settings) else {
             return;
         };
         if self.check {
@@ -67,7 +64,9 @@ impl Command {
             Err(error) => return self.fail(&error),
         };
         let name = path.display().to_string();
-        let Some(formatted) = self.formatted(&name, &text) else {
+        let settings = selection::of_file(self.settings, path);
+        let settings = settings.as_ref().unwrap_or(self.settings);
+        let Some(formatted) = self.formatted(&name, &text, settings) else {
             return;
         };
         let differs = formatted != text;
@@ -79,8 +78,12 @@ impl Command {
     }
 
     /// The text in form; what is wrong with it is printed.
-    fn formatted(&mut self, name: &str, text: &str) -> Option<String> {
-        match format(name, text, self.options) {
+    fn formatted(&mut self, name: &str, text: &str, settings: &Settings) -> Option<String> {
+        let options = ParseOptions {
+            support_escapes: settings.support_escapes,
+            escape_style: settings.escape_style,
+        };
+        match format(name, text, options) {
             Ok(formatted) => Some(formatted),
             Err(FormatError::Grammar(mut diagnostics)) => {
                 manual::link_findings(

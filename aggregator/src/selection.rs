@@ -1,10 +1,12 @@
 //! Which pipelines a command is about: the one that `-f` or `-e` (or `logstash.yml`) names, or those of `pipelines.yml`.
 
+use std::path::Path;
+
 use skidder_pipeline::language::Config;
 
 use crate::settings::{PIPELINES_FILE, Pipelines, Settings, SettingsError};
 use crate::sources::SourceError;
-use crate::{log, manual};
+use crate::{log, manual, sources};
 
 /// The pipelines of a command.
 #[derive(Debug)]
@@ -80,6 +82,17 @@ pub(crate) fn on_disk(settings: &Settings) -> Result<Vec<Settings>, SelectionErr
     }
 }
 
+/// The settings of the pipeline of `pipelines.yml` that a file belongs to, so that the file is read as that pipeline reads it.
+pub(crate) fn of_file(settings: &Settings, file: &Path) -> Option<Settings> {
+    let file = std::path::absolute(file).ok()?;
+    let pipelines = settings.read_pipelines().ok()??;
+    let takes = |pipeline: &Settings| {
+        let pattern = pipeline.path_config.as_deref();
+        pattern.is_some_and(|pattern| sources::takes(pattern, &file))
+    };
+    pipelines.settings.into_iter().find(takes)
+}
+
 /// The one pipeline that a command is about; nothing, after a word about it, if that is not clear.
 pub(crate) fn one(settings: &Settings) -> Option<Settings> {
     match try_one(settings) {
@@ -127,5 +140,38 @@ fn share_memory(settings: &Settings, pipelines: &mut [Settings]) {
     let count = pipelines.iter_mut().filter(persisted).count().max(1);
     for pipeline in pipelines {
         pipeline.queue_max_memory = settings.queue_max_memory / count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_settings_of_its_pipeline() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let at = root.display();
+        let text = format!(
+            "- pipeline.id: one\n  path.config: {at}/one\n- pipeline.id: two\n  path.config: \"{at}/*/x?.conf\"\n\
+             - pipeline.id: three\n  path.config: {at}/three.conf\n- pipeline.id: four\n  config.string: x\n"
+        );
+        std::fs::write(root.join(PIPELINES_FILE), text).unwrap();
+        let settings = Settings {
+            path_settings: root.into(),
+            ..Settings::default()
+        };
+        for (file, pipeline) in [
+            ("one/a.conf", Some("one")),
+            ("one/deeper/a.conf", None),
+            ("two/xa.conf", Some("two")),
+            ("two/a.conf", None),
+            ("three.conf", Some("three")),
+            ("four.conf", None),
+        ] {
+            let found = of_file(&settings, &root.join(file));
+            let found = found.as_ref().map(|found| found.pipeline_id.as_str());
+            assert_eq!(found, pipeline, "{file}");
+        }
     }
 }

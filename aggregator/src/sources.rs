@@ -109,6 +109,18 @@ pub fn from_text_of(pipeline: &str, text: &str) -> SourceMap {
     SourceMap::single(format!("config.string of {pipeline}"), text)
 }
 
+/// Whether a file is one of those that [`from_path`] takes.
+pub(crate) fn takes(pattern: &str, file: &Path) -> bool {
+    let named = Path::new(pattern);
+    if named == file || file.parent() == Some(named) {
+        return true;
+    }
+    let glob = globset::GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build();
+    glob.is_ok_and(|glob| glob.compile_matcher().is_match(file))
+}
+
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> Result<String, SourceError> {
     let failed = |error| SourceError::Read {

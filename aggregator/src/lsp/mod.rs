@@ -16,6 +16,7 @@ mod help;
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, Sender, bounded};
@@ -27,7 +28,7 @@ use self::document::Document;
 pub use self::frames::{FrameError, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES};
 use crate::check::{self, Depth};
 use crate::settings::Settings;
-use crate::{cli, log, manual};
+use crate::{cli, log, manual, selection};
 
 /// Most files that may be open.
 const MAX_DOCUMENTS: usize = 1000;
@@ -95,8 +96,25 @@ struct Open {
     document: Document,
     /// It was changed and not looked at since.
     changed: bool,
+    /// Those of the pipeline of `pipelines.yml` that it belongs to, if it does.
+    settings: Option<Box<Settings>>,
     /// What can be put in place of what.
     fixes: Vec<Fix>,
+}
+
+impl Open {
+    fn settings<'a>(&'a self, others: &'a Settings) -> &'a Settings {
+        self.settings.as_deref().unwrap_or(others)
+    }
+}
+
+/// The path of a file that an editor names.
+fn path_of(uri: &str) -> Option<PathBuf> {
+    let path = uri.strip_prefix("file://")?;
+    let path = percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .ok()?;
+    Some(path.into_owned().into())
 }
 
 struct Fix {
@@ -213,6 +231,9 @@ impl<W: Write> Server<W> {
                 open.document.change(document);
                 open.document.version = document["version"].clone();
                 open.changed = true;
+                open.settings = path_of(uri)
+                    .and_then(|path| selection::of_file(&self.settings, &path))
+                    .map(Box::new);
             }
             "textDocument/didChange" => {
                 let Some(open) = self.documents.get_mut(uri) else {
@@ -244,16 +265,17 @@ impl<W: Write> Server<W> {
         let place = |open: &Open| open.document.offset(&parameters["position"]);
         Some(match (method, open) {
             ("textDocument/completion", Some((_, open))) => {
-                let items = help::complete(&open.document, place(open), &self.settings);
+                let items =
+                    help::complete(&open.document, place(open), open.settings(&self.settings));
                 json!({ "isIncomplete": false, "items": items })
             }
             ("textDocument/hover", Some((_, open))) => {
-                let said = help::hover(&open.document, place(open), &self.settings);
+                let said = help::hover(&open.document, place(open), open.settings(&self.settings));
                 said.map_or(Json::Null, |(text, range)| {
                     json!({ "contents": help::markdown(&text), "range": open.document.range(range) })
                 })
             }
-            ("textDocument/formatting", Some((_, open))) => self.formatting(&open.document),
+            ("textDocument/formatting", Some((_, open))) => self.formatting(open),
             ("textDocument/codeAction", Some((uri, open))) => {
                 let start = open.document.offset(&parameters["range"]["start"]);
                 let end = open.document.offset(&parameters["range"]["end"]);
@@ -271,10 +293,11 @@ impl<W: Write> Server<W> {
     }
 
     /// One edit that puts the whole in form; none if it does not follow the grammar.
-    fn formatting(&self, document: &Document) -> Json {
+    fn formatting(&self, open: &Open) -> Json {
+        let (document, settings) = (&open.document, open.settings(&self.settings));
         let options = ParseOptions {
-            support_escapes: self.settings.support_escapes,
-            escape_style: self.settings.escape_style,
+            support_escapes: settings.support_escapes,
+            escape_style: settings.escape_style,
         };
         match format("", &document.text, options) {
             Ok(formatted) if formatted != document.text => {
@@ -293,7 +316,7 @@ impl<W: Write> Server<W> {
                 continue;
             }
             let sources = SourceMap::single(uri.as_str(), open.document.text.as_str());
-            let checked = check::check(sources, &self.settings, Depth::Part);
+            let checked = check::check(sources, open.settings(&self.settings), Depth::Part);
             open.fixes.clear();
             let mut findings = Vec::new();
             for finding in checked.diagnostics.iter() {

@@ -11,6 +11,7 @@
 //! one is an error that names the nearest known one.
 
 mod pipelines;
+mod reading;
 mod table;
 mod tree;
 
@@ -20,10 +21,13 @@ use std::time::Duration;
 pub use self::pipelines::{MAX_PIPELINES, PIPELINES_FILE, Pipelines};
 pub use self::table::{Kind, Setting, TABLE};
 
+use self::reading::Reading;
+use self::tree::{NodeKind, tree};
+use crate::log;
 use crate::queue::{Compression, QueueOptions};
 use skidder_pipeline::language::{
-    EscapeStyle, UndefinedVariable, Variables, nearest, parse_setting_duration, parse_setting_size,
-    substitute_text,
+    EscapeStyle, SourceMap, UndefinedVariable, Variables, nearest, parse_setting_duration,
+    parse_setting_size, substitute_text,
 };
 
 /// How the fields of inputs and patterns are named.
@@ -162,14 +166,9 @@ pub enum SettingsError {
         /// Why.
         error: std::io::Error,
     },
-    /// The file is not YAML.
-    #[error("{}: {error}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What the YAML reader says, with line and column.
-        error: String,
-    },
+    /// What is wrong with a file, all of it, with its places.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Default for Settings {
@@ -250,34 +249,35 @@ impl Settings {
             path: path.into(),
             error,
         })?;
-        let only_comments = text
-            .lines()
-            .all(|line| matches!(line.trim_start().bytes().next(), None | Some(b'#')));
-        if only_comments {
-            return Ok(());
-        }
-        let tree: serde_json::Value =
-            serde_saphyr::from_str(&text).map_err(|error| SettingsError::Syntax {
-                path: path.into(),
-                error: error.to_string(),
-            })?;
-        self.set_tree("", &tree)
+        self.read_text(&path.to_string_lossy(), text)
     }
 
-    /// Takes over a tree of settings; nested names are joined by dots.
-    fn set_tree(&mut self, name: &str, tree: &serde_json::Value) -> Result<(), SettingsError> {
-        match tree {
-            serde_json::Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
-                if name.is_empty() {
-                    self.set_tree(key, value)
-                } else {
-                    self.set_tree(&format!("{name}.{key}"), value)
+    fn read_text(&mut self, name: &str, text: String) -> Result<(), SettingsError> {
+        let mut reading = Reading::of_process();
+        match tree(&text) {
+            Ok(None) => {}
+            Ok(Some(root)) => match &root.kind {
+                NodeKind::Null => {}
+                NodeKind::Mapping(entries) => {
+                    reading.apply(self, entries);
                 }
-            }),
-            serde_json::Value::Null => Ok(()),
-            serde_json::Value::String(text) => self.set(name, text),
-            other => self.set(name, &other.to_string()),
+                other => {
+                    let message = format!("this should be a mapping, and is {}", other.name());
+                    reading.error(root.span, message, "write `NAME: VALUE`, one a line");
+                }
+            },
+            Err(finding) => reading.findings.push(*finding),
         }
+        if !reading.findings.has_errors() {
+            return Ok(());
+        }
+        let sources = SourceMap::single(name, text);
+        let rendered = reading.findings.render(&sources, log::color());
+        // Whoever prints it says that it is an error.
+        let text = rendered.trim_end();
+        Err(SettingsError::Refused(
+            text.strip_prefix("error: ").unwrap_or(text).to_owned(),
+        ))
     }
 
     /// Sets one setting from its text.
@@ -488,13 +488,37 @@ mod tests {
     #[test]
     fn nested_and_dotted_names_are_the_same() {
         let mut settings = Settings::default();
-        let tree = serde_saphyr::from_str(
-            "pipeline:\n  workers: 3\n  batch:\n    size: 10\npipeline.batch.delay: 7\n",
-        )
-        .unwrap();
-        settings.set_tree("", &tree).unwrap();
+        let text = "pipeline:\n  workers: 3\n  batch:\n    size: 10\npipeline.batch.delay: 7\nnode.name:\n";
+        settings.read_text("logstash.yml", text.into()).unwrap();
+        settings
+            .read_text("logstash.yml", "# nothing\n".into())
+            .unwrap();
         assert_eq!((settings.workers, settings.batch_size), (Some(3), 10));
         assert_eq!(settings.batch_delay, Duration::from_millis(7));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_file_is_told() {
+        let text = "pipeline:\n  worker: 3\nlog.level: loud\npipeline.workers: 1\npipeline: { workers: 2 }\n";
+        let error = Settings::default().read_text("/x/logstash.yml", text.into());
+        let said = error.unwrap_err().to_string();
+        for text in [
+            "unknown setting `pipeline.worker`",
+            "/x/logstash.yml:2:3",
+            "did you mean `pipeline.workers`?",
+            "/x/logstash.yml:3:12",
+            "`pipeline.workers` is set twice",
+        ] {
+            assert!(said.contains(text), "{text}\n{said}");
+        }
+        assert!(!said.starts_with("error"), "{said}");
+        let error = Settings::default().read_text("x", "- a\n".into());
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("should be a mapping")
+        );
     }
 
     #[test]

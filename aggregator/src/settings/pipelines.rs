@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use skidder_pipeline::language::{Code, Diagnostic, Diagnostics, SourceMap, Span, Spanned};
 
+use super::reading::Reading;
 use super::tree::{Node, NodeKind, tree};
-use super::{Settings, SettingsError, TABLE};
+use super::{Settings, SettingsError};
 
 /// The name of the file.
 pub const PIPELINES_FILE: &str = "pipelines.yml";
@@ -22,32 +23,6 @@ pub const MAX_PIPELINES: usize = 1000;
 
 /// Most bytes of the file: every pipeline could stand in it as text.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-
-/// The settings that belong to the process, and cannot be set for a pipeline.
-const OF_THE_PROCESS: &[&str] = &[
-    "allow_superuser",
-    "api.enabled",
-    "api.environment",
-    "api.http.host",
-    "api.http.port",
-    "config.test_and_exit",
-    "http.host",
-    "http.port",
-    "log.format",
-    "log.level",
-    "node.name",
-    "path.data",
-    "path.logs",
-    "path.plugins",
-    "path.settings",
-    "pipeline.separate_logs",
-    "pipeline.shutdown_timeout",
-    "pipeline.unsafe_shutdown",
-    "queue.max_memory_bytes",
-    "telemetry.enabled",
-    "xpack.management.enabled",
-    "xpack.monitoring.enabled",
-];
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -92,18 +67,18 @@ impl Settings {
     }
 
     fn pipelines_of(&self, path: &Path, text: String) -> Pipelines {
-        let mut reading = Reading {
+        let mut file = File {
             base: self,
-            findings: Diagnostics::new(),
+            reading: Reading::of_pipeline(),
         };
         let settings = match tree(&text) {
-            Ok(root) => reading.pipelines(root.as_ref(), path),
+            Ok(root) => file.pipelines(root.as_ref(), path),
             Err(finding) => {
-                reading.findings.push(*finding);
+                file.reading.findings.push(*finding);
                 Vec::new()
             }
         };
-        let mut findings = reading.findings;
+        let mut findings = file.reading.findings;
         findings.sort();
         Pipelines {
             settings,
@@ -113,15 +88,14 @@ impl Settings {
     }
 }
 
-struct Reading<'a> {
+struct File<'a> {
     base: &'a Settings,
-    findings: Diagnostics,
+    reading: Reading,
 }
 
-impl Reading<'_> {
+impl File<'_> {
     fn error(&mut self, span: Span, message: impl Into<String>, hint: &str) {
-        let finding = Diagnostic::error(span, message).code(Code::Setting);
-        self.findings.push(finding.hint(hint));
+        self.reading.error(span, message, hint);
     }
 
     fn pipelines(&mut self, root: Option<&Node>, path: &Path) -> Vec<Settings> {
@@ -132,7 +106,7 @@ impl Reading<'_> {
             None | Some((NodeKind::Null | NodeKind::List(_), _)) => {
                 let message = format!("{} names no pipeline", path.display());
                 let finding = Diagnostic::error(None, message).code(Code::Setting);
-                self.findings.push(finding.hint(FORM));
+                self.reading.findings.push(finding.hint(FORM));
                 return Vec::new();
             }
             Some((other, span)) => {
@@ -163,7 +137,7 @@ impl Reading<'_> {
                 self.error(entry.span, message, FORM);
                 continue;
             };
-            let errors = self.findings.error_count();
+            let errors = self.reading.findings.error_count();
             let (pipeline, id) = self.pipeline(settings, entry.span);
             let before = pipelines
                 .iter()
@@ -174,12 +148,12 @@ impl Reading<'_> {
                     .code(Code::Setting)
                     .related(*first, "the first one")
                     .hint("give each pipeline a `pipeline.id` of its own");
-                self.findings.push(finding);
+                self.reading.findings.push(finding);
                 continue;
             }
             // The others of that name are still told.
             pipelines.push((pipeline, id));
-            if self.findings.error_count() > errors
+            if self.reading.findings.error_count() > errors
                 && let Some((pipeline, _)) = pipelines.last_mut()
             {
                 pipeline.path_config = None;
@@ -198,26 +172,12 @@ impl Reading<'_> {
         let mut settings = self.base.clone();
         settings.without_effect.clear();
         settings.in_file = true;
-        let mut flat = Vec::new();
-        self.flatten("", entries, &mut flat);
-        let mut id = span;
-        let mut seen: Vec<&Spanned<String>> = Vec::new();
-        for (name, value) in &flat {
-            let Some(value) = value else { continue };
-            if let Some(first) = seen.iter().find(|seen| seen.value == name.value) {
-                let message = format!("`{}` is set twice", name.value);
-                let finding = Diagnostic::error(name.span, message)
-                    .code(Code::Setting)
-                    .related(first.span, "the first time");
-                self.findings.push(finding);
-                continue;
-            }
-            seen.push(name);
-            if name.value == "pipeline.id" {
-                id = value.span;
-            }
-            self.set(&mut settings, name, value);
-        }
+        let given = self.reading.apply(&mut settings, entries);
+        let place = |wanted: &str| {
+            let given = given.iter().find(|(name, _)| name == wanted);
+            given.map(|(_, place)| *place)
+        };
+        let id = place("pipeline.id").unwrap_or(span);
         match (&settings.config_string, &settings.path_config) {
             (Some(_), Some(_)) => self.error(
                 id,
@@ -225,11 +185,7 @@ impl Reading<'_> {
                 "leave out `path.config` or `config.string`",
             ),
             // Something else may be wrong with what names it.
-            (None, None)
-                if !flat.iter().any(|(name, _)| {
-                    ["path.config", "config.string"].contains(&name.value.as_str())
-                }) =>
-            {
+            (None, None) if place("path.config").is_none() && place("config.string").is_none() => {
                 self.error(
                     id,
                     format!("pipeline `{}` has no configuration", settings.pipeline_id),
@@ -243,77 +199,12 @@ impl Reading<'_> {
         }
         (settings, id)
     }
-
-    /// Joins nested names by dots. What cannot be a value has been told, and is none.
-    fn flatten<'n>(
-        &mut self,
-        before: &str,
-        entries: &'n [(Spanned<String>, Node)],
-        flat: &mut Vec<(Spanned<String>, Option<Spanned<&'n str>>)>,
-    ) {
-        for (key, node) in entries {
-            let name = if before.is_empty() {
-                key.value.clone()
-            } else {
-                format!("{before}.{}", key.value)
-            };
-            match &node.kind {
-                NodeKind::Mapping(entries) => self.flatten(&name, entries, flat),
-                NodeKind::Scalar(text) => flat.push((
-                    Spanned::new(name, key.span),
-                    Some(Spanned::new(text.as_str(), node.span)),
-                )),
-                // COMPAT: a setting without a value is one that is not set.
-                NodeKind::Null => {}
-                NodeKind::List(_) => {
-                    let message = format!("`{name}` takes one value, and this is a list");
-                    let hint = if name == "path.config" {
-                        "several files are a directory or a glob: `/etc/conf.d/{web,db}*.conf`"
-                    } else {
-                        "write the value alone"
-                    };
-                    self.error(node.span, message, hint);
-                    flat.push((Spanned::new(name, key.span), None));
-                }
-            }
-        }
-    }
-
-    fn set(&mut self, settings: &mut Settings, name: &Spanned<String>, value: &Spanned<&str>) {
-        if OF_THE_PROCESS.contains(&name.value.as_str()) {
-            let message = format!("`{}` is a setting of the whole process", name.value);
-            self.error(name.span, message, "set it in `logstash.yml`, or as a flag");
-            return;
-        }
-        match settings.set(&name.value, value.value) {
-            Ok(()) => {
-                const LOOKED_AT: &str =
-                    "the process looks at all pipelines: set it in logstash.yml or as a flag";
-                for reload in ["config.reload.automatic", "config.reload.interval"] {
-                    if name.value == reload {
-                        settings.without_effect.push((reload, LOOKED_AT));
-                    }
-                }
-            }
-            Err(SettingsError::Unknown { .. }) => {
-                let known = TABLE.iter().map(|setting| setting.name);
-                let known = known.filter(|name| !OF_THE_PROCESS.contains(name));
-                let finding =
-                    Diagnostic::error(name.span, format!("unknown setting `{}`", name.value))
-                        .code(Code::Setting)
-                        .did_you_mean(&name.value, known);
-                self.findings.push(finding);
-            }
-            Err(error) => {
-                let finding = Diagnostic::error(value.span, error.to_string());
-                self.findings.push(finding.code(Code::Setting));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> (Vec<Settings>, Vec<String>) {
@@ -410,10 +301,11 @@ mod tests {
         assert!(findings[0].contains("too deep"), "{findings:?}");
     }
 
-    #[test]
-    fn settings_of_the_process_are_settings() {
-        for name in OF_THE_PROCESS {
-            assert!(TABLE.iter().any(|setting| setting.name == *name), "{name}");
+    proptest! {
+        #[test]
+        fn no_text_harms_anybody(text in "([a-z.:]|pipeline\\.id|[- \n\t|>&*{}\\[\\]\"'#~!é🚀]){0,60}") {
+            let (pipelines, findings) = read(&text);
+            prop_assert!(!pipelines.is_empty() || !findings.is_empty());
         }
     }
 }
