@@ -1,6 +1,7 @@
 //! Files that are rotated, truncated, deleted, replaced: each line arrives, and once where nothing
 //! was killed.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -97,6 +98,37 @@ fn copytruncate() {
     }
     running.stop();
     assert_each_once(&receiver, &expected);
+}
+
+#[test]
+fn complaint_31_a_line_is_of_the_same_stream_after_a_kill_and_of_another_after_a_truncation() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "app.log*", "");
+    place.append("app.log", &lines("first", 0..100));
+    let running = Running::start(&config);
+    receiver.wait_for(100);
+    running.kill();
+    std::fs::rename(place.log("app.log"), place.log("app.log.1")).expect("renames");
+    place.append("app.log.1", &lines("second", 0..100));
+    let running = Running::start(&config);
+    receiver.wait_for_message(lines("second", 99..100).trim_end());
+    let streams = |receiver: &Receiver| {
+        let arrived = receiver.arrived().into_iter();
+        let streams: HashSet<_> = arrived.map(|event| event.stream).collect();
+        assert!(!streams.contains(&None));
+        streams.len()
+    };
+    assert_eq!(streams(&receiver), 1);
+
+    let file = OpenOptions::new()
+        .write(true)
+        .open(place.log("app.log.1"))
+        .expect("opens");
+    file.set_len(0).expect("truncates");
+    place.append("app.log.1", &lines("third", 0..10));
+    receiver.wait_for_message(lines("third", 9..10).trim_end());
+    assert_eq!(streams(&receiver), 2);
+    running.stop();
 }
 
 #[test]

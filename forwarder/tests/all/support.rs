@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::Value;
 use skidder_forwarder::registry::{Entry, store};
 use skidder_forwarder::{Outcome, config};
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Version, serve};
@@ -30,6 +29,8 @@ pub(crate) struct Arrived {
     pub(crate) message: String,
     pub(crate) file: String,
     pub(crate) offset: u64,
+    /// The name of its stream; version 1 has none.
+    pub(crate) stream: Option<String>,
     pub(crate) fields: HashMap<String, String>,
     pub(crate) version: Version,
 }
@@ -294,15 +295,18 @@ async fn handle(
 }
 
 fn arrived(payload: &Payload, version: Version) -> Arrived {
+    let mut stream = None;
     let mut fields: HashMap<String, String> = match payload {
         Payload::Json(json) => {
-            let fields: HashMap<String, Value> = serde_json::from_slice(json).expect("an object");
-            let text = |(name, value)| match value {
-                Value::String(text) => Some((name, text)),
-                _ if name == "@metadata" => None,
-                other => panic!("not a string: {name} is {other}"),
-            };
-            fields.into_iter().filter_map(text).collect()
+            let mut object: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(json).expect("an object");
+            let metadata = object.remove("@metadata").expect("the metadata");
+            stream = metadata["stream"].as_str().map(ToOwned::to_owned);
+            let text = |value: serde_json::Value| value.as_str().expect("a string").to_owned();
+            object
+                .into_iter()
+                .map(|(name, value)| (name, text(value)))
+                .collect()
         }
         Payload::Pairs(pairs) => pairs
             .iter()
@@ -321,6 +325,7 @@ fn arrived(payload: &Payload, version: Version) -> Arrived {
             .expect("an offset")
             .parse()
             .expect("a number"),
+        stream,
         fields,
         version,
     }
