@@ -13,7 +13,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skidder_tests::daemon::Daemon;
 use skidder_tests::servers::{
     ELASTICSEARCH_8, ELASTICSEARCH_9, OPENSEARCH_2, OPENSEARCH_3, Release, Server,
@@ -29,6 +29,7 @@ fn opensearch_2() {
     let _turn = turn();
     if let Some(server) = Server::start_or_skip(&OPENSEARCH_2, &[]) {
         sets_up_templates_and_data_streams(&server);
+        complaint_28_values_that_do_not_fit_are_kept(&server);
     }
 }
 
@@ -83,6 +84,7 @@ fn a_hundred_thousand_lines_arrive_once_each(release: &Release, output: &str) {
         .unwrap()
         .assert_once_each();
     sets_up_templates_and_data_streams(&server);
+    complaint_28_values_that_do_not_fit_are_kept(&server);
 }
 
 /// Lets one test go at a time.
@@ -154,5 +156,34 @@ fn sets_up_templates_and_data_streams(server: &Server) {
                 "{index} {path}\n{properties}"
             );
         }
+    }
+}
+
+/// A text where there are numbers, a value where there is an object, an object where there is a text.
+fn complaint_28_values_that_do_not_fit_are_kept(server: &Server) {
+    let search = server.search();
+    let mappings = json!({ "mappings": { "properties": {
+        "n": { "type": "long" },
+        "a": { "properties": { "b": { "type": "ip" } } },
+        "object": { "properties": { "x": { "type": "keyword" } } },
+        "text": { "type": "keyword" } } } });
+    search.create("mapped", &mappings).unwrap();
+    let site = Site::new().unwrap();
+    let pipeline = format!(
+        "input {{ generator {{ count => 10 add_field => {{\n\
+           n => \"many\" \"[a][b]\" => \"nowhere\" object => \"none\" \"[text][inner]\" => \"deep\" }} }} }}\n\
+         output {{ elasticsearch {{ hosts => [\"http://{}\"] index => mapped retry_initial_interval => 1 }} }}",
+        server.host()
+    );
+    let mut aggregator = Daemon::aggregator(site.path(), "misfits", &pipeline).unwrap();
+    aggregator.start().unwrap();
+    let arrived = search.wait_for_count("mapped", 10, DEADLINE);
+    assert_eq!(arrived.unwrap_or(0), 10, "{}", aggregator.log());
+    for document in search.documents("mapped", None).unwrap() {
+        let source = &document["_source"];
+        assert_eq!(source["n__string"], "many", "{document}");
+        assert_eq!(source["a"]["b__string"], "nowhere", "{document}");
+        assert_eq!(source["object__string"], "none", "{document}");
+        assert_eq!(source["text__string"], r#"{"inner":"deep"}"#, "{document}");
     }
 }

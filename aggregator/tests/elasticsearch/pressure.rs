@@ -184,3 +184,44 @@ async fn what_waits_for_blocked_indices_is_bounded() {
         .unwrap();
     writer.await.unwrap();
 }
+
+#[tokio::test]
+async fn complaint_28_a_value_that_does_not_fit_moves_and_its_document_stays() {
+    for guard in [true, false] {
+        let stub = Stub::start(|request: &Request| {
+            let items: Vec<String> = request
+                .documents()
+                .iter()
+                .map(|document| {
+                    if document.contains("\"n\":1}") {
+                        r#"{"index":{"status":400,"error":{"type":"mapper_parsing_exception",
+                            "reason":"failed to parse field [n] of type [ip] in document"}}}"#
+                            .to_owned()
+                    } else {
+                        r#"{"index":{"status":201}}"#.to_owned()
+                    }
+                })
+                .collect();
+            Reply::Body(format!(
+                "{{\"errors\":true,\"items\":[{}]}}",
+                items.join(",")
+            ))
+        })
+        .await;
+        let output = Output::start(ElasticsearchOptions {
+            mapping_guard: guard,
+            ..options(&[stub.url()])
+        });
+        let batch = Batch::new(documents(0..3));
+        output.write(std::slice::from_ref(&batch)).await;
+        eventually("the batch", || batch.is_acknowledged()).await;
+        let letters = output.letters().len();
+        let summary = output.finish().await;
+        if guard {
+            assert_eq!(stub.bulk()[1].documents(), [r#"{"n__string":"1"}"#]);
+            assert_eq!((summary.delivered, letters), (3, 0));
+        } else {
+            assert_eq!((summary.delivered, letters), (2, 1));
+        }
+    }
+}

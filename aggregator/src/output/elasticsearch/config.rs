@@ -187,6 +187,7 @@ impl ElasticsearchOptions {
             &mut self.dlq_on_failed_indexname_interpolation,
             options.boolean("dlq_on_failed_indexname_interpolation"),
         );
+        set(&mut self.mapping_guard, options.boolean("mapping_guard"));
         self.drop_error_types = texts(options, "drop_error_types");
         self.silence_errors_in_log = texts(options, "silence_errors_in_log");
         if options.has("failure_type_logging_whitelist") {

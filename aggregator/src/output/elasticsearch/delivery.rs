@@ -14,6 +14,7 @@
 //! another form already) or that lies in the dead letters. What is under way when the shutdown's
 //! deadline passes is dropped without one.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,6 +28,7 @@ use super::bulk::{BulkRequest, Item};
 use super::client::Client;
 use super::concurrency::Concurrency;
 use super::hosts::HostPool;
+use super::mapping_guard::SUFFIX;
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
 use super::request::deliver;
 use super::{resolution, setup};
@@ -69,6 +71,8 @@ pub struct DeliveryStatistics {
     pub duplicates: AtomicU64,
     /// Events in the dead letters.
     pub dead_lettered: AtomicU64,
+    /// Values that did not fit the mapping of their field and were moved beside it.
+    pub moved: AtomicU64,
     /// Items sent again, counted each time.
     pub retried: AtomicU64,
     /// Exchanges with servers, failed ones included.
@@ -187,6 +191,7 @@ impl Delivery {
         let (ready, watched) = watch::channel(management.is_none());
         let blocked = kibibytes(options.blocked_max_bytes).min(u32::MAX as usize);
         let shared = Arc::new(Shared {
+            misfits: Mutex::default(),
             takes_ids: AtomicBool::new(true),
             ready: watched,
             concurrency: Concurrency::new(
@@ -233,6 +238,8 @@ pub(super) struct Shared {
     pub(super) client: Arc<Client>,
     pub(super) pool: Arc<HostPool>,
     pub(super) dead_letters: Arc<DeadLetters>,
+    /// Fields of which it was said that a value does not fit.
+    misfits: Mutex<HashSet<String>>,
     /// Whether the servers take ids of ours.
     takes_ids: AtomicBool,
     /// Whether everything is set up that events need.
@@ -271,6 +278,19 @@ impl Shared {
     pub(super) async fn ready(&self) {
         // An error means that the setup is over without a word, which it never is.
         drop(self.ready.clone().wait_for(|ready| *ready).await);
+    }
+
+    /// A value did not fit its field and is beside it now: says so once for each field.
+    pub(super) fn moved_beside(&self, host: &str, field: &str, reason: &str) {
+        let mut fields = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
+        if fields.len() >= MISFITS_REMEMBERED || !fields.insert(field.to_owned()) {
+            return;
+        }
+        warn!(
+            plugin = %self.options.plugin_id, host, field, reason,
+            "a value does not fit the mapping of its field, it is kept in `{field}{SUFFIX}` as a text (said \
+             once for each field)"
+        );
     }
 
     /// The servers have refused an id of ours: no item has one from now on.
@@ -529,6 +549,9 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
         error!(%error, "a delivery task failed; its events are not acknowledged and will be sent again");
     }
 }
+
+/// It is said of so many fields at most that a value does not fit.
+const MISFITS_REMEMBERED: usize = 1_000;
 
 /// So many requests go out at a time at first.
 const CONCURRENCY_START: usize = 4;

@@ -20,6 +20,7 @@ mod delivery;
 mod event_writer;
 mod hosts;
 mod management;
+mod mapping_guard;
 mod options;
 mod outcome;
 mod part;

@@ -90,6 +90,9 @@ pub struct ElasticsearchOptions {
     pub response_max_bytes: usize,
     /// What is set up on the servers before the first event is sent. Default nothing.
     pub management: Option<Management>,
+    /// Keep a value that does not fit the mapping of its field beside it, instead of giving up its
+    /// document. Default true.
+    pub mapping_guard: bool,
     /// Send events whose index name still holds `%{` to the dead letters. Default true.
     pub dlq_on_failed_indexname_interpolation: bool,
     /// Error types that are dropped like a version conflict, without a dead letter.
@@ -144,6 +147,7 @@ impl Default for ElasticsearchOptions {
             document_max_bytes: 100 << 20,
             response_max_bytes: 32 << 20,
             management: None,
+            mapping_guard: true,
             dlq_on_failed_indexname_interpolation: true,
             drop_error_types: Vec::new(),
             silence_errors_in_log: Vec::new(),

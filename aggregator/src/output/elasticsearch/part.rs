@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::bulk::Item;
 use super::client::WireBody;
+use super::mapping_guard::write_beside;
 use super::without_id::write_without_id;
 use crate::ack::Ack;
 
@@ -134,6 +135,22 @@ impl Kept {
         let item = write_without_id(item, &part.body, &mut self.body);
         self.items.push(item);
         self.count(part, run);
+    }
+
+    /// The same, with the value of a field moved beside it; false if that cannot be done.
+    pub(super) fn keep_beside(
+        &mut self,
+        item: &Item,
+        part: &Part,
+        run: usize,
+        field: &str,
+    ) -> bool {
+        let Some(item) = write_beside(item, &part.body, field, &mut self.body) else {
+            return false;
+        };
+        self.items.push(item);
+        self.count(part, run);
+        true
     }
 
     fn count(&mut self, part: &Part, run: usize) {

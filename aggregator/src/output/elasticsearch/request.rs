@@ -21,6 +21,7 @@ use super::client::{Answer, ExchangeError, WireBody};
 use super::concurrency::{Exchange, Signal};
 use super::delivery::{Held, Shared};
 use super::hosts::Host;
+use super::mapping_guard::misfit;
 use super::outcome::Outcome;
 use super::part::{Part, earliest};
 use super::response::{self, Disposition, Failure, disposition, is_busy};
@@ -379,6 +380,14 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
                 outcome.denied.add(failure);
             }
             (Disposition::DeadLetter, Some(failure)) => {
+                if shared.options.mapping_guard
+                    && let Some(field) = misfit(&failure)
+                    && outcome.kept.keep_beside(item, &part, run, field)
+                {
+                    shared.moved_beside(host, field, &failure.reason);
+                    statistics.moved.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
                 outcome.dead[run] += 1;
                 let reason = failure.text();
                 shared.write_letter(
