@@ -228,6 +228,80 @@ fn tls_is_spoken_and_who_does_not_speak_it_is_told_of_in_the_log() {
 }
 
 #[test]
+fn a_client_speaks_tls_with_whom_it_trusts() {
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let directory = tempfile::tempdir().unwrap();
+    let (folder, other) = (directory.path().join("tls"), directory.path().join("other"));
+    certificates(&folder);
+    certificates(&other);
+    let chain = CertificateDer::pem_file_iter(folder.join("aggregator.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.join("aggregator-key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.map(Result::unwrap).collect(), key)
+        .unwrap();
+    let config = Arc::new(config);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let input = |ca: &Path| {
+        format!(
+            "tcp {{ mode => 'client' host => 'localhost' port => {port} ssl_enabled => true ssl_certificate_authorities => '{}' }}",
+            ca.join("ca.pem").display()
+        )
+    };
+    // Serves one connection; whether its handshake succeeds is the client's to say.
+    let serve = || {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut tls = rustls::Stream::new(&mut session, &mut stream);
+        let _refused = tls.write_all(b"under the seal\n");
+        let _refused = tls.flush();
+        session.send_close_notify();
+        let _refused = session.complete_io(&mut stream);
+    };
+    let stranger = Daemon::start_in(tempfile::tempdir().unwrap(), &input(&other), "", &[]);
+    serve();
+    stranger.wait_for("word of the stranger", |daemon| {
+        daemon.log().contains("ssl_certificate_authorities")
+    });
+    drop(stranger);
+    let daemon = Daemon::start_in(tempfile::tempdir().unwrap(), &input(&folder), "", &[]);
+    // What the first one had begun in the meantime is of no use to anyone.
+    while daemon.events().is_empty() {
+        serve();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(messages(&daemon.stop())[0], "under the seal");
+}
+
+#[test]
+fn a_proxy_in_front_of_tcp_says_whose_a_connection_is() {
+    let daemon = Daemon::start(
+        "tcp { port => 0 host => '127.0.0.1' proxy_protocol => true }",
+        "",
+    );
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    stream
+        .write_all(b"PROXY TCP6 2001:db8::7 ::1 40000 5000\r\none\ntwo\n")
+        .unwrap();
+    daemon.wait_for_events(2);
+    let events = daemon.stop();
+    assert!(
+        events
+            .iter()
+            .all(|event| event["host"] == "2001:db8::7" && event["port"] == 40000),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn what_came_before_the_end_is_taken_with_a_disk_queue_too() {
     let directory = tempfile::tempdir().unwrap();
     let input = "tcp { port => 0 host => '127.0.0.1' add_field => { 'by' => '%{[@metadata][ip_address]}' } }";

@@ -16,7 +16,7 @@ use tracing::{Instrument as _, debug, warn};
 use crate::throttle::Throttle;
 
 /// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first pause after a failed accept (out of descriptors, say), and the longest.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -7,27 +7,34 @@
 //! the peer's address and port (`host`, `port`, `[@metadata][ip_address]`; with ECS below
 //! `[@metadata][input][tcp][source]`) unless it has a `host` or a `port` of its own.
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bumpalo::Bump;
 use bytes::Bytes;
+use rustls_pki_types::ServerName;
 use skidder_pipeline::codec::{Codec, Cutter, Line};
 use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value};
 use skidder_pipeline::language::Options;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
 use super::beats::tls_from_options;
 use super::connection::{Connections, Cutting};
 use super::decoding::{decode_whole, object};
 use super::decoration::Decoration;
-use super::listener::{self, told_to_stop};
+use super::listener::{self, HANDSHAKE_TIMEOUT, told_to_stop};
 use super::received::{Decode, Origin, Stored};
 use super::{Build, Running, streamed_codec};
 use crate::chunks::Cut;
 use crate::queue::stored::{Form, Restore};
+use crate::tls::{ClientTlsOptions, Verification, client_config, explain};
 use crate::worker::Batch;
 
 /// Before a client connects again: the first pause, and the longest.
@@ -37,9 +44,20 @@ const MAX_RECONNECT: Duration = Duration::from_secs(10);
 /// A TCP input, ready to start.
 pub(super) struct TcpInput {
     address: String,
-    client: bool,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    side: Side,
     connections: Arc<Connections>,
+}
+
+/// Who connects to whom.
+enum Side {
+    Server(Option<Arc<rustls::ServerConfig>>),
+    Client(Option<Seal>),
+}
+
+/// TLS of a client.
+struct Seal {
+    connector: TlsConnector,
+    name: ServerName<'static>,
 }
 
 /// How bytes become events.
@@ -68,14 +86,12 @@ impl TcpInput {
             options.missing("port");
         }
         let modes = [("server", false), ("client", true)];
-        let client = options.enumeration("mode", &modes).unwrap_or(false);
-        let tls = tls_from_options(options);
-        if client && tls.is_some() {
-            options.error(
-                "mode",
-                "a client speaks no TLS here: let the other side connect to us",
-            );
-        }
+        let is_client = options.enumeration("mode", &modes).unwrap_or(false);
+        let side = if is_client {
+            Side::Client(Seal::from_options(options, &host))
+        } else {
+            Side::Server(tls_from_options(options))
+        };
         options.without_effect(
             "dns_reverse_lookup_enabled",
             "addresses are never resolved: nothing may wait for a name server",
@@ -93,7 +109,7 @@ impl TcpInput {
             })
         };
         let connections = Connections::from_options(options, build, decoder, Box::new(cutting));
-        if client && options.boolean("proxy_protocol") == Some(true) {
+        if is_client && options.boolean("proxy_protocol") == Some(true) {
             options.error(
                 "proxy_protocol",
                 "only who connects sends the header of a proxy: `mode` must be `server`",
@@ -101,8 +117,7 @@ impl TcpInput {
         }
         Some(Self {
             address: listener::address(&host, port?),
-            client,
-            tls,
+            side,
             connections: Arc::new(connections),
         })
     }
@@ -118,41 +133,116 @@ impl TcpInput {
         queue: mpsc::Sender<Batch>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Running, String> {
-        if self.client {
-            return Ok(Box::pin(self.connect(queue, stopping)));
-        }
+        let tls = match self.side {
+            Side::Client(seal) => {
+                let client = Client {
+                    address: self.address,
+                    seal,
+                    connections: self.connections,
+                };
+                return Ok(Box::pin(client.run(queue, stopping)));
+            }
+            Side::Server(tls) => tls,
+        };
         let listener = TcpListener::bind(&self.address).await;
         let listener =
             listener.map_err(|error| format!("cannot listen on {}: {error}", self.address))?;
         let address = listener
             .local_addr()
             .map_or_else(|_| self.address.clone(), |address| address.to_string());
-        let (input, tls) = (self.connections.decode.name(), self.tls.is_some());
-        info!(input, address, tls, "listening");
-        let serving = self.connections.serve(listener, self.tls, queue, stopping);
+        let input = self.connections.decode.name();
+        info!(input, address, tls = tls.is_some(), "listening");
+        let serving = self.connections.serve(listener, tls, queue, stopping);
         Ok(Box::pin(serving))
     }
+}
 
+impl Seal {
+    /// Reads the options; nothing without TLS.
+    fn from_options(options: &mut Options<'_>, host: &str) -> Option<Self> {
+        let enabled = options.boolean("ssl_enabled").unwrap_or(false);
+        let path = |text: Option<String>| text.map(PathBuf::from);
+        let modes = [("full", Verification::Full), ("none", Verification::None)];
+        let authorities = options.strings("ssl_certificate_authorities");
+        let tls = ClientTlsOptions {
+            certificate_authorities: authorities
+                .unwrap_or_default()
+                .into_iter()
+                .map(|path| path.value.into())
+                .collect(),
+            certificate: path(options.string("ssl_certificate")),
+            key: path(options.string("ssl_key")),
+            verification: options
+                .enumeration("ssl_verification_mode", &modes)
+                .unwrap_or_default(),
+        };
+        if !enabled {
+            return None;
+        }
+        let name = ServerName::try_from(host.to_owned());
+        if name.is_err() {
+            options.error(
+                "host",
+                format!("`{host}` is no name that a certificate has"),
+            );
+        }
+        match client_config(&tls) {
+            Ok(config) => Some(Self {
+                connector: TlsConnector::from(Arc::new(config)),
+                name: name.ok()?,
+            }),
+            Err(error) => {
+                options.error("ssl_enabled", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Shakes hands, within a time.
+    async fn shake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let shaking = self.connector.connect(self.name.clone(), stream);
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await {
+            Ok(shaken) => shaken,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Connects to the other side.
+struct Client {
+    address: String,
+    seal: Option<Seal>,
+    connections: Arc<Connections>,
+}
+
+impl Client {
     /// Connects, and again whenever the other side has closed, until `stopping` changes.
-    async fn connect(self, queue: mpsc::Sender<Batch>, mut stopping: watch::Receiver<bool>) {
+    async fn run(self, queue: mpsc::Sender<Batch>, mut stopping: watch::Receiver<bool>) {
         let connections = &*self.connections;
         let mut pause = RECONNECT;
         while !*stopping.borrow() && !queue.is_closed() {
             let connected = tokio::select! {
-                connected = TcpStream::connect(&self.address) => connected,
+                connected = self.connect() => connected,
                 () = told_to_stop(&mut stopping) => return,
             };
-            match connected.and_then(|stream| Ok((stream.peer_addr()?, stream))) {
+            match connected {
                 Ok((peer, connection)) => {
                     info!(%peer, "connected");
                     pause = RECONNECT;
-                    connections.keep_alive(&connection, peer);
                     let stopping = stopping.clone();
-                    connections.read(connection, peer, &queue, stopping).await;
+                    match connection {
+                        Connection::Plain(plain) => {
+                            connections.read(plain, peer, &queue, stopping).await;
+                        }
+                        Connection::Sealed(sealed) => {
+                            connections.read(*sealed, peer, &queue, stopping).await;
+                        }
+                    }
                 }
                 Err(error) => {
                     if let Some(count) = connections.refused.due(1) {
-                        warn!(address = self.address, %error, count, "cannot connect, trying again");
+                        let reason = reason(&error);
+                        warn!(address = self.address, %reason, count, "cannot connect, trying again");
                     }
                 }
             }
@@ -163,6 +253,29 @@ impl TcpInput {
             pause = MAX_RECONNECT.min(pause * 2);
         }
     }
+
+    async fn connect(&self) -> io::Result<(SocketAddr, Connection)> {
+        let stream = TcpStream::connect(&self.address).await?;
+        let peer = stream.peer_addr()?;
+        self.connections.keep_alive(&stream, peer);
+        let connection = match &self.seal {
+            None => Connection::Plain(stream),
+            Some(seal) => Connection::Sealed(Box::new(seal.shake(stream).await?)),
+        };
+        Ok((peer, connection))
+    }
+}
+
+/// A connection that is open.
+enum Connection {
+    Plain(TcpStream),
+    Sealed(Box<TlsStream<TcpStream>>),
+}
+
+/// Why there is no connection, with what to do if it is the certificate.
+fn reason(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner.map_or_else(|| error.to_string(), explain)
 }
 
 /// Reads records of such inputs as lines, for those that are not there any more.
