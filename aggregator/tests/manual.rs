@@ -186,17 +186,21 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 17] = [
+const PLUGINS: [&str; 21] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
+    "### Input `exec`",
     "### Input `file`",
+    "### Input `heartbeat`",
     "### Input `http`",
     "### Input `otlp`",
     "### Input `pipeline`",
+    "### Input `pipe`",
     "### Input `stdin`",
     "### Input `syslog`",
     "### Input `tcp`",
     "### Input `udp`",
+    "### Input `unix`",
     "### Input `dead_letter_queue`",
     "### Input `generator`",
     "### Output `elasticsearch`, `opensearch`",
@@ -374,6 +378,56 @@ const SOURCES: &[Source] = &[
         document: MANUAL,
         heading: "### Output `pipeline`",
         others: &[],
+    },
+    Source {
+        text: include_str!("../src/input/exec.rs"),
+        document: MANUAL,
+        heading: "### Input `exec`",
+        others: &[
+            "input",
+            "exec",
+            "elapsed_time",
+            "exit_code",
+            "exit_status",
+            "duration",
+            "host",
+            "name",
+            "process",
+            "command_line",
+            "plain",
+        ],
+    },
+    Source {
+        text: include_str!("../src/input/heartbeat.rs"),
+        document: MANUAL,
+        heading: "### Input `heartbeat`",
+        others: &["epoch", "clock", "event", "ok", "plain", "none"],
+    },
+    Source {
+        text: include_str!("../src/input/pipe.rs"),
+        document: MANUAL,
+        heading: "### Input `pipe`",
+        others: &["command_line", "process"],
+    },
+    Source {
+        text: include_str!("../src/input/unix.rs"),
+        document: MANUAL,
+        heading: "### Input `unix`",
+        others: &["file", "listening", "server", "client", "connected"],
+    },
+    Source {
+        text: include_str!("../src/input/local.rs"),
+        document: MANUAL,
+        heading: "## Inputs",
+        others: &[
+            "host",
+            "line",
+            "name",
+            "plain",
+            "multiline",
+            "json_lines",
+            "es_bulk",
+        ],
     },
     Source {
         text: include_str!("../src/input/file/mod.rs"),
@@ -1005,6 +1059,7 @@ fn examples_are_accepted_as_they_are() {
         "csv.conf",
         "elasticsearch-clients.conf",
         "json-lines.conf",
+        "log-files.conf",
         "mutual-tls.conf",
         "several-outputs.conf",
         "several-pipelines",
@@ -1095,6 +1150,17 @@ fn example_json_lines() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["message"].clone())
         .collect();
     assert_eq!(messages, ["in token=…", "late"]);
+}
+
+#[test]
+fn example_log_files() {
+    let line =
+        r#"10.1.2.3 - - [10/Oct/2000:13:55:36 -0700] "GET /a.gif HTTP/1.0" 200 2326 "-" "curl""#;
+    let events = Surroundings::new().example("log-files.conf", &["--lines"], &[line, "nonsense"]);
+    assert_eq!(events[0]["@timestamp"], "2000-10-10T20:55:36.000Z");
+    assert_eq!(events[0]["clientip"], "10.1.2.3");
+    assert!(events[0].get("timestamp").is_none());
+    assert_eq!(events[1]["tags"], json!(["_grokparsefailure"]));
 }
 
 #[test]

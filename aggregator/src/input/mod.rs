@@ -6,15 +6,21 @@
 
 pub mod beats;
 mod connection;
+mod cron;
 pub mod dead_letters;
 mod decoding;
 pub mod decoration;
+mod exec;
 mod file;
 pub mod generator;
+mod heartbeat;
 mod http;
 mod identity;
 mod listener;
+mod local;
+mod pipe;
 mod pipeline;
+mod process;
 mod proxy_protocol;
 mod received;
 pub mod stdin;
@@ -23,6 +29,7 @@ mod syslog;
 mod tcp;
 pub mod tls;
 mod udp;
+mod unix;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,13 +44,17 @@ use tokio::sync::{mpsc, watch};
 use self::beats::BeatsInput;
 use self::dead_letters::DeadLetterInput;
 use self::decoration::Decoration;
+use self::exec::ExecInput;
 use self::file::FileInput;
 use self::generator::GeneratorInput;
+use self::heartbeat::HeartbeatInput;
+use self::pipe::PipeInput;
 use self::pipeline::PipelineInput;
 use self::stdin::StdinInput;
 use self::syslog::SyslogInput;
 use self::tcp::TcpInput;
 use self::udp::UdpInput;
+use self::unix::UnixInput;
 use crate::addresses::Addresses;
 use crate::links::Links;
 use crate::plugins;
@@ -58,16 +69,20 @@ pub const NAMES: &[&str] = &[
     "beats",
     "dead_letter_queue",
     "elasticsearch_bulk",
+    "exec",
     "file",
     "generator",
+    "heartbeat",
     "http",
     "lumberjack",
     "otlp",
     "pipeline",
+    "pipe",
     "stdin",
     "syslog",
     "tcp",
     "udp",
+    "unix",
 ];
 
 /// An input that is built and not yet started.
@@ -83,14 +98,18 @@ pub struct Input {
 enum Kind {
     Beats(Box<BeatsInput>),
     DeadLetters(DeadLetterInput),
+    Exec(Box<ExecInput>),
     File(Box<FileInput>),
     Generator(GeneratorInput),
+    Heartbeat(HeartbeatInput),
     Http(Box<http::server::Server>),
     Pipeline(PipelineInput),
+    Pipe(PipeInput),
     Stdin(Arc<StdinInput>),
     Syslog(Box<SyslogInput>),
     Tcp(TcpInput),
     Udp(UdpInput),
+    Unix(UnixInput),
 }
 
 /// A running input; ends when the input has ended.
@@ -133,7 +152,14 @@ impl Input {
             Kind::Tcp(tcp) => sources.add(&self.source, tcp.stored()),
             Kind::Udp(udp) => sources.add(&self.source, udp.stored()),
             // Theirs are kept as the events that they decode to.
-            Kind::DeadLetters(_) | Kind::File(_) | Kind::Generator(_) | Kind::Http(_) => {}
+            Kind::DeadLetters(_)
+            | Kind::Exec(_)
+            | Kind::File(_)
+            | Kind::Generator(_)
+            | Kind::Heartbeat(_)
+            | Kind::Http(_)
+            | Kind::Pipe(_)
+            | Kind::Unix(_) => {}
         }
     }
 
@@ -166,14 +192,18 @@ impl Input {
                 Ok(Box::pin(beats.run(listener, queue, shutdown)))
             }
             Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
+            Kind::Exec(exec) => Ok(exec.start(queue, shutdown)),
             Kind::File(file) => named(file.start(queue, shutdown).await),
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
+            Kind::Heartbeat(heartbeat) => Ok(heartbeat.start(queue, shutdown)),
             Kind::Http(server) => named(server.start(queue, shutdown).await),
             Kind::Pipeline(pipeline) => named(pipeline.start(addresses, queue, shutdown)),
+            Kind::Pipe(pipe) => Ok(pipe.start(queue, shutdown)),
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
             Kind::Syslog(syslog) => named(syslog.start(queue, shutdown).await),
             Kind::Tcp(tcp) => named(tcp.start(queue, shutdown).await),
             Kind::Udp(udp) => named(udp.start(queue, shutdown).await),
+            Kind::Unix(unix) => named(unix.start(queue, shutdown).await),
         }
     }
 }
@@ -301,6 +331,12 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
                 .map(|server| Kind::Http(Box::new(server))),
             "http" => http::plain::from_options(&mut options, build)
                 .map(|server| Kind::Http(Box::new(server))),
+            "exec" => {
+                ExecInput::from_options(&mut options, build).map(|exec| Kind::Exec(Box::new(exec)))
+            }
+            "heartbeat" => HeartbeatInput::from_options(&mut options, build).map(Kind::Heartbeat),
+            "pipe" => PipeInput::from_options(&mut options, build).map(Kind::Pipe),
+            "unix" => UnixInput::from_options(&mut options, build).map(Kind::Unix),
             "file" => {
                 FileInput::from_options(&mut options, build).map(|file| Kind::File(Box::new(file)))
             }

@@ -185,7 +185,7 @@ impl FileInput {
             },
             completed,
         };
-        let decoder = Decoder::new(build.name, codec?.1, ecs, Decoration::from_options(options));
+        let decoder = Decoder::new(build.name, codec?, ecs, Decoration::from_options(options));
         Some(Self {
             plan,
             decoder: Arc::new(decoder),

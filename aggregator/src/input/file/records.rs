@@ -7,7 +7,8 @@ use bytes::Bytes;
 use skidder_forwarder::batch::Batch as Lines;
 use skidder_forwarder::follow::{Destination, Receipt};
 use skidder_pipeline::codec::Codec;
-use skidder_pipeline::event::{Event, Name, Path, Timestamp, Value};
+use skidder_pipeline::event::{Event, MESSAGE, Name, Path, Timestamp, Value};
+use skidder_pipeline::language::Plugin;
 use tokio::sync::mpsc;
 
 use super::super::decoding::decode_whole;
@@ -20,6 +21,8 @@ use crate::worker::{Batch, Records};
 pub(super) struct Decoder {
     name: String,
     pub(super) codec: Arc<dyn Codec>,
+    /// Whether the codec makes a message of a text, also of an empty one.
+    plain: bool,
     host: String,
     /// Where the host's name goes, and the path of the file.
     host_field: Path,
@@ -30,7 +33,7 @@ pub(super) struct Decoder {
 impl Decoder {
     pub(super) fn new(
         name: &str,
-        codec: Arc<dyn Codec>,
+        (plugin, codec): (Plugin, Arc<dyn Codec>),
         ecs: bool,
         decoration: Decoration,
     ) -> Self {
@@ -43,6 +46,7 @@ impl Decoder {
         Self {
             name: name.to_owned(),
             codec,
+            plain: ["line", "plain"].contains(&plugin.name.value.as_str()),
             host: host_name(),
             host_field: Path::new(host.iter().copied()),
             path_field: Path::new(path.iter().copied()),
@@ -147,7 +151,15 @@ impl Records for LineRecords {
             .map_or(0, |before| self.lines[before].end);
         let path = || Value::Text(self.paths[line.path].as_bytes());
         let host = || Value::Text(decoder.host.as_bytes());
-        let events = decode_whole(&*decoder.codec, &self.text[begin..line.end], arena, now);
+        let text = &self.text[begin..line.end];
+        let events = if text.is_empty() && decoder.plain {
+            // COMPAT: an empty line is an event.
+            let mut event = Event::with_timestamp_in(now, arena);
+            event.fields.push_new(MESSAGE, Value::Text(b""));
+            vec![event]
+        } else {
+            decode_whole(&*decoder.codec, text, arena, now)
+        };
         for mut event in events {
             // COMPAT: the two of Logstash; the offset is ours, it tells events apart that come twice.
             event.metadata.set(Name::new("path"), path());
