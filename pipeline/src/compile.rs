@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::filter::grok::compile_ahead;
 use crate::filter::reload::WatchedFile;
 use crate::filter::{self, CommonOptions, Context, Filter, Outcome, ScratchSlots, dns};
+use crate::ids;
 use crate::language::{Config, Diagnostics, EscapeStyle, If, Options, Plugin, Statement};
 use crate::program::{Flow, Operation, Program, Step};
 
@@ -159,6 +160,7 @@ pub fn compile(
     options: &CompileOptions<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Pipeline> {
+    ids::check(config, diagnostics);
     let mut slots = ScratchSlots::default();
     let mut watched_files = Vec::new();
     compile_ahead(

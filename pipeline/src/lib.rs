@@ -13,6 +13,7 @@ mod compile;
 pub mod condition;
 pub mod event;
 pub mod filter;
+mod ids;
 pub mod language;
 pub mod lint;
 pub mod number;
