@@ -87,7 +87,7 @@ impl Address {
     }
 
     /// Sends `events` packed events, and waits for as long as that takes, or until `give_up` says so. Without `ensure` they are dropped,
-    /// and count as delivered, when nobody listens. Gives one hold of `ack` back when they are safe.
+    /// and count as delivered, when nobody listens: then it answers true. Gives one hold of `ack` back when they are safe.
     pub(crate) fn send(
         self: &Arc<Self>,
         packed: &Bytes,
@@ -95,7 +95,7 @@ impl Address {
         ack: Ack,
         ensure: bool,
         give_up: &dyn Fn() -> bool,
-    ) {
+    ) -> bool {
         let cost = packed.len() + BATCH_COST;
         let mut state = self.lock();
         loop {
@@ -104,7 +104,7 @@ impl Address {
                     let Some(records) = PackedRecords::new(packed.clone(), Arc::clone(receiver))
                     else {
                         debug_assert!(false, "what was just packed can be unpacked");
-                        return;
+                        return false;
                     };
                     state.bytes += cost;
                     let room = Arc::new(Room {
@@ -122,7 +122,7 @@ impl Address {
                     });
                     drop(state);
                     self.arrived.notify_one();
-                    return;
+                    return false;
                 }
                 Some(_) => {}
                 None if !ensure => {
@@ -135,7 +135,7 @@ impl Address {
                             "dropped events: no pipeline listens at this address, and ensure_delivery is false"
                         );
                     }
-                    return;
+                    return true;
                 }
                 None => {
                     if self.unheard.due(1).is_some() {
@@ -147,7 +147,7 @@ impl Address {
                 }
             }
             if give_up() {
-                return;
+                return false;
             }
             let waited = self.changed.wait_timeout(state, LOOK_INTERVAL);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -290,7 +290,7 @@ mod tests {
     fn without_a_listener_events_wait_or_are_dropped() {
         let address = Addresses::default().at("a");
         let (ack, count) = counted();
-        address.send(&packed(), 1, ack, false, &|| panic!("nobody waits"));
+        assert!(address.send(&packed(), 1, ack, false, &|| panic!("nobody waits")));
         assert_eq!(count.load(Ordering::SeqCst), 1);
         let (ack, count) = counted();
         address.send(&packed(), 1, ack, true, &|| true);

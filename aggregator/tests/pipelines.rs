@@ -537,7 +537,7 @@ fn what_nobody_listens_to_waits_or_is_dropped() {
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stderr(&output);
     assert!(
-        said.contains("dropped events") && said.contains("count=10"),
+        said.contains("dropped events") && said.contains("dropped=10"),
         "{said}"
     );
 }

@@ -4,6 +4,7 @@
 //! with, or earlier if there are many. It is safe when every address has it: see [`crate::addresses`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use skidder_pipeline::event::{Event, Timestamp};
@@ -30,6 +31,20 @@ pub(crate) struct PipelineOutput {
 pub struct Targets {
     addresses: Vec<Arc<Address>>,
     ensure_delivery: bool,
+    /// Events that no pipeline took, without `ensure_delivery`.
+    dropped: AtomicU64,
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        let dropped = *self.dropped.get_mut();
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "output pipeline ended, no pipeline took these events"
+            );
+        }
+    }
 }
 
 impl PipelineOutput {
@@ -62,6 +77,7 @@ impl PipelineOutput {
         Targets {
             addresses: self.send_to.iter().map(at).collect(),
             ensure_delivery: self.ensure_delivery,
+            dropped: AtomicU64::new(0),
         }
     }
 }
@@ -107,7 +123,10 @@ impl PipelineWriter {
         };
         let ensure = self.targets.ensure_delivery;
         for address in &self.targets.addresses {
-            address.send(&packed, events, ack.clone(), ensure, &give_up);
+            if address.send(&packed, events, ack.clone(), ensure, &give_up) {
+                let dropped = &self.targets.dropped;
+                dropped.fetch_add(u64::from(events), Ordering::Relaxed);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! Texts are not copied when an event is unpacked: they are slices of the packed bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bumpalo::Bump;
@@ -200,10 +201,9 @@ impl<'b> Unpacking<'b> {
 
 /// A batch of packed events.
 pub(crate) struct PackedRecords {
-    /// Each event without its length.
-    events: Vec<Bytes>,
-    /// All of them.
     bytes: Bytes,
+    /// Where each event stands in them, without its length.
+    events: Vec<Range<usize>>,
     receiver: Arc<Receiver>,
     /// Dropped with the records.
     _guard: Option<Box<dyn Send>>,
@@ -234,14 +234,15 @@ impl PackedRecords {
     /// The events that some bytes hold; nothing if they are cut wrongly.
     pub(crate) fn new(bytes: Bytes, receiver: Arc<Receiver>) -> Option<Self> {
         let mut events = Vec::new();
-        let mut rest = bytes.clone();
-        while !rest.is_empty() {
-            let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
-            if rest.len() - 4 < length {
+        let mut at = 0;
+        while at < bytes.len() {
+            let length = u32::from_le_bytes(*bytes[at..].first_chunk()?) as usize;
+            let start = at + 4;
+            if bytes.len() - start < length {
                 return None;
             }
-            let mut event = rest.split_to(4 + length);
-            events.push(event.split_off(4));
+            at = start + length;
+            events.push(start..at);
         }
         Some(Self {
             events,
@@ -272,7 +273,7 @@ impl Records for PackedRecords {
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
-        let bytes = &self.events[index];
+        let bytes = &self.bytes[self.events[index].clone()];
         let mut event = unpack(bytes, arena).unwrap_or_else(|| {
             // Not written by us; kept as it is.
             let mut event = Event::with_timestamp_in(now, arena);
