@@ -344,7 +344,7 @@ mod tests {
 
     use super::*;
     use crate::config::{FileGroup, Limits, Network, NetworkFiles, StartPosition};
-    use crate::tail::complete::{Complete, Following, Order, Outcome, PartialLines};
+    use crate::tail::complete::{Complete, Following, Order, Outcome, PartialLines, Times};
     use crate::tail::pattern::{Excludes, Pattern};
     use crate::tail::shape::tests::rules;
 
@@ -596,6 +596,40 @@ mod tests {
             let again = read_to_string(&logged).expect("reads");
             assert_eq!(again.matches("Again").count(), 4, "{again}");
             assert!(!again.contains("First"), "{again}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_complete_file_that_grows_or_is_rewritten_is_done_with_again() {
+        locally(async {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("a.txt");
+            append(&path, "one\n");
+            let (sender, mut done) = mpsc::channel(10);
+            let following = Following {
+                complete: Some(Complete {
+                    verify_archives: false,
+                    done: Rc::new(move |_, times| {
+                        sender.try_send(times).expect("there is room");
+                        Outcome::Kept
+                    }),
+                }),
+                ..Following::default()
+            };
+            let config = config(directory.path(), "*.txt", following);
+            let mut running = Running::start(config, Registry::none());
+            for (change, line) in [(None, "one"), (Some(false), "two"), (Some(true), "three")] {
+                match change {
+                    None => {}
+                    Some(false) => append(&path, "two\n"),
+                    Some(true) => write(&path, "three\n").expect("writes"),
+                }
+                assert_eq!(running.lines(1).await, [line]);
+                let times = tokio::time::timeout(SECOND * 60, done.recv()).await;
+                assert_eq!(times.expect("in time"), Some(Times::First));
+            }
+            running.stop().await;
         })
         .await;
     }

@@ -367,6 +367,11 @@ impl Tails {
                     tail.flush_pending(batch, read_at);
                 }
                 self.start_over(key, now)?;
+                let group = self.known.get(&key).map(|tail| tail.group);
+                if group.is_some_and(|group| self.complete(group).is_some()) {
+                    // It is another one, whatever was done with it before.
+                    self.unfinished.insert(key, 0);
+                }
             }
             Look::Doubtful => {
                 self.doubtful.insert(key);
