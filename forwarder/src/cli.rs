@@ -1,6 +1,6 @@
 //! The command line: ours, and logstash-forwarder's for old init scripts.
 //!
-//! Ours has subcommands (`run`, `check`, `state`). A command line that begins with a flag of
+//! Ours has subcommands (`run`, `check`, `state`, `status`, …). A command line that begins with a flag of
 //! logstash-forwarder is read as Go reads it: `-flag value`, `-flag=value`, `--flag value`.
 //!
 //! Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong config.
@@ -37,6 +37,15 @@ pub enum Command {
         /// Where the registry is said to be.
         invocation: Invocation,
     },
+    /// Ask, or order, a forwarder that runs.
+    Ask {
+        /// What.
+        question: Question,
+        /// Its socket, if that is said.
+        socket: Option<PathBuf>,
+        /// Else where it is said.
+        invocation: Invocation,
+    },
     /// Print something and exit with a code.
     Print {
         /// The text.
@@ -44,6 +53,33 @@ pub enum Command {
         /// 0 for standard output, else standard error.
         code: u8,
     },
+}
+
+/// What a forwarder that runs can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// How it is.
+    Status {
+        /// As JSON.
+        json: bool,
+        /// Every file in the table.
+        all: bool,
+    },
+    /// To log at another level.
+    LogLevel(String),
+    /// To read its config again.
+    Reload,
+}
+
+impl Question {
+    /// As the socket understands it.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Status { .. } => "status".to_owned(),
+            Self::LogLevel(level) => format!("log-level {level}"),
+            Self::Reload => "reload".to_owned(),
+        }
+    }
 }
 
 /// The arguments that both need.
@@ -76,6 +112,29 @@ enum Subcommands {
     Run(Shared),
     /// Check the config and print what would be done
     Check(Shared),
+    /// Tell how a running forwarder is: files, lag, links
+    Status {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Every file, not only the 50 that lag most
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        place: SocketPlace,
+    },
+    /// Change the log level of a running forwarder
+    LogLevel {
+        /// error, warn, info, debug or trace
+        level: String,
+        #[command(flatten)]
+        place: SocketPlace,
+    },
+    /// Let a running forwarder read its config again
+    Reload {
+        #[command(flatten)]
+        place: SocketPlace,
+    },
     /// Show, check, mend or export what is known of the files
     State {
         #[command(subcommand)]
@@ -127,6 +186,36 @@ struct RegistryPlace {
     /// File of the registry
     #[arg(long, value_name = "FILE")]
     registry: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct SocketPlace {
+    /// The `status socket` itself
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// Config file or directory that says where the socket is
+    #[arg(long, short, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// The forwarder's data directory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl SocketPlace {
+    fn ask(self, question: Question) -> Command {
+        Command::Ask {
+            question,
+            socket: self.socket,
+            invocation: Invocation {
+                config: self.config.unwrap_or_default(),
+                overrides: Overrides {
+                    data_dir: self.data_dir,
+                    ..Overrides::default()
+                },
+                remarks: Vec::new(),
+            },
+        }
+    }
 }
 
 impl From<StateCommand> for Command {
@@ -205,6 +294,15 @@ pub fn parse(arguments: &[String]) -> Command {
         Ok(Arguments {
             command: Subcommands::State { action },
         }) => action.into(),
+        Ok(Arguments {
+            command: Subcommands::Status { json, all, place },
+        }) => place.ask(Question::Status { json, all }),
+        Ok(Arguments {
+            command: Subcommands::LogLevel { level, place },
+        }) => place.ask(Question::LogLevel(level)),
+        Ok(Arguments {
+            command: Subcommands::Reload { place },
+        }) => place.ask(Question::Reload),
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             Command::Print {

@@ -141,7 +141,10 @@ pub async fn follow<D: Destination>(
         let mut reader = pin!(reader.run(reader_stops));
         let mut keeper = pin!(async {
             match &store {
-                Some(store) => keep(&config, store, &ledger, &changed, &throttle).await,
+                Some(store) => {
+                    let interval = || config.limits.registry_interval;
+                    keep(interval, store, &ledger, &changed, |_| (), &throttle).await;
+                }
                 None => pending().await,
             }
         });
@@ -343,6 +346,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::config::lines::Typed;
     use crate::config::{FileGroup, Limits, Network, NetworkFiles, StartPosition};
     use crate::tail::complete::{Complete, Following, Order, Outcome, PartialLines, Times};
     use crate::tail::pattern::{Excludes, Pattern};
@@ -353,8 +357,8 @@ mod tests {
     fn config(directory: &Path, pattern: &str, following: Following) -> Config {
         let pattern = Pattern::new(&format!("{}/{pattern}", directory.display())).expect("valid");
         Config {
-            network: Network::nowhere(),
-            groups: vec![FileGroup {
+            network: Rc::new(Network::nowhere()),
+            groups: vec![Rc::new(FileGroup {
                 patterns: vec![pattern],
                 stdin: false,
                 exclude: Excludes::default(),
@@ -364,13 +368,18 @@ mod tests {
                 ship_compressed: false,
                 network_files: NetworkFiles::Auto,
                 lines: Rc::new(rules()),
+                line_options: Typed::default(),
                 following,
-            }],
+            })],
             registry: directory.join("data/registry"),
             import_registry: None,
             machine: None,
             hostname: "h".to_owned(),
             log_level: "info".to_owned(),
+            status_socket: None,
+            http: None,
+            reload_auto: false,
+            nice: None,
             limits: Limits {
                 spool_size: 2,
                 spool_bytes: 1000,
@@ -645,7 +654,8 @@ mod tests {
                 ..Following::default()
             };
             let mut config = config(directory.path(), "*.log", following);
-            config.groups[0].lines = Rc::new(crate::tail::shape::Rules {
+            let group = Rc::get_mut(&mut config.groups[0]).expect("nobody else has it");
+            group.lines = Rc::new(crate::tail::shape::Rules {
                 delimiter: Some(Rc::from(&b";"[..])),
                 ..rules()
             });

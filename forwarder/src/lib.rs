@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`config`] (what was asked for), [`tail`] (files to lines), [`batch`] and
 //! [`event`] (lines to windows), [`link`] (windows to servers), [`registry`] (what is safe),
-//! [`reader`] and [`run`] (all of it put together), [`cli`] (the program). [`follow`] is for another program that
-//! wants the files and not the link.
+//! [`reader`] and [`run`] (all of it put together), [`health`] and [`reload`] (what can be asked and ordered
+//! while it runs), [`cli`] (the program). [`follow`] is for another program that wants the files and not
+//! the link.
 //!
 //! Everything runs in one task of one thread: the parts share state through `Rc` and `RefCell`
 //! and are never locked. Only the kernel's hints and standard input have a thread of their own.
@@ -13,13 +14,17 @@ pub mod batch;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod crowd;
 pub mod event;
 pub mod follow;
+pub mod health;
 pub mod link;
 pub mod reader;
 pub mod registry;
+pub mod reload;
 pub mod report;
 pub mod run;
 pub mod tail;
 
-pub use run::{Outcome, RunError, run};
+pub use reload::Controls;
+pub use run::{Outcome, RunError, run, run_with};

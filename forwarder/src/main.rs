@@ -2,17 +2,26 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use skidder_forwarder::cli::{self, Command, EXIT_CONFIG, EXIT_FAILED, Invocation};
-use skidder_forwarder::config::plan::{DATA_DIR, REGISTRY};
+use skidder_forwarder::cli::{self, Command, EXIT_CONFIG, EXIT_FAILED, Invocation, Question};
+use skidder_forwarder::config::plan::{DATA_DIR, REGISTRY, STATUS_SOCKET};
+use skidder_forwarder::health::client;
+use skidder_forwarder::health::systemd::Notifier;
 use skidder_forwarder::registry::state::{self, Action};
-use skidder_forwarder::{check, config};
+use skidder_forwarder::reload::SetLevel;
+use skidder_forwarder::{Controls, check, config};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Files in the table of `status`.
+const LISTED_FILES: usize = 50;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -29,6 +38,11 @@ fn main() -> ExitCode {
         }
         Command::Check(invocation) => check(&invocation),
         Command::State { action, invocation } => state(&action, &invocation),
+        Command::Ask {
+            question,
+            socket,
+            invocation,
+        } => ask(&question, socket, &invocation),
         Command::Run(invocation) => run(&invocation),
     }
 }
@@ -81,6 +95,52 @@ fn state(action: &Action, invocation: &Invocation) -> ExitCode {
     }
 }
 
+fn ask(question: &Question, socket: Option<PathBuf>, invocation: &Invocation) -> ExitCode {
+    let overrides = &invocation.overrides;
+    let in_directory = overrides
+        .data_dir
+        .as_ref()
+        .map(|data| data.join(STATUS_SOCKET));
+    let socket = match socket.or(in_directory) {
+        Some(socket) => socket,
+        None if invocation.config.as_os_str().is_empty() => Path::new(DATA_DIR).join(STATUS_SOCKET),
+        None => match config::load(&invocation.config, overrides) {
+            Ok(config) => match config.status_socket {
+                Some((socket, _)) => socket,
+                None => {
+                    let text = "`status socket` is off in this config, there is nobody to ask\n";
+                    print(&mut std::io::stderr(), text);
+                    return ExitCode::from(EXIT_CONFIG);
+                }
+            },
+            Err(problems) => {
+                print(&mut std::io::stderr(), &format!("{problems}\n"));
+                return ExitCode::from(EXIT_CONFIG);
+            }
+        },
+    };
+    let text = client::ask(&socket, &question.line()).map(|answer| match question {
+        Question::Status { json: true, .. } => format!("{}\n", serde_json::Value::Object(answer)),
+        Question::Status { all, .. } => {
+            client::table(&answer, if *all { usize::MAX } else { LISTED_FILES })
+        }
+        Question::LogLevel(_) | Question::Reload => {
+            let done = answer.get("done").and_then(serde_json::Value::as_str);
+            format!("{}\n", done.unwrap_or("done"))
+        }
+    });
+    match text {
+        Ok(text) => {
+            print(&mut std::io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            print(&mut std::io::stderr(), &format!("{message}\n"));
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
 fn run(invocation: &Invocation) -> ExitCode {
     let config = match config::load(&invocation.config, &invocation.overrides) {
         Ok(config) => config,
@@ -89,11 +149,16 @@ fn run(invocation: &Invocation) -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    log_to_stderr(&config.log_level);
+    let set_level = log_to_stderr(&config.log_level);
     for remark in &invocation.remarks {
         warn!("{remark}");
     }
-    match ship(config) {
+    if let Some(nice) = config.nice
+        && let Err(error) = rustix::process::setpriority_process(None, nice)
+    {
+        warn!(nice, %error, "cannot change the priority, going on with the one there is");
+    }
+    match ship(config, set_level, invocation.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
@@ -102,7 +167,7 @@ fn run(invocation: &Invocation) -> ExitCode {
     }
 }
 
-fn ship(config: config::Config) -> anyhow::Result<()> {
+fn ship(config: config::Config, set_level: SetLevel, invocation: Invocation) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)
@@ -111,8 +176,20 @@ fn ship(config: config::Config) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
         info!(version = env!("CARGO_PKG_VERSION"), servers = ?config.network.servers.len(), "started");
-        skidder_forwarder::run(config, stop_signal(terminate, interrupt)).await?;
+        let path = invocation.config.clone();
+        let controls = Controls {
+            load: Some(Box::new(move || {
+                config::load(&invocation.config, &invocation.overrides)
+            })),
+            files: Some(Box::new(move || config::files(&path))),
+            set_level: Some(set_level),
+            hangup: Some(hangup),
+            notifier: Notifier::from_environment(),
+        };
+        let stop = stop_signal(terminate, interrupt);
+        skidder_forwarder::run_with(config, controls, stop).await?;
         anyhow::Ok(())
     });
     // A name resolution that hangs must not hold up the exit.
@@ -141,14 +218,22 @@ async fn wait(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn log_to_stderr(level: &str) {
-    let level = level.parse().unwrap_or(LevelFilter::INFO);
+/// Returns what changes the level.
+fn log_to_stderr(level: &str) -> SetLevel {
+    let filter = |level: &str| level.parse().unwrap_or(LevelFilter::INFO);
     let colours = std::env::var_os("NO_COLOR").is_none()
         && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let (level, handle) = reload::Layer::new(filter(level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(colours)
+        .with_ansi(colours);
+    tracing_subscriber::registry()
+        .with(level)
+        .with(lines)
         .init();
+    Box::new(move |level| {
+        // It fails only when the log is gone, and there is none to say so.
+        drop(handle.reload(filter(level)));
+    })
 }

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::batch::Batch;
 use crate::config::Config;
+use crate::health::Question;
 use crate::report::{Counters, Summary, Throttle, add};
 use crate::tail::Tails;
 use crate::tail::reading::Budget;
@@ -51,10 +52,18 @@ pub struct Reader {
     /// When the last batch was handed over.
     last_sent: Option<Instant>,
     batches: usize,
+    /// How many there are to be, by the config of now.
+    batches_wanted: usize,
     next_scan: Instant,
     scan_wanted: bool,
     last_scan_end: Instant,
     last_scan_took: Duration,
+    /// Configs that come while running.
+    configs: Option<watch::Receiver<Rc<Config>>>,
+    /// What is asked about the files.
+    questions: Option<mpsc::Receiver<Question>>,
+    /// Told once, after the first scan.
+    started: Option<oneshot::Sender<()>>,
 }
 
 struct Input {
@@ -74,6 +83,18 @@ pub struct Batches {
     pub empty: mpsc::Receiver<Batch>,
     /// How many there are.
     pub count: usize,
+}
+
+/// Batches beside those in the pipeline: one being filled, one waiting.
+const SPARE_BATCHES: usize = 2;
+/// The most that [`batches_of`] says.
+pub const MAX_BATCHES: usize = 1024;
+
+/// How many batches a config needs.
+pub fn batches_of(config: &Config) -> usize {
+    let network = &config.network;
+    let on_wire = network.pipelining.saturating_mul(network.connections());
+    on_wire.saturating_add(SPARE_BATCHES).min(MAX_BATCHES)
 }
 
 impl Reader {
@@ -113,11 +134,33 @@ impl Reader {
             first_line: None,
             last_sent: None,
             batches: batches.count,
+            batches_wanted: batches.count,
             next_scan: now,
             scan_wanted: false,
             last_scan_end: now,
             last_scan_took: Duration::ZERO,
+            configs: None,
+            questions: None,
+            started: None,
         }
+    }
+
+    /// Takes over the configs that come.
+    pub fn with_configs(mut self, configs: watch::Receiver<Rc<Config>>) -> Self {
+        self.configs = Some(configs);
+        self
+    }
+
+    /// Answers questions about the files.
+    pub fn with_questions(mut self, questions: mpsc::Receiver<Question>) -> Self {
+        self.questions = Some(questions);
+        self
+    }
+
+    /// Says when all files have been looked for once.
+    pub fn telling(mut self, started: oneshot::Sender<()>) -> Self {
+        self.started = Some(started);
+        self
     }
 
     /// Runs until `stop` becomes true, or standard input has ended and is all there is.
@@ -129,7 +172,12 @@ impl Reader {
         let mut next_look = look_interval.map(|interval| Instant::now() + interval);
         while !*stop.borrow() {
             let now = Instant::now();
+            self.take_config(now);
             self.scan_if_due(now);
+            if let Some(started) = self.started.take() {
+                // Whoever wanted to know may be gone.
+                started.send(()).unwrap_or_default();
+            }
             if self.tails.registry_changed() {
                 // A file that was found is known by the next run, even if nothing of it is
                 // acknowledged by then.
@@ -208,7 +256,37 @@ impl Reader {
                 self.scan_wanted |= self.tails.follow(hints, Instant::now());
             }
             chunk = chunk => self.take_input(chunk),
+            // It is taken over at the beginning of the next round.
+            () = changed(&mut self.configs) => {}
+            Some(question) = asked(&mut self.questions) => self.answer(question),
             () = sleep_until(wake) => {}
+        }
+    }
+
+    /// Takes a new config over, if there is one.
+    fn take_config(&mut self, now: Instant) {
+        let Some(configs) = &mut self.configs else {
+            return;
+        };
+        let config = Rc::clone(&configs.borrow_and_update());
+        if Rc::ptr_eq(&config, &self.config) {
+            return;
+        }
+        // Lines of one batch have one source each, as it was when they were read.
+        self.hand_over();
+        self.tails.reconfigure(&config, now);
+        self.budget = Budget::new(&config.limits);
+        self.batches_wanted = batches_of(&config);
+        self.config = config;
+        self.scan_wanted = true;
+        self.next_scan = now;
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may not wait any more.
+        match question {
+            Question::Totals(answer) => drop(answer.send(self.tails.totals())),
+            Question::Files { after, answer } => drop(answer.send(self.tails.page(after))),
         }
     }
 
@@ -235,7 +313,7 @@ impl Reader {
     fn read(&mut self, now: Instant) {
         for _ in 0..READS_PER_TURN {
             if self.filling.is_none() {
-                self.filling = self.empty.try_recv().ok();
+                self.filling = self.empty_batch();
             }
             let input_due = self.input_time().is_some_and(|time| time <= now);
             let Some(batch) = &mut self.filling else {
@@ -277,6 +355,20 @@ impl Reader {
         if overdue || (due && !self.tails.has_work()) {
             self.hand_over();
         }
+    }
+
+    /// An empty batch, if there is one. Their number follows the config.
+    fn empty_batch(&mut self) -> Option<Batch> {
+        if self.batches < self.batches_wanted {
+            self.batches += 1;
+            return Some(Batch::default());
+        }
+        let mut batch = self.empty.try_recv().ok()?;
+        while self.batches > self.batches_wanted {
+            self.batches -= 1;
+            batch = self.empty.try_recv().ok()?;
+        }
+        Some(batch)
     }
 
     /// When the batch being filled is to be handed over though it is not full. At once, if
@@ -363,5 +455,23 @@ impl Reader {
             };
             self.next_scan = self.last_scan_end + interval.max(self.last_scan_took * SCAN_SHARE);
         }
+    }
+}
+
+async fn changed(configs: &mut Option<watch::Receiver<Rc<Config>>>) {
+    let result = match configs {
+        Some(configs) => configs.changed().await,
+        None => std::future::pending().await,
+    };
+    if result.is_err() {
+        // There will be no other.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn asked(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
     }
 }

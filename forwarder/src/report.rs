@@ -34,6 +34,10 @@ pub struct Counters {
     pub hole_bytes: Cell<u64>,
     /// Files that were rewritten or truncated.
     pub files_rewritten: Cell<u64>,
+    /// Bytes of deleted files that were given up unread.
+    pub lost_bytes: Cell<u64>,
+    /// Deleted files that were given up before their end.
+    pub lost_files: Cell<u64>,
 }
 
 /// Adds to a counter.

@@ -5,8 +5,10 @@ use std::future::pending;
 use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::signal::unix::Signal;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
@@ -14,16 +16,18 @@ use crate::batch::Batch;
 use crate::config::Config;
 use crate::config::plan::STDIN;
 use crate::event::{Source, StreamId};
-use crate::link::Link;
-use crate::reader::{Batches, Reader};
+use crate::health::links::Board;
+use crate::health::systemd::Notifier;
+use crate::health::{Health, MAX_QUESTIONS, http, socket};
+use crate::link::Links;
+use crate::link::pool::Pool;
+use crate::reader::{Batches, MAX_BATCHES, Reader, batches_of};
 use crate::registry::store::{RegistryError, Store, now};
 use crate::registry::{Ledger, import};
+use crate::reload::{Controls, Reloader};
 use crate::report::{Counters, Throttle};
 use crate::tail::stdin::Stdin;
 use crate::tail::{Tails, Trust, stdin};
-
-/// Batches beside those in the pipeline: one being filled, one waiting.
-const SPARE_BATCHES: usize = 2;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,31 +63,42 @@ pub enum RunError {
 ///
 /// The future is not `Send`: it wants a current-thread runtime.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outcome, RunError> {
-    let config = Rc::new(config);
+    run_with(config, Controls::default(), stop).await
+}
+
+/// As [`run`], and can be told to go on with another config.
+pub async fn run_with(
+    config: Config,
+    mut controls: Controls,
+    stop: impl Future<Output = ()>,
+) -> Result<Outcome, RunError> {
     let (store, ledger, trust) = open_registry(&config)?;
     let store = Rc::new(RefCell::new(store));
-    let ledger = Rc::new(RefCell::new(ledger));
-    let counters = Rc::new(Counters::default());
-    let throttle = Rc::new(Throttle::default());
-    let acknowledged = Rc::new(Notify::new());
-    let (reader, mut link) = build(
-        &config,
-        &store,
-        &ledger,
-        &counters,
-        &throttle,
-        &acknowledged,
-        trust,
-    )?;
+    let hangup = controls.hangup.take();
+    let watchdog = controls.notifier.watchdog_interval();
+    let (configs, config) = watch::channel(Rc::new(config));
+    let (mut parts, started) = build(&config, &store, ledger, trust)?;
+    let reloader = Rc::new(Reloader::new(configs, controls, Rc::clone(&parts.health)));
+    let notifier = reloader.notifier();
 
     let (stop_sender, stop_receiver) = watch::channel(false);
     let mut deadline = None;
     let result = {
         let mut stop = pin!(stop);
-        let mut reader = pin!(reader.run(stop_receiver));
-        let mut link = pin!(link.run());
-        let mut keeper = pin!(keep(&config, &store, &ledger, &acknowledged, &throttle));
-        let (mut reading, mut stopping) = (true, false);
+        let mut started = pin!(started);
+        let mut reader = pin!(parts.reader.run(stop_receiver));
+        let mut links = pin!(parts.links.run());
+        let mut keeper = pin!(keep(
+            || config.borrow().limits.registry_interval,
+            &store,
+            &parts.ledger,
+            &parts.acknowledged,
+            |failure| *parts.health.registry_error.borrow_mut() = failure,
+            &parts.throttle
+        ));
+        let mut service = pin!(serve(&config, &parts.health, &reloader, hangup));
+        let mut watching = pin!(watch_dog(watchdog, notifier));
+        let (mut reading, mut stopping, mut starting) = (true, false, true);
         loop {
             let time_out = async {
                 match deadline {
@@ -93,12 +108,20 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outco
             };
             tokio::select! {
                 () = &mut reader, if reading => reading = false,
-                result = &mut link => break result.map_err(RunError::from),
+                result = &mut links => break result.map_err(RunError::from),
                 () = &mut keeper => {}
+                () = &mut service => {}
+                () = &mut watching => {}
+                _ = &mut started, if starting => {
+                    starting = false;
+                    notifier.ready();
+                }
                 () = &mut stop, if !stopping => {
                     stopping = true;
+                    notifier.stopping();
                     info!("stopping: no more is read, what is in flight is finished");
-                    deadline = Some(Instant::now() + config.limits.shutdown_timeout);
+                    let patience = config.borrow().limits.shutdown_timeout;
+                    deadline = Some(Instant::now() + patience);
                     stop_sender.send_replace(true);
                 }
                 () = time_out => {
@@ -108,12 +131,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outco
             }
         }
     };
-    store.borrow_mut().fold(&mut ledger.borrow_mut())?;
+    store.borrow_mut().fold(&mut parts.ledger.borrow_mut())?;
     result?;
+    let counters = &parts.counters;
     let outcome = Outcome {
         events_read: counters.events_read.get(),
         events_acknowledged: counters.events_acknowledged.get(),
-        events_left: link.lines_in_flight() as u64,
+        events_left: parts.links.lines_in_flight() as u64,
     };
     info!(
         events = outcome.events_acknowledged,
@@ -125,18 +149,32 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<Outco
     Ok(outcome)
 }
 
+/// Everything that shares the state of a run.
+struct Parts {
+    reader: Reader,
+    links: Links,
+    ledger: Rc<RefCell<Ledger>>,
+    counters: Rc<Counters>,
+    throttle: Rc<Throttle>,
+    acknowledged: Rc<Notify>,
+    health: Rc<Health>,
+}
+
 fn build(
-    config: &Rc<Config>,
+    configs: &watch::Receiver<Rc<Config>>,
     store: &Rc<RefCell<Store>>,
-    ledger: &Rc<RefCell<Ledger>>,
-    counters: &Rc<Counters>,
-    throttle: &Rc<Throttle>,
-    acknowledged: &Rc<Notify>,
+    ledger: Ledger,
     trust: Trust,
-) -> Result<(Reader, Link), RunError> {
-    let count = config.network.pipelining + SPARE_BATCHES;
-    let (full_sender, full_receiver) = mpsc::channel(count);
-    let (empty_sender, empty_receiver) = mpsc::channel(count);
+) -> Result<(Parts, oneshot::Receiver<()>), RunError> {
+    let config = Rc::clone(&configs.borrow());
+    let ledger = Rc::new(RefCell::new(ledger));
+    let counters = Rc::new(Counters::default());
+    let throttle = Rc::new(Throttle::default());
+    let acknowledged = Rc::new(Notify::new());
+    let count = batches_of(&config);
+    // Another config may want more of them.
+    let (full_sender, full_receiver) = mpsc::channel(MAX_BATCHES);
+    let (empty_sender, empty_receiver) = mpsc::channel(MAX_BATCHES);
     for _ in 0..count {
         // The channel was made for as many.
         drop(empty_sender.try_send(Batch::default()));
@@ -151,17 +189,19 @@ fn build(
         }
     };
     let tails = Tails::new(
-        Rc::clone(config),
-        Rc::clone(ledger),
-        Rc::clone(counters),
-        Rc::clone(throttle),
+        Rc::clone(&config),
+        Rc::clone(&ledger),
+        Rc::clone(&counters),
+        Rc::clone(&throttle),
         trust,
     );
+    let (question_sender, questions) = mpsc::channel(MAX_QUESTIONS);
+    let (started_sender, started) = oneshot::channel();
     let reader = Reader::new(
-        Rc::clone(config),
-        Rc::clone(counters),
-        Rc::clone(throttle),
-        Rc::clone(acknowledged),
+        Rc::clone(&config),
+        Rc::clone(&counters),
+        Rc::clone(&throttle),
+        Rc::clone(&acknowledged),
         tails,
         input,
         Batches {
@@ -170,21 +210,82 @@ fn build(
             count,
         },
     );
+    let reader = reader
+        .with_configs(configs.clone())
+        .with_questions(questions)
+        .telling(started_sender);
     let secure = {
-        let (store, ledger) = (Rc::clone(store), Rc::clone(ledger));
-        let throttle = Rc::clone(throttle);
+        let (store, ledger) = (Rc::clone(store), Rc::clone(&ledger));
+        let throttle = Rc::clone(&throttle);
         Box::new(move || save_new_streams(&store, &ledger, &throttle))
     };
-    let link = Link::new(
-        Rc::clone(config),
-        secure,
-        Rc::clone(ledger),
-        Rc::clone(counters),
-        Rc::clone(acknowledged),
+    let pool = Pool::new(
+        Rc::clone(&ledger),
+        Rc::clone(&counters),
+        Rc::clone(&acknowledged),
         full_receiver,
         empty_sender,
     );
-    Ok((reader, link))
+    let pool = Rc::new(pool.securing(secure));
+    let board = Rc::new(Board::default());
+    let links = Links::new(
+        configs.clone(),
+        Rc::clone(&pool),
+        Rc::clone(&counters),
+        Rc::clone(&board),
+    );
+    let health = Rc::new(Health::new(
+        Rc::clone(&counters),
+        board,
+        pool,
+        &config.log_level,
+        question_sender,
+    ));
+    let parts = Parts {
+        reader,
+        links,
+        ledger,
+        counters,
+        throttle,
+        acknowledged,
+        health,
+    };
+    Ok((parts, started))
+}
+
+/// Answers questions and takes orders, for ever.
+async fn serve(
+    config: &watch::Receiver<Rc<Config>>,
+    health: &Rc<Health>,
+    reloader: &Rc<Reloader>,
+    hangup: Option<Signal>,
+) {
+    let (socket, http) = {
+        let config = config.borrow();
+        (config.status_socket.clone(), config.http)
+    };
+    let by_socket = async {
+        if let Some((path, mode)) = socket {
+            socket::serve(path, mode, Rc::clone(health), Rc::clone(reloader)).await;
+        }
+    };
+    let by_http = async {
+        if let Some(address) = http {
+            http::serve(address, Rc::clone(health)).await;
+        }
+    };
+    tokio::join!(by_socket, by_http, reloader.run(hangup));
+}
+
+/// Tells the service manager that we are alive, if it wants to know.
+async fn watch_dog(interval: Option<Duration>, notifier: &Notifier) {
+    let Some(interval) = interval else {
+        return pending().await;
+    };
+    loop {
+        notifier.alive();
+        sleep(interval).await;
+    }
 }
 
 pub(crate) fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), RunError> {
@@ -248,21 +349,23 @@ fn save_new_streams(store: &RefCell<Store>, ledger: &RefCell<Ledger>, throttle: 
     }
 }
 
-/// Saves the registry after acknowledgements, but not too often.
+/// Saves the registry after acknowledgements, but not too often, and tells what went wrong with it.
 pub(crate) async fn keep(
-    config: &Config,
+    interval: impl Fn() -> Duration,
     store: &RefCell<Store>,
     ledger: &RefCell<Ledger>,
     acknowledged: &Notify,
+    tell: impl Fn(Option<String>),
     throttle: &Throttle,
 ) {
     loop {
         acknowledged.notified().await;
-        sleep(config.limits.registry_interval).await;
+        sleep(interval()).await;
         if !ledger.borrow().is_dirty() {
             continue;
         }
         let saved = store.borrow_mut().save(&mut ledger.borrow_mut());
+        tell(saved.as_ref().err().map(ToString::to_string));
         if let Err(error) = saved {
             acknowledged.notify_one();
             if let Some(suppressed) = throttle.admit("registry not saved") {

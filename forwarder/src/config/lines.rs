@@ -6,6 +6,7 @@ use regex_automata::util::syntax;
 use super::Problems;
 use super::plan::Reader;
 use super::raw::RawSection;
+use super::yaml::{Node, Value};
 use crate::tail::shape::container::Format;
 use crate::tail::shape::multiline::{
     By, DEFAULT_MAX_BYTES, DEFAULT_MAX_LINES, Multiline, Preset, Role,
@@ -14,6 +15,52 @@ use crate::tail::shape::{Charset, LongLines, Rules};
 
 /// The memory that a compiled pattern may take.
 pub const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// The options as they were typed, to tell whether another config says the same.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Typed(String);
+
+impl std::fmt::Debug for Typed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Typed")
+    }
+}
+
+impl Typed {
+    pub(super) fn new(section: &RawSection) -> Self {
+        let names = ["encoding", "format", "long lines", "multiline"];
+        let mut text = String::new();
+        for name in names {
+            // Where it stands is no part of it.
+            let value = match section.find(name).map(|node| &node.value) {
+                Some(Value::Scalar { text, .. }) => text,
+                _ => "",
+            };
+            text.push_str(value);
+            text.push(';');
+        }
+        for name in MULTILINE {
+            let section = section.multiline.as_ref();
+            let value = section
+                .and_then(|section| section.find(name))
+                .and_then(Node::text);
+            text.push_str(value.unwrap_or(""));
+            text.push(';');
+        }
+        Self(text)
+    }
+}
+
+/// The options under `multiline`.
+const MULTILINE: &[&str] = &[
+    "preset",
+    "pattern",
+    "match",
+    "negate",
+    "max lines",
+    "max bytes",
+    "timeout",
+];
 
 /// Builds the rules; what is wrong becomes a problem and the default.
 pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Rules {

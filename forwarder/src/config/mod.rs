@@ -67,6 +67,11 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, Problems> {
     load_with(path, overrides, &|name| std::env::var(name).ok())
 }
 
+/// The files that [`load`] would read now, to see whether they have changed.
+pub fn files(path: &Path) -> Vec<std::path::PathBuf> {
+    raw::files_of(path).unwrap_or_else(|_| vec![path.to_owned()])
+}
+
 /// As [`load`], with the environment given by the caller.
 pub fn load_with(
     path: &Path,

@@ -4,6 +4,7 @@
 //! and no socket. Defaults are written once, in the functions below, and the manual's table is
 //! compared with them by a test.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,12 +29,12 @@ pub const REGISTRY: &str = "registry";
 pub const MAX_FIELDS: usize = 256;
 
 /// The whole plan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where to ship to, and how.
-    pub network: Network,
+    pub network: Rc<Network>,
     /// What to read.
-    pub groups: Vec<FileGroup>,
+    pub groups: Vec<Rc<FileGroup>>,
     /// The registry's file.
     pub registry: PathBuf,
     /// A registry of another shipper to take over when there is no registry of ours.
@@ -42,13 +43,26 @@ pub struct Config {
     pub machine: Option<String>,
     /// The `host` of each event.
     pub hostname: String,
-    /// The level of the log: `error`, `warn`, `info`, `debug` or `trace`.
+    /// The level of the log: one of [`LOG_LEVELS`].
     pub log_level: String,
+    /// Where the commands reach a running forwarder, and the mode of that file.
+    pub status_socket: Option<(PathBuf, u32)>,
+    /// Where metrics and health are served.
+    pub http: Option<SocketAddr>,
+    /// Whether a changed config is taken over without being told to.
+    pub reload_auto: bool,
+    /// The scheduling priority to run with.
+    pub nice: Option<i32>,
     /// Sizes and times.
     pub limits: Limits,
     /// Whether the reading ends when every file is read that was there at the start.
     pub exit_after_read: bool,
 }
+
+/// The levels of the log.
+pub const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+/// The socket's file in `data dir`.
+pub const STATUS_SOCKET: &str = "status.sock";
 
 /// Sizes and times of reading and of the daemon as a whole.
 #[derive(Clone, Debug)]
@@ -84,7 +98,7 @@ pub struct Limits {
 }
 
 /// Where to ship to, and how.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Network {
     /// The servers, at least one.
     pub servers: Vec<Server>,
@@ -104,6 +118,36 @@ pub struct Network {
     pub reconnect_delay: Duration,
     /// The last upper bound of the wait before connecting again.
     pub max_reconnect_delay: Duration,
+    /// Whether all servers are used at once.
+    pub balance: bool,
+    /// Connections at once, to each server if all are used.
+    pub workers: usize,
+    /// A connection is renewed after about this time; zero is never.
+    pub repick_interval: Duration,
+}
+
+impl Network {
+    /// Whether a connection made by the other is as one made by this.
+    pub fn connects_like(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(two)) => one.is_like(two),
+            _ => false,
+        };
+        tls && self.timeout == other.timeout
+            && self.tcp_keepalive == other.tcp_keepalive
+            && self.version == other.version
+            && self.compression_level == other.compression_level
+    }
+
+    /// Connections at once.
+    pub fn connections(&self) -> usize {
+        if self.balance {
+            self.workers * self.servers.len()
+        } else {
+            self.workers
+        }
+    }
 }
 
 /// One server as typed.
@@ -128,6 +172,9 @@ impl Network {
             pipelining: 0,
             reconnect_delay: Duration::ZERO,
             max_reconnect_delay: Duration::ZERO,
+            balance: false,
+            workers: 0,
+            repick_interval: Duration::ZERO,
         }
     }
 }
@@ -165,6 +212,8 @@ pub struct FileGroup {
     pub lines: Rc<Rules>,
     /// When files are begun, in which order they are read, and what ends them.
     pub following: Following,
+    /// The options that `lines` was made of, to compare with those of another config.
+    pub line_options: super::lines::Typed,
 }
 
 /// Whether files are on a network file system.
@@ -274,15 +323,15 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
     let log_level = log_level
         .unwrap_or_else(|| "info".to_owned())
         .to_lowercase();
-    let levels = ["error", "warn", "info", "debug", "trace"];
-    if !levels.contains(&log_level.as_str()) {
+    if !LOG_LEVELS.contains(&log_level.as_str()) {
         let place = raw.top.find("log level").map(|node| node.place.clone());
         let message = format!(
             "unknown log level `{log_level}`; use one of {}",
-            levels.join(", ")
+            LOG_LEVELS.join(", ")
         );
         problems.add(place.as_ref(), message);
     }
+    let health = build_health(&raw.top, &data_dir, problems);
     let import_registry = Reader {
         section: &raw.top,
         problems,
@@ -293,16 +342,63 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
     let network = build_network(&raw.network, problems);
     let groups = build_groups(raw, overrides, problems);
     Some(Config {
-        network: network?,
+        network: Rc::new(network?),
         groups,
         registry: registry.unwrap_or_else(|| data_dir.join(REGISTRY)),
         import_registry,
         machine,
         hostname,
         log_level,
+        status_socket: health.socket,
+        http: health.http,
+        reload_auto: health.reload_auto,
+        nice: health.nice,
         limits,
         exit_after_read: false,
     })
+}
+
+struct HealthOptions {
+    socket: Option<(PathBuf, u32)>,
+    http: Option<SocketAddr>,
+    reload_auto: bool,
+    nice: Option<i32>,
+}
+
+fn build_health(section: &RawSection, data_dir: &Path, problems: &mut Problems) -> HealthOptions {
+    let mut top = Reader { section, problems };
+    let path = match top.text("status socket").as_deref() {
+        Some("off") => None,
+        Some(path) => Some(PathBuf::from(path)),
+        None => Some(data_dir.join(STATUS_SOCKET)),
+    };
+    let mode = top.parsed("status socket mode", 0o600, |text| {
+        let mode = u32::from_str_radix(text, 8).ok();
+        mode.filter(|mode| *mode <= 0o777)
+            .ok_or_else(|| format!("`status socket mode` is octal, like 0660, not `{text}`"))
+    });
+    let http = top.parsed("http", None, |text| {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        match (text, text.parse::<u16>(), text.parse::<SocketAddr>()) {
+            ("off", ..) => Ok(None),
+            (_, Ok(port), _) => Ok(Some(loopback(port))),
+            (_, _, Ok(address)) => Ok(Some(address)),
+            _ => Err(format!(
+                "`http` is a port (on 127.0.0.1), an address like 0.0.0.0:9117, or off, not `{text}`"
+            )),
+        }
+    });
+    let nice = top.parsed("nice", None, |text| match (text, text.parse::<i32>()) {
+        ("none", _) => Ok(None),
+        (_, Ok(nice @ 0..=19)) => Ok(Some(nice)),
+        _ => Err(format!("`nice` is a number from 0 to 19, not `{text}`")),
+    });
+    HealthOptions {
+        socket: path.map(|path| (path, mode)),
+        http,
+        reload_auto: top.choice("reload", &["signal", "auto"]) == "auto",
+        nice,
+    }
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -342,6 +438,9 @@ fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Networ
             MILLISECOND,
             24 * HOUR,
         ),
+        balance: reader.choice("servers mode", &["failover", "loadbalance"]) == "loadbalance",
+        workers: reader.number("workers", 1, 1, 16) as usize,
+        repick_interval: reader.duration_or_off("repick interval", Duration::from_mins(30)),
     };
     if tls_on {
         match tls::build(&settings) {
@@ -408,7 +507,11 @@ fn server(text: &str) -> Result<Server, String> {
     })
 }
 
-fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) -> Vec<FileGroup> {
+fn build_groups(
+    raw: &RawConfig,
+    overrides: &Overrides,
+    problems: &mut Problems,
+) -> Vec<Rc<FileGroup>> {
     if raw.files.is_empty() {
         problems.add(
             None,
@@ -463,8 +566,9 @@ fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems)
             },
         };
         let lines = Rc::new(super::lines::build(section, reader.problems));
-        groups.push(FileGroup {
+        groups.push(Rc::new(FileGroup {
             lines,
+            line_options: super::lines::Typed::new(section),
             patterns,
             stdin,
             exclude,
@@ -478,7 +582,7 @@ fn build_groups(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems)
                 _ => NetworkFiles::Auto,
             },
             following: Following::default(),
-        });
+        }));
     }
     if groups.iter().filter(|group| group.stdin).count() > 1 {
         problems.add(
@@ -569,6 +673,26 @@ impl Reader<'_> {
         None
     }
 
+    /// A text that something is made of.
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        match parse(text.trim()) {
+            Ok(value) => value,
+            Err(message) => {
+                let place = self.place(name);
+                self.problems.add(place.as_ref(), message);
+                default
+            }
+        }
+    }
+
     pub(super) fn place(&self, name: &str) -> Option<Place> {
         self.section.find(name).map(|node| node.place.clone())
     }
@@ -632,6 +756,14 @@ impl Reader<'_> {
         let place = self.place(name);
         self.problems.add(place.as_ref(), message);
         default
+    }
+
+    /// A time, or `off`, which is zero.
+    pub(super) fn duration_or_off(&mut self, name: &str, default: Duration) -> Duration {
+        match self.section.find(name).and_then(Node::text) {
+            Some("off") => Duration::ZERO,
+            _ => self.duration(name, default, Duration::from_secs(1), 24 * 3650 * HOUR),
+        }
     }
 
     pub(super) fn switch(&mut self, name: &str, default: bool) -> bool {

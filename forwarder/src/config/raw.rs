@@ -77,7 +77,8 @@ pub fn read(
     raw
 }
 
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
+/// The file, or those of the directory in the order in which they are read.
+pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     let cannot = |error| format!("cannot read the config `{}`: {error}", path.display());
     if !std::fs::metadata(path).map_err(cannot)?.is_dir() {
         return Ok(vec![path.to_owned()]);

@@ -65,7 +65,8 @@ impl Random {
         self.0
     }
 
-    fn fraction(&mut self) -> f64 {
+    /// From 0 to 1.
+    pub fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 

@@ -63,7 +63,7 @@ pub async fn connect(
     server: &Server,
     network: &Network,
     random: &mut Random,
-) -> Result<Box<dyn Stream>, ConnectError> {
+) -> Result<(Box<dyn Stream>, SocketAddr), ConnectError> {
     let unresolved = |error| ConnectError::Resolve {
         server: server.clone(),
         error,
@@ -79,9 +79,9 @@ pub async fn connect(
         let connected = connecting.unwrap_or_else(|_| Err(timed_out(network.timeout)));
         match connected.and_then(|stream| prepare(stream, network.tcp_keepalive)) {
             Ok(stream) => match &network.tls {
-                None => return Ok(Box::new(stream)),
+                None => return Ok((Box::new(stream), address)),
                 Some(tls) => match handshake(server, network, tls, stream).await {
-                    Ok(stream) => return Ok(stream),
+                    Ok(stream) => return Ok((stream, address)),
                     Err(error) => failure = error,
                 },
             },

@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 
 use skidder_lumberjack::{Acked, Compression, EncodeError, EncodedWindow, Version, WindowBuilder};
 
-use crate::batch::Batch;
+use super::pool::{Numbered, Pool};
 use crate::event::{decimal, timestamp, write_fields};
-use crate::registry::Ledger;
 
 /// After trouble a window has at least this many lines.
 const LEAST_WINDOW: usize = 16;
@@ -30,23 +29,19 @@ pub struct Flight {
 }
 
 struct Held {
-    batch: Batch,
+    numbered: Numbered,
     sent: usize,
-    acknowledged: usize,
+}
+
+impl Held {
+    fn has_unsent(&self) -> bool {
+        self.sent < self.numbered.batch.len()
+    }
 }
 
 struct Window {
     lines: usize,
     acknowledged: usize,
-}
-
-/// What an acknowledgement brought.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Lines that are newly safe.
-    pub lines: usize,
-    /// A batch that is done with.
-    pub done: Option<Batch>,
 }
 
 impl Flight {
@@ -69,14 +64,11 @@ impl Flight {
     }
 
     /// Takes a batch over.
-    pub fn take(&mut self, batch: Batch) {
-        if !batch.is_empty() {
-            self.held.push_back(Held {
-                batch,
-                sent: 0,
-                acknowledged: 0,
-            });
-        }
+    pub fn take(&mut self, numbered: Numbered) {
+        self.held.push_back(Held {
+            sent: numbered.acknowledged,
+            numbered,
+        });
     }
 
     /// Whether nothing is on its way.
@@ -91,14 +83,14 @@ impl Flight {
 
     /// Whether there are lines that are not on the wire.
     pub fn has_unsent(&self) -> bool {
-        self.held.iter().any(|held| held.sent < held.batch.len())
+        self.held.iter().any(Held::has_unsent)
     }
 
     /// Lines that are not acknowledged.
     pub fn lines(&self) -> usize {
         self.held
             .iter()
-            .map(|held| held.batch.len() - held.acknowledged)
+            .map(|held| held.numbered.batch.len() - held.numbered.acknowledged)
             .sum()
     }
 
@@ -109,17 +101,14 @@ impl Flight {
 
     /// Encodes the next window; it counts as being on the wire from now.
     pub fn next_window(&mut self) -> Result<Option<EncodedWindow>, EncodeError> {
-        let Some(held) = self
-            .held
-            .iter_mut()
-            .find(|held| held.sent < held.batch.len())
-        else {
+        let Some(held) = self.held.iter_mut().find(|held| held.has_unsent()) else {
             return Ok(None);
         };
-        let end = held.batch.len().min(held.sent + self.limit);
+        let batch = &held.numbered.batch;
+        let end = batch.len().min(held.sent + self.limit);
         let mut read_at = None;
         let mut time = Vec::new();
-        for line in held.batch.lines(held.sent..end) {
+        for line in batch.lines(held.sent..end) {
             match self.version {
                 Version::V1 => {
                     let mut digits = [0; 20];
@@ -155,10 +144,11 @@ impl Flight {
         Ok(Some(self.builder.finish()))
     }
 
-    /// Books an acknowledgement of the oldest window.
-    pub fn acknowledge(&mut self, acked: Acked, ledger: &mut Ledger) -> Progress {
+    /// Books an acknowledgement of the oldest window: lines that are newly safe, and the batch if it is
+    /// done with.
+    pub fn acknowledge(&mut self, acked: Acked, pool: &Pool) -> (usize, Option<Numbered>) {
         let Some(window) = self.windows.front_mut() else {
-            return Progress::default();
+            return (0, None);
         };
         let events = (acked.events as usize).min(window.lines);
         let lines = events.saturating_sub(window.acknowledged);
@@ -169,121 +159,122 @@ impl Flight {
         }
         // A window never reaches over the end of a batch.
         let Some(held) = self.held.front_mut() else {
-            return Progress::default();
+            return (0, None);
         };
-        ledger.acknowledge(&held.batch, held.acknowledged..held.acknowledged + lines);
-        held.acknowledged += lines;
-        let finished = held.acknowledged == held.batch.len();
-        let done = if finished {
-            self.held.pop_front().map(|held| held.batch)
-        } else {
-            None
-        };
-        Progress { lines, done }
+        held.numbered.acknowledged += lines;
+        pool.book(&mut held.numbered, lines);
+        let finished = held.numbered.acknowledged == held.numbered.batch.len();
+        let done = finished.then(|| self.held.pop_front()).flatten();
+        (lines, done.map(|held| held.numbered))
     }
 
     /// The connection is gone: what was on the wire has to be sent again, in smaller windows if the
-    /// receiver was too slow to acknowledge.
-    pub fn lost(&mut self, too_slow: bool) {
+    /// receiver was too slow to acknowledge. What is not acknowledged goes to whoever comes first.
+    pub fn lost(&mut self, too_slow: bool) -> impl Iterator<Item = Numbered> {
         self.windows.clear();
-        for held in &mut self.held {
-            held.sent = held.acknowledged;
-        }
         if too_slow {
             self.limit = (self.limit / 2).max(LEAST_WINDOW.min(self.normal_limit));
         }
         self.builder.clear();
         self.builder.set_next_sequence(1);
+        self.held.drain(..).map(|held| held.numbered)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::path::Path;
     use std::rc::Rc;
 
+    use tokio::sync::{Notify, mpsc};
+
     use super::*;
+    use crate::batch::Batch;
     use crate::event::Source;
+    use crate::registry::Ledger;
     use crate::registry::tests::entry;
 
-    fn batch(source: &Rc<Source>, first: u64, lines: u64) -> Batch {
-        let mut batch = Batch::default();
-        for number in first..first + lines {
-            batch.push(
-                source,
-                0,
-                number.to_string().as_bytes(),
-                number * 10,
-                number * 10 + 10,
-            );
+    /// A pool with these batches of lines of ten bytes.
+    async fn pool(source: &Rc<Source>, batches: &[u64]) -> (Pool, Rc<RefCell<Ledger>>) {
+        let (sender, full) = mpsc::channel(batches.len());
+        let (empty, _) = mpsc::channel(1);
+        let mut first = 0;
+        for lines in batches {
+            let mut batch = Batch::default();
+            for number in first..first + lines {
+                let text = number.to_string();
+                batch.push(source, 0, text.as_bytes(), number * 10, number * 10 + 10);
+            }
+            first += lines;
+            sender.send(batch).await.expect("room");
         }
-        batch
+        let mut ledger = Ledger::default();
+        ledger.insert(1, entry(1, 0));
+        let ledger = Rc::new(RefCell::new(ledger));
+        let changed = Rc::new(Notify::new());
+        let pool = Pool::new(Rc::clone(&ledger), Rc::default(), changed, full, empty);
+        (pool, ledger)
     }
 
     fn acked(events: u32, complete: bool) -> Acked {
         Acked { events, complete }
     }
 
-    #[test]
-    fn lines_are_sent_again_from_the_partial_acknowledgement_on() {
+    fn events(flight: &mut Flight) -> Option<u32> {
+        flight
+            .next_window()
+            .expect("encodes")
+            .map(|window| window.events)
+    }
+
+    #[tokio::test]
+    async fn lines_are_sent_again_from_the_partial_acknowledgement_on() {
         let source = Rc::new(Source::new(1, true, Path::new("/a"), "h", &[]));
-        let mut ledger = Ledger::default();
-        ledger.insert(1, entry(1, 0));
+        let (pool, ledger) = pool(&source, &[60, 60]).await;
+        let offset = || ledger.borrow().entry(1).map(|entry| entry.offset);
         let mut flight = Flight::new(Version::V2, 1, 100);
-        flight.take(batch(&source, 0, 60));
-        flight.take(batch(&source, 60, 60));
-        let events = |flight: &mut Flight| {
-            flight
-                .next_window()
-                .expect("encodes")
-                .map(|window| window.events)
-        };
+        flight.take(pool.next().await.expect("a batch"));
+        flight.take(pool.next().await.expect("a batch"));
         assert_eq!(events(&mut flight), Some(60));
         assert_eq!(events(&mut flight), Some(60));
         assert_eq!(events(&mut flight), None);
-        let progress = flight.acknowledge(acked(25, false), &mut ledger);
-        assert!(progress.lines == 25 && progress.done.is_none());
-        assert_eq!(ledger.entry(1).map(|entry| entry.offset), Some(250));
-        flight.lost(false);
-        assert_eq!((flight.windows(), flight.lines()), (0, 95));
+        let (lines, done) = flight.acknowledge(acked(25, false), &pool);
+        assert!(lines == 25 && done.is_none());
+        assert_eq!(offset(), Some(250));
+        pool.give_back(flight.lost(false));
+        assert_eq!((flight.windows(), flight.lines(), pool.lines()), (0, 0, 95));
+        flight.take(pool.next().await.expect("a batch"));
+        flight.take(pool.next().await.expect("a batch"));
         assert_eq!(events(&mut flight), Some(35));
         assert_eq!(events(&mut flight), Some(60));
-        assert!(
-            flight
-                .acknowledge(acked(35, true), &mut ledger)
-                .done
-                .is_some()
-        );
-        assert_eq!(ledger.entry(1).map(|entry| entry.offset), Some(600));
+        assert!(flight.acknowledge(acked(35, true), &pool).1.is_some());
+        assert_eq!(offset(), Some(600));
         // An acknowledgement that goes back changes nothing.
-        assert_eq!(flight.acknowledge(acked(9, false), &mut ledger).lines, 9);
-        assert_eq!(flight.acknowledge(acked(9, false), &mut ledger).lines, 0);
-        assert!(
-            flight
-                .acknowledge(acked(60, true), &mut ledger)
-                .done
-                .is_some()
-        );
+        assert_eq!(flight.acknowledge(acked(9, false), &pool).0, 9);
+        assert_eq!(flight.acknowledge(acked(9, false), &pool).0, 0);
+        assert!(flight.acknowledge(acked(60, true), &pool).1.is_some());
         assert!(flight.is_empty() && !flight.has_unsent());
-        assert_eq!(ledger.entry(1).map(|entry| entry.offset), Some(1200));
+        assert_eq!((offset(), pool.lines()), (Some(1200), 0));
     }
 
-    #[test]
-    fn windows_shrink_after_a_timeout_and_grow_again() {
+    #[tokio::test]
+    async fn windows_shrink_after_a_timeout_and_grow_again() {
         let source = Rc::new(Source::new(1, false, Path::new("-"), "h", &[]));
-        let mut ledger = Ledger::default();
+        let (pool, _) = pool(&source, &[64]).await;
         let mut flight = Flight::new(Version::V1, 0, 64);
         let mut sizes = Vec::new();
-        flight.take(batch(&source, 0, 64));
         for _ in 0..4 {
+            flight.take(pool.next().await.expect("a batch"));
             let window = flight.next_window().expect("encodes").expect("a window");
             assert_eq!(window.first_sequence, 1);
             sizes.push(window.events);
-            flight.lost(true);
+            pool.give_back(flight.lost(true));
         }
+        flight.take(pool.next().await.expect("a batch"));
         while let Some(window) = flight.next_window().expect("encodes") {
             sizes.push(window.events);
-            flight.acknowledge(acked(window.events, true), &mut ledger);
+            flight.acknowledge(acked(window.events, true), &pool);
         }
         assert_eq!(sizes, [64, 32, 16, 16, 16, 20, 24, 4]);
     }

@@ -24,7 +24,7 @@ use rustls::{
 pub const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The options as typed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// `ssl ca`
     pub ca: Option<PathBuf>,
@@ -34,6 +34,24 @@ pub struct TlsSettings {
     pub key: Option<PathBuf>,
     /// `tls server name`
     pub server_name: Option<String>,
+}
+
+impl TlsSettings {
+    /// The files that are read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = [&self.ca, &self.certificate, &self.key];
+        files.into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// A hash of what is in the files.
+    fn digest(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for file in self.files() {
+            hash.update(&std::fs::read(file).unwrap_or_default());
+            hash.update(b"\0");
+        }
+        hash.digest()
+    }
 }
 
 /// TLS, ready to connect with.
@@ -47,6 +65,17 @@ pub struct Tls {
     pub has_certificate: bool,
     /// What is trusted, for `check`.
     pub trusted: String,
+    /// What it was made of.
+    pub settings: TlsSettings,
+    /// Hash of the files it was made of.
+    digest: u64,
+}
+
+impl Tls {
+    /// Whether it was made of the same options and the same content of files.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.digest == other.digest
+    }
 }
 
 impl fmt::Debug for Tls {
@@ -159,6 +188,8 @@ pub fn build(settings: &TlsSettings) -> Result<Tls, Vec<TlsError>> {
             server_name,
             has_certificate,
             trusted: roots.description,
+            settings: settings.clone(),
+            digest: settings.digest(),
         }),
         Ok(_) => Err(errors),
         Err(error) => {

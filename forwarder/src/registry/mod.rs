@@ -56,6 +56,28 @@ pub struct Entry {
     pub seen: u64,
 }
 
+/// Where a batch leaves a source: what remains of its lines when they are acknowledged out of order.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    source: u64,
+    next: u64,
+    mark: Option<Mark>,
+}
+
+impl Position {
+    /// Notes the last of each source in these lines.
+    pub fn collect(batch: &Batch, lines: Range<usize>, positions: &mut HashMap<u64, Self>) {
+        for line in batch.last_lines(lines) {
+            let position = Self {
+                source: line.source.id,
+                next: line.next,
+                mark: line.mark(),
+            };
+            positions.insert(position.source, position);
+        }
+    }
+}
+
 /// What has to be written about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -279,23 +301,7 @@ impl Ledger {
     /// The receiver has these lines of the batch.
     pub fn acknowledge(&mut self, batch: &Batch, lines: Range<usize>) {
         for line in batch.last_lines(lines) {
-            let Some(number) = self.active.get(&line.source.id) else {
-                continue;
-            };
-            let Some(entry) = self.entries.get_mut(number) else {
-                continue;
-            };
-            if let Some(end) = self.limits.get(&line.source.id)
-                && line.next > *end
-            {
-                (entry.offset, entry.mark) = (*end, None);
-                self.changes.entry(*number).or_insert(Change::Moved);
-                continue;
-            }
-            debug_assert!(line.next >= entry.offset, "positions only move forward");
-            entry.offset = entry.offset.max(line.next);
-            entry.mark = line.mark().or(entry.mark);
-            self.changes.entry(*number).or_insert(Change::Moved);
+            self.move_to(line.source.id, line.next, || line.mark());
         }
     }
 
@@ -303,6 +309,33 @@ impl Ledger {
     /// are sent again, and are to be known by the same name.
     pub fn has_new_streams(&self) -> bool {
         self.new_streams
+    }
+
+    /// The receiver has everything up to these positions.
+    pub fn acknowledge_positions(&mut self, positions: impl IntoIterator<Item = Position>) {
+        for position in positions {
+            self.move_to(position.source, position.next, || position.mark);
+        }
+    }
+
+    fn move_to(&mut self, source: u64, next: u64, mark: impl FnOnce() -> Option<Mark>) {
+        let Some(number) = self.active.get(&source) else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(number) else {
+            return;
+        };
+        if let Some(end) = self.limits.get(&source)
+            && next > *end
+        {
+            (entry.offset, entry.mark) = (*end, None);
+            self.changes.entry(*number).or_insert(Change::Moved);
+            return;
+        }
+        debug_assert!(next >= entry.offset, "positions only move forward");
+        entry.offset = entry.offset.max(next);
+        entry.mark = mark().or(entry.mark);
+        self.changes.entry(*number).or_insert(Change::Moved);
     }
 
     /// Whether there is something to save.

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::age::Arrivals;
 use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
 use super::shape::{LongLines, Rules, Shaper};
 use crate::event::Source;
@@ -61,6 +62,12 @@ pub struct Tail {
     pub cautious: bool,
     /// Since when it looks rewritten, as long as that is not believed.
     pub doubtful_since: Option<Instant>,
+    /// Whether the config does not name it any more: no more is read of it.
+    pub unwanted: bool,
+    /// Whether its lines are to become events in another way, as soon as none is held back.
+    pub reshape: bool,
+    /// When its bytes came.
+    pub arrivals: Arrivals,
     pub(super) file: Option<File>,
     /// The last bytes before `offset`, as they were when they were read.
     pub(super) trail: Trail,
@@ -131,6 +138,9 @@ impl Tail {
             copy: false,
             cautious: false,
             doubtful_since: None,
+            unwanted: false,
+            reshape: false,
+            arrivals: Arrivals::default(),
             file: Some(file),
             trail: Trail::default(),
             size: 0,
@@ -340,6 +350,11 @@ impl Tail {
         let grew = metadata.len() != self.size;
         // Room that was allocated ahead is written over.
         let written = self.offset < self.size && metadata.modified().ok() != self.modified;
+        if metadata.len() > self.size
+            && let Ok(modified) = metadata.modified()
+        {
+            self.arrivals.grew(self.size, modified);
+        }
         self.modified = metadata.modified().ok();
         self.size = metadata.len();
         if grew || written {
@@ -356,6 +371,7 @@ impl Tail {
     /// Starts over with a file whose content was replaced; its lines get a new source.
     pub fn restart(&mut self, source: Rc<Source>, now: Instant) -> io::Result<()> {
         self.source = source;
+        self.arrivals.clear();
         self.offset = 0;
         self.shipped_to = 0;
         self.size = 0;

@@ -9,6 +9,7 @@
 //! again when it grows; once no pattern finds it (renamed, deleted), read to its end and closed
 //! when it has been quiet for a while.
 
+pub mod age;
 pub mod archive;
 pub mod complete;
 pub mod copies;
@@ -18,7 +19,9 @@ pub mod lines;
 mod open;
 pub mod pattern;
 pub mod reading;
+mod reconfigure;
 pub mod shape;
+mod status;
 pub mod stdin;
 pub mod watch;
 
@@ -86,6 +89,8 @@ pub struct Tails {
     rescan: bool,
     buffer: ReadBuffer,
     open_files: usize,
+    /// Files that wait for a descriptor, by path, with the element of `files` that found them.
+    waiting: HashMap<PathBuf, usize>,
     next_id: u64,
     scanned: bool,
     trust: Trust,
@@ -159,6 +164,7 @@ impl Tails {
             rescan: false,
             buffer,
             open_files: 0,
+            waiting: HashMap::new(),
             next_id: 1,
             scanned: false,
             trust,
@@ -355,9 +361,13 @@ impl Tails {
         budget: Budget,
         now: Instant,
     ) -> io::Result<Reading> {
-        let Some(tail) = self.known.get_mut(&key) else {
+        let Some(tail) = self.known.get_mut(&key).filter(|tail| !tail.unwanted) else {
             return Ok(Reading::End);
         };
+        if tail.reshape && !tail.is_pending() {
+            tail.reshape = false;
+            tail.shape(&self.config.groups[tail.group].lines)?;
+        }
         let before = tail.fingerprint;
         match tail.look(now)? {
             Look::Rewritten => {
@@ -416,9 +426,14 @@ impl Tails {
         if tail.fingerprint.is_full() && before != tail.fingerprint {
             self.by_fingerprint.insert(tail.fingerprint.hash, key);
         }
-        self.ledger
-            .borrow_mut()
-            .update_fingerprint(tail.source.id, tail.fingerprint);
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.update_fingerprint(tail.source.id, tail.fingerprint);
+        if tail.arrivals.is_crowded()
+            && let Some(entry) = ledger.entry(tail.source.id)
+        {
+            tail.arrivals.acknowledged(entry.offset, tail.size);
+        }
+        drop(ledger);
         if tally != Tally::default() {
             self.report(key, tally, budget.max_line_bytes);
         }
@@ -590,7 +605,7 @@ impl Tails {
         let Some(since) = tail.missing_since else {
             return;
         };
-        if tail.is_open() {
+        if tail.is_open() && !tail.unwanted {
             let quiet = now.saturating_duration_since(since.max(tail.last_growth));
             if quiet < self.config.limits.close_rotated || !tail.is_settled() {
                 return;
@@ -601,6 +616,14 @@ impl Tails {
                 .map_or(u64::MAX, |entry| entry.offset);
             // The last look may be half a second old. An error is met again by the reading.
             if acknowledged < tail.shipped_to || !matches!(tail.look(now), Ok(Look::Unchanged)) {
+                return;
+            }
+        }
+        if tail.unwanted {
+            // What was read of it is still acknowledged.
+            let ledger = self.ledger.borrow();
+            let entry = ledger.entry(tail.source.id);
+            if entry.is_some_and(|entry| entry.offset < tail.shipped_to) {
                 return;
             }
         }

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skidder_forwarder::config::lines::Typed;
 use skidder_forwarder::config::{Config, FileGroup, Limits, Network, NetworkFiles, StartPosition};
 use skidder_forwarder::follow::{Registry, follow};
 use skidder_forwarder::tail::complete::{Complete, Following, Order, Outcome, PartialLines, Times};
@@ -440,15 +441,20 @@ impl Plan {
                 reads_per_turn: self.chunks_per_turn,
                 complete,
             },
+            line_options: Typed::default(),
         };
         Ok(Config {
-            network: Network::nowhere(),
-            groups: vec![group],
+            network: Rc::new(Network::nowhere()),
+            groups: vec![Rc::new(group)],
             registry: self.registry.clone().unwrap_or_default(),
             import_registry: sincedb,
             machine: None,
             hostname: String::new(),
             log_level: String::new(),
+            status_socket: None,
+            http: None,
+            reload_auto: false,
+            nice: None,
             limits: Limits {
                 spool_size: BATCH_LINES,
                 spool_bytes: BATCH_BYTES,

@@ -1,0 +1,181 @@
+//! The Unix socket that the commands `status`, `log-level` and `reload` speak over.
+//!
+//! A client sends one line, the answer is lines of JSON. Whoever may open the socket may ask and order, so
+//! its mode is what guards it: the file gets its mode before it gets its name. Answers come in
+//! pages, so that a hundred thousand files take no memory of ours.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::Health;
+use super::status::Summary;
+use crate::crowd::Crowd;
+use crate::reload::Reloader;
+
+/// Connections at once; others wait.
+pub const MAX_CONNECTIONS: usize = 8;
+/// The longest question.
+pub const MAX_QUESTION_BYTES: usize = 256;
+/// From the connection to the end of the answer.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// After an error that every `accept` would meet.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// A socket that is removed when it is dropped.
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Makes the socket in place of one that was left behind.
+    pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        match std::fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                let message = "there is something else than a socket";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&temporary)?;
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
+        std::fs::rename(&temporary, path)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It may be gone already; a left one is replaced by the next run.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// Answers for ever. If the socket cannot be had, that is said and shipping goes on without.
+pub async fn serve(path: PathBuf, mode: u32, health: Rc<Health>, reloader: Rc<Reloader>) {
+    let socket = match Socket::bind(&path, mode) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let path = path.display();
+            warn!(%path, %error, "cannot make the `status socket`, the commands `status`, `log-level` and \
+                `reload` will not work");
+            return std::future::pending().await;
+        }
+    };
+    let mut crowd = Crowd::new(MAX_CONNECTIONS);
+    loop {
+        tokio::select! {
+            accepted = socket.listener.accept(), if crowd.has_room() => match accepted {
+                Ok((stream, _)) => {
+                    let (health, reloader) = (Rc::clone(&health), Rc::clone(&reloader));
+                    crowd.add((), async move {
+                        // Whoever asked has gone, or was too slow: nobody is left to be told.
+                        drop(timeout(DEADLINE, answer(stream, &health, &reloader)).await);
+                    });
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+            () = crowd.next(), if !crowd.is_empty() => {}
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, health: &Health, reloader: &Reloader) -> io::Result<()> {
+    let mut question = Vec::with_capacity(64);
+    while !question.contains(&b'\n') && question.len() < MAX_QUESTION_BYTES {
+        if stream.read_buf(&mut question).await? == 0 {
+            break;
+        }
+    }
+    let question = String::from_utf8_lossy(&question).into_owned();
+    let words: Vec<&str> = question.split_whitespace().collect();
+    match words.as_slice() {
+        ["status"] => status(&mut stream, health).await?,
+        ["log-level", level] => {
+            let answer = match reloader.set_level(level) {
+                Ok(()) => json!({"done": format!("the log level is {level}")}),
+                Err(message) => json!({"error": message}),
+            };
+            line(&mut stream, &answer).await?;
+        }
+        ["reload"] => {
+            let answer = match reloader.reload("asked for by the socket") {
+                Ok(message) => json!({"done": message}),
+                Err(message) => json!({"error": message}),
+            };
+            line(&mut stream, &answer).await?;
+        }
+        _ => {
+            let message = "unknown question; there are `status`, `log-level LEVEL` and `reload`";
+            line(&mut stream, &json!({"error": message})).await?;
+        }
+    }
+    line(&mut stream, &json!({"end": true})).await?;
+    stream.shutdown().await
+}
+
+async fn status(stream: &mut UnixStream, health: &Health) -> io::Result<()> {
+    let summary = Summary::of(health).await;
+    line(stream, &json!({"summary": summary})).await?;
+    let mut after = 0;
+    while let Some((rows, last)) = health.files(after).await {
+        if rows.is_empty() {
+            break;
+        }
+        after = last;
+        line(stream, &json!({"files": rows})).await?;
+    }
+    Ok(())
+}
+
+async fn line(stream: &mut UnixStream, value: &serde_json::Value) -> io::Result<()> {
+    let mut text = value.to_string();
+    text.push('\n');
+    stream.write_all(text.as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_has_its_mode_and_takes_the_place_of_an_old_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("s");
+        let mode = || {
+            let metadata = std::fs::metadata(&path).expect("is there");
+            metadata.permissions().mode() & 0o777
+        };
+        let left = std::os::unix::net::UnixListener::bind(&path).expect("binds");
+        drop(left);
+        let socket = Socket::bind(&path, 0o600).expect("binds");
+        assert_eq!(mode(), 0o600);
+        drop(socket);
+        assert_eq!(path.try_exists().ok(), Some(false));
+        let socket = Socket::bind(&path, 0o660).expect("binds");
+        assert_eq!(mode(), 0o660);
+        drop(socket);
+        std::fs::write(&path, "a file").expect("writes");
+        assert!(Socket::bind(&path, 0o600).is_err());
+        assert_eq!(std::fs::read(&path).expect("is there"), b"a file");
+    }
+}
