@@ -133,7 +133,8 @@ impl Tails {
             self.found_at(key, path, metadata);
             return Some(key);
         }
-        if !self.make_room(path) {
+        let group = tail.group;
+        if !self.make_room(path, group) {
             return Some(key);
         }
         let file = match open(path) {
@@ -175,7 +176,7 @@ impl Tails {
             }
             return Ok(None);
         }
-        if !self.make_room(path) {
+        if !self.make_room(path, group) {
             return Ok(None);
         }
         let file = open(path)?;
@@ -299,6 +300,7 @@ impl Tails {
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
         tail.own = metadata.len() > 0 || !copies;
         tail.cautious = self.is_cautious(group, tail.file());
+        self.network_files |= tail.cautious;
         self.open_files += 1;
         if self.complete(group).is_some() {
             self.unfinished.insert(id, beginning.offset);
@@ -480,22 +482,13 @@ impl Tails {
     }
 
     /// Sees to it that one more file can be opened, by closing the one that is idle the longest.
-    fn make_room(&mut self, path: &Path) -> bool {
+    fn make_room(&mut self, path: &Path, group: usize) -> bool {
         let limit = self.config.limits.max_open_files;
-        if self.open_files < limit {
+        if self.open_files < limit || self.close_an_idle() {
             return true;
         }
-        let idle = self
-            .known
-            .iter_mut()
-            .filter(|(_, tail)| {
-                tail.is_open() && tail.is_drained() && !tail.queued && tail.missing_since.is_none()
-            })
-            .min_by_key(|(_, tail)| tail.last_growth);
-        if let Some((_, tail)) = idle {
-            tail.close();
-            self.open_files -= 1;
-            return true;
+        if self.waiting.len() < MAX_FILES {
+            self.waiting.insert(path.to_owned(), group);
         }
         self.waits_for_room = true;
         if let Some(suppressed) = self.throttle.admit("too many open files") {
