@@ -86,7 +86,7 @@ fn lines(criterion: &mut Criterion) {
             "script pairs",
             r#"script { code => 'for k, v in event:get("message"):gmatch("(%u+)=(%S+)") do event:set(k, v) end' }"#,
             PAIRS,
-            17,
+            19,
         ),
     ] {
         let pipeline = compiled(filter, &NoFiles);

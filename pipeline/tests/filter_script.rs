@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
@@ -59,7 +59,7 @@ fn fields_are_read_set_and_removed() {
             r#"{"tags":["x"]}"#,
         ),
         (
-            r#"for _, name in ipairs(event:names()) do event:set(name:upper(), event:remove(name)) end"#,
+            r"for _, name in ipairs(event:names()) do event:set(name:upper(), event:remove(name)) end",
             r#"{"b":1,"a":2}"#,
             r#"{"B":1,"A":2}"#,
         ),
@@ -134,7 +134,7 @@ fn times_texts_and_json() {
         (
             r##"event:set("v", {re.match(event:get("m"), [[(\d+)-(\w+)]])}) event:set("g", re.gsub(event:get("m"), [[\d]], "#"))"##,
             r#"{"m":"x 12-ab"}"#,
-            r##"{"m":"x 12-ab","v":["12","ab"],"g":"x ##-ab"}"##,
+            r#"{"m":"x 12-ab","v":["12","ab"],"g":"x ##-ab"}"#,
         ),
         (
             r#"local v, fault = json_decode(event:get("m")) event:set("v", v) event:set("b", json_encode({x = {1}})) event:set("f", (json_decode("{")) == nil)"#,
@@ -362,7 +362,7 @@ fn a_script_that_runs_away_is_stopped_and_its_event_tagged() {
             assert!(line.contains(tag) || limit.contains('|'), "{code}: {line}");
         }
         // A limit of time that nobody feels is none; a busy machine may be ten times slower.
-        assert!(took < Duration::from_secs(60), "{code} took {took:?}");
+        assert!(took < Duration::from_mins(1), "{code} took {took:?}");
     }
 }
 
@@ -468,7 +468,8 @@ struct Given(Mutex<Vec<u8>>);
 
 impl Files for Given {
     fn read(&self, _path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-        Ok(self.0.lock().unwrap().clone())
+        let contents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(contents.clone())
     }
 
     fn list(&self, _directory: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
@@ -504,7 +505,7 @@ fn a_file_is_read_again_when_it_changes() {
         pipeline
             .filters
             .run(event, &arena, NOW, &mut scratch, |event| {
-                write_json(&event, &mut out)
+                write_json(&event, &mut out);
             });
         String::from_utf8(out).unwrap()
     };
@@ -535,7 +536,7 @@ fn a_file_is_read_again_when_it_changes() {
 #[test]
 fn the_memory_of_a_machine_is_given_back_after_it_was_full() {
     let filter = r#"script { code => 'kept = kept or {} for i = 1, 100 do kept[#kept + 1] = ("x"):rep(10000) .. #kept end event:set("n", #kept)' }"#;
-    let events = vec![r#"{}"#; 60];
+    let events = vec!["{}"; 60];
     let out = run(filter, &events);
     let failed = out.matches("_scriptlimit").count();
     // Some fail when it is full, and those behind go on with a new one.

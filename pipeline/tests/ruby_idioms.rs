@@ -176,6 +176,21 @@ const IDIOMS: &[(&str, &str, &str)] = &[
         r#"{"x":12}"#,
         r#"{"x":"21"}"#,
     ),
+    (
+        "event.set('t', '%.2f' % event.get('x'))\nevent.set('u', '%03d/%s' % [event.get('x'), nil])",
+        r#"{"x":7.126}"#,
+        r#"{"x":7.126,"t":"7.13","u":"007/"}"#,
+    ),
+    (
+        "event.set('t', sprintf('%05.1f%% %x', event.get('x'), 255))",
+        r#"{"x":"2.5"}"#,
+        r#"{"x":"2.5","t":"002.5% ff"}"#,
+    ),
+    (
+        "event.tag('five') if event.get('x') =~ /^5/",
+        r#"{"x":"500"}"#,
+        r#"{"x":"500","tags":["five"]}"#,
+    ),
     // Fields.
     ("event.remove('a')", r#"{"a":1,"b":2}"#, r#"{"b":2}"#),
     (
@@ -290,6 +305,11 @@ const IDIOMS: &[(&str, &str, &str)] = &[
         "event.set('day', Time.now.utc.strftime('%Y-%m-%d at %H'))",
         "{}",
         r#"{"day":"2024-06-15 at 12"}"#,
+    ),
+    (
+        "event.set('day', Time.now.utc.strftime('%Y \"at\"1'))",
+        "{}",
+        r#"{"day":"2024 \"at\"1"}"#,
     ),
     (
         "event.set('at', Time.at(event.get('s') / 1000.0))",
@@ -489,6 +509,8 @@ fn what_ruby_refuses_is_refused() {
         "event.set('x', event.get('missing')['a'])",
         "event.set('x', event.get('n') < 'a')",
         "raise 'no'",
+        "event.set('[x]|[y]', event.get('n'))",
+        "event.remove('[x')",
         "event.set('x', JSON.parse(event.get('text'))['a'])",
         "event.set('@timestamp', event.get('text'))\nevent.set('y', 1)",
         "event.get('n').each { |x| event.remove(x) }",
@@ -498,6 +520,23 @@ fn what_ruby_refuses_is_refused() {
         assert!(out.contains("_rubyexception"), "{code}: {out}\n{filters}");
         assert!(!out.contains("\"x\":"), "{code}: {out}");
     }
+}
+
+/// A filter must not drop what Ruby keeps because it fails.
+#[test]
+fn a_missing_field_drops_nothing_that_ruby_keeps() {
+    for code in [
+        "event.cancel unless event.get('tags').include?('keep')",
+        "event.cancel if !event.get('tags').include?('keep')",
+        "if event.get('tags').include?('keep') then event.tag('x') else event.cancel end",
+        "event.cancel if event.get('tags').include?('a') || event.get('n') == 1",
+    ] {
+        let out = run(&proposed(code), &[r#"{"n":1}"#]);
+        assert_eq!(out, "{\"n\":1,\"tags\":[\"_rubyexception\"]}\n", "{code}");
+    }
+    let code = "event.cancel if event.get('tags').include?('drop')";
+    assert_eq!(run(&proposed(code), &[r#"{"tags":["drop"]}"#]), "");
+    assert_eq!(run(&proposed(code), &[r#"{"n":1}"#]), "{\"n\":1}\n");
 }
 
 #[test]

@@ -199,6 +199,11 @@ fn function(writer: &mut Writer, call: &Call) -> Written {
             Kind::Float,
         )),
         ("String", [value]) => Ok(Code::atom(format!("ruby.to_s({})", value.text), Kind::Text)),
+        ("sprintf" | "format", [_, ..]) => {
+            let texts: Vec<&str> = arguments.iter().map(|code| code.text.as_str()).collect();
+            let text = format!("ruby.format({})", texts.join(", "));
+            Ok(Code::atom(text, Kind::Text))
+        }
         ("puts" | "print" | "p", _) => {
             writer.refuse("what is written to the output is not seen; take it out")
         }

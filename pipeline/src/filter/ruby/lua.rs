@@ -141,7 +141,7 @@ pub(super) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             '"' | '\\' => out.extend(['\\', character]),
-            '\'' => out.push_str("\\39"),
+            '\'' => out.push_str("\\039"),
             '\0' => out.push_str("\\000"),
             other => out.push(other),
         }

@@ -5,6 +5,7 @@
 
 use super::calls::{is_event, is_event_call};
 use super::tree::{Call, Node, Statement};
+use crate::language::FieldReference;
 
 /// Filters that do what these statements do, if there are any for all of them.
 pub(super) fn filters(statements: &[Statement]) -> Option<String> {
@@ -28,7 +29,12 @@ fn filter(node: &Node) -> Option<String> {
             {
                 return Some(format!("drop {{ percentage => {percentage} }}"));
             }
-            let condition = condition_of(condition)?;
+            let used = if otherwise.is_empty() {
+                Use::IfTrue
+            } else {
+                Use::Any
+            };
+            let condition = condition_of(condition, used)?;
             if then.is_empty() {
                 let body = indented(&filters(otherwise)?);
                 return Some(format!("if !({condition}) {{\n{body}}}"));
@@ -45,7 +51,7 @@ fn filter(node: &Node) -> Option<String> {
             match (call.name.as_str(), call.arguments.as_slice()) {
                 ("cancel", []) => Some("drop { }".into()),
                 ("remove", [Node::Text(name)]) => {
-                    Some(format!("mutate {{ remove_field => [{}] }}", text(name)?))
+                    Some(format!("mutate {{ remove_field => [{}] }}", named(name)?))
                 }
                 ("tag", [Node::Text(tag)]) => {
                     Some(format!("mutate {{ add_tag => [{}] }}", text(tag)?))
@@ -79,7 +85,7 @@ fn dropped_share(condition: &Node) -> Option<String> {
 
 /// `event.set(name, value)`.
 fn set(name: &str, value: &Node) -> Option<String> {
-    let target = text(name)?;
+    let target = named(name)?;
     match value {
         Node::Text(value) if name != "@timestamp" => Some(format!(
             "mutate {{ replace => {{ {target} => {} }} }}",
@@ -100,7 +106,7 @@ fn called(name: &str, target: &str, call: &Call) -> Option<String> {
     {
         return Some(format!(
             "mutate {{ copy => {{ {} => {target} }} }}",
-            text(source)?
+            named(source)?
         ));
     }
     if let Some(source) =
@@ -108,7 +114,7 @@ fn called(name: &str, target: &str, call: &Call) -> Option<String> {
     {
         return Some(format!(
             "mutate {{ rename => {{ {} => {target} }} }}",
-            text(source)?
+            named(source)?
         ));
     }
     if let Some(Node::Constant(constant)) = &call.receiver {
@@ -119,14 +125,14 @@ fn called(name: &str, target: &str, call: &Call) -> Option<String> {
         return match (constant.as_str(), call.name.as_str()) {
             ("JSON" | "LogStash::Json", "parse" | "load") => Some(format!(
                 "json {{ source => {} target => {target} }}",
-                text(source)?
+                named(source)?
             )),
             ("URI" | "URI::DEFAULT_PARSER", "decode" | "unescape") if source == name => {
                 Some(format!("urldecode {{ field => {target} }}"))
             }
             ("LogStash::Timestamp" | "Time", "at") => Some(format!(
                 "date {{ match => [{}, \"UNIX\"] target => {target} }}",
-                text(source)?
+                named(source)?
             )),
             (digest, "hexdigest") => {
                 let method = match digest {
@@ -139,7 +145,7 @@ fn called(name: &str, target: &str, call: &Call) -> Option<String> {
                 };
                 Some(format!(
                     "fingerprint {{ method => \"{method}\" source => [{}] target => {target} }}",
-                    text(source)?
+                    named(source)?
                 ))
             }
             _ => None,
@@ -184,8 +190,17 @@ fn source_of(node: &Node) -> Option<&str> {
     field(call, "get")
 }
 
+/// How the answer of a condition is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Something happens if it holds, and nothing if not: as in Ruby, where a missing field is a fault.
+    IfTrue,
+    /// Something happens if it does not hold.
+    Any,
+}
+
 /// A condition of the language.
-fn condition_of(node: &Node) -> Option<String> {
+fn condition_of(node: &Node, used: Use) -> Option<String> {
     match node {
         Node::Call(call) if call.block.is_none() => {
             if let Some(name) = field(call, "get") {
@@ -196,11 +211,9 @@ fn condition_of(node: &Node) -> Option<String> {
                 &call.receiver,
                 call.arguments.as_slice(),
             ) {
-                ("include?", Some(list), [Node::Text(value)]) => Some(format!(
-                    "{} in {}",
-                    text(value)?,
-                    reference(source_of(list)?)?
-                )),
+                ("include?", Some(list), [Node::Text(value)]) if used == Use::IfTrue => Some(
+                    format!("{} in {}", text(value)?, reference(source_of(list)?)?),
+                ),
                 _ => None,
             }
         }
@@ -222,20 +235,28 @@ fn condition_of(node: &Node) -> Option<String> {
         },
         Node::And(left, right) => Some(format!(
             "({} and {})",
-            condition_of(left)?,
-            condition_of(right)?
+            condition_of(left, used)?,
+            condition_of(right, used)?
         )),
         Node::Or(left, right) => Some(format!(
             "({} or {})",
-            condition_of(left)?,
-            condition_of(right)?
+            // A fault on the left keeps Ruby from the right.
+            condition_of(left, Use::Any)?,
+            condition_of(right, used)?
         )),
-        Node::Not(inner) => Some(format!("!({})", condition_of(inner)?)),
+        Node::Not(inner) => Some(format!("!({})", condition_of(inner, Use::Any)?)),
         _ => None,
     }
 }
 
+/// The name of a field in quotes.
+fn named(name: &str) -> Option<String> {
+    FieldReference::parse(name).ok()?;
+    text(name)
+}
+
 fn reference(name: &str) -> Option<String> {
+    FieldReference::parse(name).ok()?;
     let is_plain = !name.is_empty() && !name.contains(['"', '%']);
     is_plain.then(|| {
         if name.starts_with('[') {

@@ -233,6 +233,16 @@ impl Writer {
                     | Node::Text(_)
             )
         };
+        // `'%d of %d' % [a, b]`
+        if let ("%", Node::Text(_), Node::Array(values)) = (operator, left, right) {
+            let format = self.value(left)?;
+            let mut texts = vec![format.text];
+            for value in values {
+                texts.push(self.value(value)?.text);
+            }
+            let text = format!("ruby.format({})", texts.join(", "));
+            return Ok(Code::atom(text, Kind::Text));
+        }
         let plain = is_literal(left) || is_literal(right);
         let (left, right) = (self.value(left)?, self.value(right)?);
         let compared = left.kind == right.kind && left.kind != Kind::Unknown
@@ -290,6 +300,10 @@ impl Writer {
         }
         if operator == "+" && left.kind == Kind::Text && right.kind == Kind::Text {
             return Ok(Code::sum(format!("{l} .. {r}"), Kind::Text));
+        }
+        if operator == "%" && left.kind == Kind::Text {
+            let text = format!("ruby.format({}, {})", left.text, right.text);
+            return Ok(Code::atom(text, Kind::Text));
         }
         if operator == "/" && numbers {
             let sign = if kind == Kind::Integer { "//" } else { "/" };

@@ -515,7 +515,11 @@ function ruby.match(x, pattern)
   last = env.re.groups(x, pattern)
   return last
 end
-function ruby.test(x, pattern) return ruby.match(x, pattern) ~= nil end
+-- What is no text matches nothing.
+function ruby.test(x, pattern)
+  if type(x) ~= "string" then x = nil end
+  return ruby.match(x, pattern) ~= nil
+end
 function ruby.group(i)
   if last == nil then return nil end
   return some(last[i + 1])
@@ -544,4 +548,25 @@ function ruby.float(x)
   local n = type(x) == "string" and string.match(x, "^%s*([+-]?%d+%.?%d*[eE]?[+-]?%d*)%s*$")
   if n and env.tonumber(n) then return ruby.to_f(n) end
   error("no number: " .. ruby.to_s(x), 2)
+end
+-- `sprintf`: of the signs of C those that both have, with what Ruby makes of the values.
+function ruby.format(text, ...)
+  local values, at = { ... }, 0
+  return (string.gsub(text, "%%([-+ 0#]*%d*%.?%d*)(.?)", function(how, sign)
+    if sign == "%" and how == "" then return "%" end
+    at = at + 1
+    local v = values[at]
+    if sign == "s" then
+      v = ruby.to_s(v)
+    elseif string.find(sign, "^[dixXo]$") then
+      v = math.floor(ruby.integer(v))
+      if sign == "i" then sign = "d" end
+      if v < 0 and sign ~= "d" then error("a negative number in this base is not supported", 2) end
+    elseif string.find(sign, "^[feEgG]$") then
+      v = ruby.float(v)
+    else
+      error("`%" .. how .. sign .. "` is not supported", 2)
+    end
+    return string.format("%" .. how .. sign, v)
+  end))
 end
