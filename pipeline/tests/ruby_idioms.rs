@@ -580,6 +580,10 @@ fn the_finding_shows_what_to_write() {
             "event.set('a', event.get('b').frobnicate)",
             &["`frobnicate`"],
         ),
+        (
+            "x = event.get('a') =~ /[]+/",
+            &["code:1: regular expression"],
+        ),
         ("`ls`", &["run programs"]),
         ("event.set('a', 'x", &["not closed"]),
     ] {

@@ -7,6 +7,7 @@
 
 use super::lexer::{Kind, Part, Refusal, Token, tokens};
 use super::tree::{Block, Call, Node, Statement};
+use crate::regex_dialect::Regex;
 
 /// How deep code may be nested.
 pub(super) const MAX_NESTING: usize = 60;
@@ -270,7 +271,13 @@ impl Parser {
             Kind::Integer(value) => Node::Integer(value),
             Kind::Float(value) => Node::Float(value),
             Kind::Symbol(name) => Node::Text(name),
-            Kind::Regex(pattern) => Node::Regex(pattern),
+            Kind::Regex(pattern) => {
+                if let Err(error) = Regex::new(&pattern) {
+                    let reason = format!("regular expression: {error}");
+                    return Err(Refusal { line, reason });
+                }
+                Node::Regex(pattern)
+            }
             Kind::Variable(name) => Node::Variable(name),
             Kind::Constant(name) => {
                 if self.is_sign("(") && !self.tokens[self.at].spaced {
