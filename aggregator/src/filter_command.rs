@@ -17,6 +17,7 @@ use skidder_pipeline::event::{self, Event, JsonLimits, Object, Timestamp, Value}
 use skidder_pipeline::filter::Scratch;
 
 use crate::chunks::Chunks;
+use crate::shown;
 use crate::worker::now;
 
 /// Chunks that may wait before or behind each worker.
@@ -77,19 +78,14 @@ fn flushed(pipeline: &Pipeline, format: Format) -> Vec<u8> {
     pipeline
         .filters
         .flush(true, &arena, now(), &mut scratch, |event| {
-            write(event, format, &arena, &mut out);
+            write(&event, format, &mut out);
         });
     out
 }
 
 /// Appends an event as a line.
-fn write<'b>(mut event: Event<'b>, format: Format, arena: &'b Bump, out: &mut Vec<u8>) {
-    if format.metadata && !event.metadata.is_empty() {
-        let name = event::Name::new("@metadata");
-        let metadata = event.metadata.copy_in(arena);
-        event.fields.set(name, Value::object(metadata, arena));
-    }
-    event::write_json(&event, out);
+fn write(event: &Event<'_>, format: Format, out: &mut Vec<u8>) {
+    shown::write_event(event, format.metadata, out);
     out.push(b'\n');
 }
 
@@ -147,7 +143,7 @@ fn filter_line<'b>(
             .filters
             .run(event, arena, now, scratch, |mut event| {
                 implied.take_away(&mut event, now);
-                write(event, format, arena, out);
+                write(&event, format, out);
             });
     };
     if format.lines {

@@ -31,6 +31,7 @@ pub mod reload;
 pub mod runtime;
 mod selection;
 pub mod settings;
+mod shown;
 pub mod sources;
 pub mod test_command;
 mod throttle;

@@ -27,6 +27,7 @@ use skidder_pipeline::program::{Step as _, Test as _};
 use skidder_pipeline::{Build, CompileOptions, FilterStep};
 
 use crate::chunks::Chunks;
+use crate::shown;
 use crate::worker::now;
 
 /// How the command reads and prints.
@@ -152,7 +153,7 @@ impl Plan {
 
     /// What becomes of an event.
     fn explain<'b>(&'b self, event: Event<'b>, arena: &'b Bump, scratch: &mut Scratch) -> Json {
-        let first = to_json(&event, arena);
+        let first = to_json(&event);
         let mut run = Run::new(self, arena, scratch);
         run.events(VecDeque::from([(event, 0)]));
         json!({ "event": first, "steps": run.steps, "results": run.results })
@@ -202,7 +203,7 @@ impl<'r, 'b> Run<'r, 'b> {
         while let Some((event, at)) = waiting.pop_front() {
             self.number += 1;
             if let Some(event) = self.event(event, at, &mut waiting) {
-                self.results.push(to_json(&event, self.arena));
+                self.results.push(to_json(&event));
             }
         }
     }
@@ -246,13 +247,13 @@ impl<'r, 'b> Run<'r, 'b> {
             let attempts = probe.attempts(event, self.arena);
             attempts.iter().map(attempt_json).collect::<Vec<_>>()
         });
-        let before = to_json(event, self.arena);
+        let before = to_json(event);
         let mut emitted = Vec::new();
         step.filter.step(event, &mut self.context(&mut emitted));
-        let after = (!event.is_cancelled()).then(|| to_json(event, self.arena));
+        let after = (!event.is_cancelled()).then(|| to_json(event));
         self.steps.push(json!({
             "event_number": self.number, "filter": step.name, "place": step.place,
-            "before": before, "event": after, "emitted": self.all_json(&emitted),
+            "before": before, "event": after, "emitted": all_json(&emitted),
             "attempts": attempts,
         }));
         emitted
@@ -264,7 +265,7 @@ impl<'r, 'b> Run<'r, 'b> {
         step.filter.flush(true, &mut self.context(&mut emitted));
         if !emitted.is_empty() {
             self.steps.push(json!({
-                "filter": step.name, "place": step.place, "emitted": self.all_json(&emitted),
+                "filter": step.name, "place": step.place, "emitted": all_json(&emitted),
             }));
         }
         emitted
@@ -277,11 +278,6 @@ impl<'r, 'b> Run<'r, 'b> {
             scratch: self.scratch,
             emitted,
         }
-    }
-
-    fn all_json(&self, events: &[Event<'b>]) -> Vec<Json> {
-        let json = |event| to_json(event, self.arena);
-        events.iter().map(json).collect()
     }
 
     fn test(&mut self, test: &Test, event: &Event<'b>) -> bool {
@@ -330,18 +326,15 @@ fn attempt_json(attempt: &Attempt) -> Json {
     })
 }
 
+fn all_json(events: &[Event<'_>]) -> Vec<Json> {
+    events.iter().map(to_json).collect()
+}
+
 /// An event with its metadata.
-fn to_json<'b>(event: &Event<'b>, arena: &'b Bump) -> Json {
+fn to_json(event: &Event<'_>) -> Json {
     let mut text = Vec::new();
-    event::write_json(event, &mut text);
-    let mut json: Json = serde_json::from_slice(&text).unwrap_or_default();
-    if let Some(fields) = json.as_object_mut()
-        && !event.metadata.is_empty()
-    {
-        let metadata = Value::object(event.metadata.copy_in(arena), arena);
-        fields.insert("@metadata".into(), value_json(&metadata));
-    }
-    json
+    shown::write_event(event, true, &mut text);
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 fn value_json(value: &Value<'_>) -> Json {

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-/// Longer texts are cut here.
-const SHOWN_CHARACTERS: usize = 120;
+use crate::shown::{SHOWN_CHARACTERS, cut};
 
 /// The text for one line of the input.
 pub(super) fn render(explained: &Json) -> Result<String, std::fmt::Error> {
@@ -181,14 +180,6 @@ fn array(value: &Json) -> &[Json] {
 
 fn string(value: &Json) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-/// The start of a text.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// The end of a text.

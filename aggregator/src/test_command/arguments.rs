@@ -160,6 +160,7 @@ pub fn add_to(command: Command) -> Command {
             )
             .action(ArgAction::Append)
             .requires("shadow")
+            .conflicts_with("input")
             .help_heading("Shadow"),
         )
         .arg(

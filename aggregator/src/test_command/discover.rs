@@ -9,6 +9,7 @@
 //! it that has its name (`web.test.yml`: `web.conf`), or one above its directory (`tests/web.yml`:
 //! `web.conf`); else all `*.conf` beside it, or one above, together, as Logstash reads a directory.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::case_file::CaseFile;
@@ -54,9 +55,14 @@ pub(super) fn discover(paths: &[PathBuf]) -> Result<Found, DiscoverError> {
         };
         if std::fs::metadata(path).map_err(failed)?.is_dir() {
             walk(path, 0, &mut found)?;
-        } else if !found.files.contains(path) {
+        } else {
             found.files.push(path.clone());
         }
+    }
+    // Paths may overlap.
+    for files in [&mut found.files, &mut found.passed_over] {
+        let mut seen = HashSet::new();
+        files.retain(|file| seen.insert(file.clone()));
     }
     Ok(found)
 }
@@ -66,9 +72,6 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<(), Discove
         path: directory.to_owned(),
         error,
     };
-    if found.directories.iter().any(|known| known == directory) {
-        return Ok(());
-    }
     found.directories.push(directory.to_owned());
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
@@ -92,9 +95,7 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<(), Discove
                 return Err(DiscoverError::TooMany { path });
             }
             if is_named_test(&path) || has_cases(&path) {
-                if !found.files.contains(&path) {
-                    found.files.push(path);
-                }
+                found.files.push(path);
             } else {
                 found.passed_over.push(path);
             }
@@ -128,6 +129,11 @@ fn has_cases(path: &Path) -> bool {
     let root = if super::case_file::is_json(path) {
         super::json::read(&text, 0)
     } else {
+        // PERF: nearly always this is enough, and the text is parsed only once.
+        let is_key = |line: &str| KEYS.iter().any(|key| line.strip_prefix(key) == Some(":"));
+        if text.lines().any(|line| is_key(line.trim_end())) {
+            return true;
+        }
         super::yaml::read(&text, 0)
     };
     root.map_or(true, |root| KEYS.iter().any(|key| root.get(key).is_some()))

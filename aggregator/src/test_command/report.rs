@@ -1,4 +1,4 @@
-//! What was found, for people and for programs: text, JSON, JUnit's XML, TAP.
+//! What was found, for people and for programs: text, JSON, the XML of `JUnit`, TAP.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub enum Format {
     Text,
     /// One object.
     Json,
-    /// JUnit's XML.
+    /// The XML of `JUnit`.
     Junit,
     /// The Test Anything Protocol, version 13.
     Tap,
@@ -146,6 +146,8 @@ impl Report {
                     format_args!("\n  {}  ({place})", paint.bold(&case.name)),
                 );
                 case.describe(&mut text, paint, "    ");
+            }
+            if failed > 0 {
                 text.push('\n');
             }
         }
@@ -159,23 +161,22 @@ impl Report {
     pub(super) fn summary(&self) -> String {
         let cases = self.cases().count();
         let failed = self.failed();
-        let mut text = format!("{}: {} passed", counted(cases, "case"), cases - failed);
+        let mut parts = vec![format!("{} passed", cases - failed)];
         if failed > 0 {
-            text.push_str(&format!(", {failed} failed"));
+            parts.push(format!("{failed} failed"));
         }
-        match self.refused() {
-            0 => {}
-            1 => text.push_str(", 1 file refused"),
-            files => text.push_str(&format!(", {files} files refused")),
+        if self.refused() > 0 {
+            parts.push(format!("{} refused", counted(self.refused(), "file")));
         }
         if self.updated() > 0 {
-            text.push_str(&format!(", {} rewritten", self.updated()));
+            parts.push(format!("{} rewritten", self.updated()));
         }
-        push(
-            &mut text,
-            format_args!(" ({:.3} s)", self.elapsed.as_secs_f64()),
-        );
-        text
+        let seconds = self.elapsed.as_secs_f64();
+        format!(
+            "{}: {} ({seconds:.3} s)\n",
+            counted(cases, "case"),
+            parts.join(", ")
+        )
     }
 
     fn json(&self) -> Json {

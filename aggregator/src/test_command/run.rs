@@ -8,7 +8,9 @@
 
 use bumpalo::Bump;
 use skidder_pipeline::codec::Sink;
-use skidder_pipeline::event::{self, Event, JsonLimits, Name, Object, TIMESTAMP, Timestamp, Value};
+use skidder_pipeline::event::{
+    self, Event, JsonLimits, MESSAGE, Name, Object, TIMESTAMP, Timestamp, Value,
+};
 use skidder_pipeline::filter::Scratch;
 use skidder_pipeline::language::Span;
 
@@ -16,6 +18,7 @@ use super::case_file::{Case, CaseFile, Input};
 use super::json;
 use super::node::{Kind, Member, Node};
 use super::subject::{Entry, Subject};
+use crate::shown::write_event;
 use crate::worker::now;
 
 /// The name that logstash-filter-verifier gives the field with the output's id.
@@ -189,6 +192,12 @@ impl<'r> Runner<'r> {
                 events: &mut events,
             };
             for text in texts {
+                if text.is_empty() && entry.name == "plain" {
+                    // COMPAT: to logstash-filter-verifier each text is an event, even an empty one.
+                    let mut event = Event::with_timestamp_in(self.now, arena);
+                    event.fields.push_new(MESSAGE, Value::Text(b""));
+                    sink.events.push(event);
+                }
                 decoder.decode(arena.alloc_str(text).as_bytes(), &mut sink);
             }
             decoder.flush(&mut sink);
@@ -269,11 +278,9 @@ fn keep(
     came: &mut Vec<(usize, CameOut)>,
 ) {
     let mut text = Vec::new();
-    event::write_json(event, &mut text);
+    write_event(event, shown.metadata, &mut text);
     let mut node = json::read_valid(&String::from_utf8_lossy(&text), 0);
-    if shown.metadata {
-        add_metadata(event, &mut node);
-    }
+    hide_private(&mut node);
     if shown.as_verifier
         && matches!(node.get("tags").map(|tags| &tags.kind), Some(Kind::Array(tags)) if tags.is_empty())
     {
@@ -296,24 +303,20 @@ fn keep(
     });
 }
 
-fn add_metadata(event: &Event<'_>, node: &mut Node) {
-    let mut text = vec![b'{'];
-    for (at, (name, value)) in event.metadata.iter().enumerate() {
-        if at > 0 {
-            text.push(b',');
-        }
-        event::write_json_text(name.as_str().as_bytes(), &mut text);
-        text.push(b':');
-        event::write_json_value(value, &mut text);
-    }
-    text.push(b'}');
-    let mut metadata = json::read_valid(&String::from_utf8_lossy(&text), 0);
-    if let Kind::Object(members) = &mut metadata.kind {
-        // COMPAT: these are for the use of whoever tests.
+/// COMPAT: some metadata is for the use of whoever tests.
+fn hide_private(event: &mut Node) {
+    let Kind::Object(members) = &mut event.kind else {
+        return;
+    };
+    let at = members
+        .iter()
+        .position(|member| member.key.value == "@metadata");
+    let Some(at) = at else { return };
+    if let Kind::Object(metadata) = &mut members[at].value.kind {
         let is_private = |key: &str| key.starts_with("__lfv_") || key.starts_with("__tmp_");
-        members.retain(|member| !is_private(&member.key.value));
-        if !members.is_empty() {
-            push(node, "@metadata", metadata);
+        metadata.retain(|member| !is_private(&member.key.value));
+        if metadata.is_empty() {
+            members.remove(at);
         }
     }
 }
@@ -335,9 +338,11 @@ fn with_delimiter(text: &str, entry: &Entry) -> String {
     };
     let delimiter = String::from_utf8_lossy(delimiter);
     // COMPAT: a JSON object on several lines, as YAML folds it, is one all the same.
-    let mut text = match text.trim_start().starts_with('{') && text.contains('\n') {
-        true if json::read(text.trim(), 0).is_ok() => text.trim().replace(['\n', '\r'], " "),
-        _ => text.to_owned(),
+    let is_folded = entry.name == "json_lines" && text.trim().contains('\n');
+    let mut text = if is_folded && json::read(text.trim(), 0).is_ok() {
+        text.trim().replace(['\n', '\r'], " ")
+    } else {
+        text.to_owned()
     };
     if !text.ends_with(delimiter.as_ref()) {
         text.push_str(&delimiter);

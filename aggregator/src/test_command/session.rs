@@ -62,8 +62,7 @@ impl<'a> Session<'a> {
         let found = found.map_err(|error| usage(error.to_string()))?;
         self.watched.directories.extend(found.directories);
         self.watched
-            .files
-            .extend(found.files.iter().chain(&found.passed_over).cloned());
+            .add(found.files.iter().chain(&found.passed_over));
         if found.files.is_empty() {
             let paths = arguments
                 .paths
@@ -105,7 +104,7 @@ impl<'a> Session<'a> {
         let Some(path) = &self.arguments.plugin_mock else {
             return Ok(Vec::new());
         };
-        self.watched.files.push(path.clone());
+        self.watched.add([path]);
         let refused = |message| Failure {
             message,
             code: cli::EXIT_CONFIG,
@@ -266,12 +265,15 @@ impl<'a> Session<'a> {
             .iter()
             .position(|compiled| compiled.origin == origin && compiled.mocks == mocks);
         let at = known.unwrap_or_else(|| {
+            if let Origin::Files(files) = &origin {
+                self.watched.add(files);
+            }
             let subject = Subject::load(&origin, &mocks, settings);
             if let Ok(subject) = &subject {
-                self.watched
-                    .add_configuration(&subject.files, &subject.pipeline.watched_files);
-            } else if let Origin::Files(files) = &origin {
-                self.watched.add_configuration(files, &[]);
+                self.watched.add(&subject.files);
+                let others = subject.pipeline.watched_files.iter();
+                let others: Vec<PathBuf> = others.map(|file| file.path().to_owned()).collect();
+                self.watched.add(&others);
             }
             self.subjects.push(Compiled {
                 origin,

@@ -6,15 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
-use skidder_pipeline::filter::reload::WatchedFile;
 
 use super::arguments::TestArguments;
 use super::session::same_path;
-use super::{discover, once, printed};
+use super::{discover, once};
 use crate::{cli, log};
 
 /// Editors write a file in several steps: this long nothing must happen before cases run again.
@@ -25,45 +24,45 @@ const QUIET: Duration = Duration::from_millis(60);
 pub(super) struct Watched {
     /// Directories in which files can come and go.
     pub(super) directories: Vec<PathBuf>,
-    pub(super) files: Vec<PathBuf>,
+    /// Files as they were before they were read.
+    files: State,
 }
 
 impl Watched {
-    pub(super) fn add_configuration(&mut self, files: &[PathBuf], others: &[WatchedFile]) {
-        self.files.extend(files.iter().cloned());
-        self.files
-            .extend(others.iter().map(|file| file.path().to_owned()));
+    /// Adds files that are about to be read.
+    pub(super) fn add<'p>(&mut self, files: impl IntoIterator<Item = &'p PathBuf>) {
+        for file in files {
+            self.files.entry(file.clone()).or_insert_with(|| look(file));
+        }
     }
 
-    /// The state of all of it.
-    fn state(&self, paths: &[PathBuf]) -> State {
+    /// The state of all of it: as it was when it was read, or as it is now.
+    fn state(&self, paths: &[PathBuf], is_now: bool) -> State {
         // Files that have come since are there, too.
         let found = discover::discover(paths).unwrap_or_default();
-        let files = self
-            .files
-            .iter()
-            .chain(&found.files)
-            .chain(&found.passed_over);
-        let mut beside = BTreeSet::new();
-        let mut state = State::new();
-        for file in files {
-            beside.extend(file.parent().map(same_path));
-            state.insert(file.clone(), look(file));
-        }
+        let mut files: BTreeSet<PathBuf> = self.files.keys().cloned().collect();
+        files.extend(found.files);
+        files.extend(found.passed_over);
         // A configuration may consist of all that stands in a directory.
+        let beside: BTreeSet<PathBuf> = files
+            .iter()
+            .filter_map(|file| file.parent())
+            .map(same_path)
+            .collect();
         for directory in beside {
             let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-            for path in entries.map(|entry| entry.path()) {
-                if path
-                    .extension()
+            let is_conf = |path: &PathBuf| {
+                path.extension()
                     .is_some_and(|extension| extension == "conf")
-                {
-                    let look = look(&path);
-                    state.insert(path, look);
-                }
-            }
+            };
+            files.extend(entries.map(|entry| entry.path()).filter(is_conf));
         }
-        state
+        let states = files.into_iter().map(|file| {
+            let seen = self.files.get(&file).filter(|_| !is_now);
+            let state = seen.copied().unwrap_or_else(|| look(&file));
+            (file, state)
+        });
+        states.collect()
     }
 
     /// The directories to be watched.
@@ -81,7 +80,7 @@ impl Watched {
                 parent(path)
             }
         });
-        let files = self.files.iter().map(parent);
+        let files = self.files.keys().map(parent);
         let all = self.directories.iter().cloned().chain(files).chain(given);
         all.filter(|place| place.is_dir())
             .map(|place| same_path(&place))
@@ -99,13 +98,13 @@ fn look(file: &Path) -> Option<(u64, SystemTime)> {
 
 /// Runs until it is ended by a signal; the exit code if it cannot watch.
 pub(super) fn run(arguments: &TestArguments) -> u8 {
-    let (hint, hints) = channel();
+    let (hint, hints) = sync_channel(1);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading a file is no change. A loss of hints is one.
         let counts = event.map_or(true, |event| !event.kind.is_access());
         if counts {
-            // Whoever has stopped listening is gone with the process.
-            hint.send(()).unwrap_or_default();
+            // If one waits already, that is enough.
+            hint.try_send(()).unwrap_or_default();
         }
     });
     let mut watcher = match watcher {
@@ -117,41 +116,32 @@ pub(super) fn run(arguments: &TestArguments) -> u8 {
     };
     let mut places: BTreeSet<PathBuf> = BTreeSet::new();
     let mut first = Watched::default();
-    first.files.extend(arguments.plugin_mock.clone());
+    first.add(&arguments.plugin_mock);
     watch(&mut watcher, &mut places, first.places(&arguments.paths));
     loop {
         let (_code, watched) = once(arguments);
         watch(&mut watcher, &mut places, watched.places(&arguments.paths));
-        // What has changed while it ran is seen as a change after the next hint only if it is looked
-        // at now: the state is taken, and hints that came meanwhile are tried against it.
-        let state = watched.state(&arguments.paths);
-        printed("watching for changes, Ctrl-C ends this\n", cli::EXIT_OK);
-        if !wait(&hints, || watched.state(&arguments.paths) != state) {
+        let state = watched.state(&arguments.paths, false);
+        log::say("watching for changes, Ctrl-C ends this\n\n");
+        let has_changed = || watched.state(&arguments.paths, true) != state;
+        if !wait(&hints, has_changed) {
             log::complain(&"the watch has ended");
             return cli::EXIT_FAILED;
         }
-        printed("\n", cli::EXIT_OK);
     }
 }
 
-/// Waits for a hint after which something has changed; whether there can be any more.
+/// Waits until something has changed and it is quiet; false if there can be no hint any more.
 fn wait(hints: &Receiver<()>, has_changed: impl Fn() -> bool) -> bool {
-    loop {
+    // What has changed while the cases ran may have given its hint then.
+    while !has_changed() {
         if hints.recv().is_err() {
             return false;
         }
-        // Until it is quiet.
-        loop {
-            match hints.recv_timeout(QUIET) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return false,
-            }
-        }
-        if has_changed() {
-            return true;
-        }
+        while hints.recv_timeout(QUIET).is_ok() {}
     }
+    while hints.recv_timeout(QUIET).is_ok() {}
+    true
 }
 
 fn watch(

@@ -37,7 +37,7 @@ pub(super) fn read(text: &str, source: u32) -> Result<Node, Fault> {
     for event in Parser::new_from_str(text) {
         let (event, range) = event.map_err(|error| Fault {
             offset: offset(text, error.marker()),
-            message: error.info().to_string(),
+            message: error.info(),
         })?;
         if matches!(event, Event::DocumentStart(..)) {
             documents += 1;
@@ -402,7 +402,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..10 {
             let below = format!("*a{}, ", level - 1).repeat(10);
-            bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+            bomb = format!("{bomb}a{level}: &a{level} [{below}]\n");
         }
         let fault = read(&bomb, 0).unwrap_err();
         assert!(

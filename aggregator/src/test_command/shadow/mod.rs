@@ -208,7 +208,6 @@ impl Shadow<'_> {
                 (None, line) => line,
             };
             if let Some(text) = text {
-                waiting.age();
                 if waiting.is_empty() {
                     self.read_ahead(&mut waiting)?;
                 }
@@ -253,13 +252,10 @@ impl Shadow<'_> {
                 self.tally.pair(&document, event);
                 return Ok(());
             }
-            if waiting.is_full() {
-                match waiting.take_aged() {
-                    Some(document) => self.tally.missing(&document),
-                    None => break,
-                }
+            while let Some(aged) = waiting.take_aged() {
+                self.tally.missing(&aged);
             }
-            if !self.read_ahead(waiting)? {
+            if waiting.is_ahead() || !self.read_ahead(waiting)? {
                 break;
             }
         }

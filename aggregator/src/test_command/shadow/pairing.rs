@@ -17,14 +17,14 @@ pub(super) struct Pairing<T> {
     order: VecDeque<(u64, Box<str>)>,
     count: usize,
     bytes: usize,
+    /// How many have come.
     number: u64,
-    age: u64,
+    /// The highest number of one that was taken for its counterpart.
+    taken: u64,
 }
 
 struct Waiting<T> {
     number: u64,
-    /// When it came.
-    age: u64,
     bytes: usize,
     value: T,
 }
@@ -38,7 +38,7 @@ impl<T> Pairing<T> {
             count: 0,
             bytes: 0,
             number: 0,
-            age: 0,
+            taken: 0,
         }
     }
 
@@ -46,20 +46,15 @@ impl<T> Pairing<T> {
         self.count == 0
     }
 
-    /// Whether no more may wait.
-    pub(super) fn is_full(&self) -> bool {
-        self.count >= self.window || self.bytes >= MAX_WAITING_BYTES
-    }
-
-    /// Something has happened after which those that wait are older.
-    pub(super) fn age(&mut self) {
-        self.age += 1;
+    /// Whether as many have come behind the last that found its counterpart as may.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.number - self.taken >= self.window as u64 || self.bytes >= MAX_WAITING_BYTES
     }
 
     /// Lets something wait; gives those for which there is no room any more.
     pub(super) fn put(&mut self, key: &str, bytes: usize, value: T) -> Vec<T> {
         let mut lost = Vec::new();
-        while self.is_full() {
+        while self.count >= self.window.saturating_mul(2) || self.bytes >= MAX_WAITING_BYTES {
             match self.take_oldest() {
                 Some(oldest) => lost.push(oldest),
                 None => break,
@@ -68,7 +63,6 @@ impl<T> Pairing<T> {
         self.number += 1;
         let waiting = Waiting {
             number: self.number,
-            age: self.age,
             bytes,
             value,
         };
@@ -91,6 +85,7 @@ impl<T> Pairing<T> {
         if queue.is_empty() {
             self.by_key.remove(key);
         }
+        self.taken = self.taken.max(taken.number);
         self.count -= 1;
         self.bytes -= taken.bytes;
         self.forget_taken();
@@ -106,12 +101,11 @@ impl<T> Pairing<T> {
         self.order.iter().find_map(oldest)
     }
 
-    /// Takes the oldest of all, if it has waited for longer than the window.
+    /// Takes the oldest of all, if one that came a whole window behind it was taken: its own
+    /// counterpart will not come any more.
     pub(super) fn take_aged(&mut self) -> Option<T> {
-        let (number, key) = self.order.front()?;
-        let queue = self.by_key.get(key)?;
-        let oldest = &queue[place(queue, *number)?];
-        let is_aged = self.age.saturating_sub(oldest.age) > self.window as u64;
+        let (number, _) = self.order.front()?;
+        let is_aged = number.saturating_add(self.window as u64) < self.taken;
         if is_aged { self.take_oldest() } else { None }
     }
 
@@ -169,30 +163,32 @@ mod tests {
 
     #[test]
     fn the_same_comes_before_the_first_and_the_oldest_makes_room() {
-        let mut waiting = Pairing::new(3);
+        let mut waiting = Pairing::new(2);
         for (key, value) in [("a", 1), ("a", 2), ("b", 3)] {
             assert!(waiting.put(key, 10, value).is_empty());
         }
-        assert!(waiting.is_full());
         assert_eq!(waiting.take("a", |value| *value == 2), Some(2));
         assert_eq!(waiting.take("c", |_| true), None);
         waiting.put("c", 10, 4);
-        assert_eq!(waiting.put("d", 10, 5), [1]);
+        waiting.put("c", 10, 5);
+        assert_eq!(waiting.put("d", 10, 6), [1]);
         assert_eq!(waiting.take("a", |_| false), None);
         assert_eq!(waiting.oldest(), Some(&3));
-        assert_eq!(waiting.rest(), [3, 4, 5]);
+        assert_eq!(waiting.rest(), [3, 4, 5, 6]);
     }
 
     #[test]
-    fn only_what_has_waited_long_is_given_up() {
+    fn only_what_others_have_overtaken_by_the_window_is_given_up() {
         let mut waiting = Pairing::new(2);
-        waiting.put("a", 1, 1);
-        waiting.age();
-        waiting.put("b", 1, 2);
-        waiting.age();
+        for (number, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            assert_eq!(waiting.is_ahead(), number >= 2);
+            waiting.put(key, 1, number);
+        }
+        assert_eq!(waiting.take("c", |_| true), Some(2));
+        assert!(!waiting.is_ahead());
         assert_eq!(waiting.take_aged(), None);
-        waiting.age();
-        assert_eq!(waiting.take_aged(), Some(1));
+        assert_eq!(waiting.take("d", |_| true), Some(3));
+        assert_eq!(waiting.take_aged(), Some(0));
         assert_eq!(waiting.take_aged(), None);
     }
 

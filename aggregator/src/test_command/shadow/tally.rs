@@ -10,12 +10,10 @@ use super::super::node::Node;
 use super::super::report::{Format, Paint, counted, push};
 use super::super::run::CameOut;
 use super::Document;
+use crate::shown::cut;
 
 /// Fields that are told apart; the differences in others are counted together.
 pub(super) const MAX_FIELDS: usize = 10_000;
-
-/// Longer values are cut here in examples.
-const SHOWN_CHARACTERS: usize = 120;
 
 /// The name for fields beyond [`MAX_FIELDS`].
 const OTHERS: &str = "(other fields)";
@@ -295,13 +293,5 @@ impl Side {
         if self.examples.len() < examples {
             self.examples.push((line, text()));
         }
-    }
-}
-
-/// The start of a text.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
