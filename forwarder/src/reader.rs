@@ -197,7 +197,8 @@ impl Reader {
             if let (Some(interval), Some(at)) = (look_interval, next_look)
                 && now >= at
             {
-                self.tails.wake_all(now);
+                self.tails.close_dead(now);
+                self.tails.wake_all();
                 next_look = Some(now + interval);
             }
             let next_partial = self.tails.wake_partial(now);

@@ -151,13 +151,17 @@ impl Input {
             Kind::Syslog(syslog) => sources.add(&self.source, syslog.stored()),
             Kind::Tcp(tcp) => sources.add(&self.source, tcp.stored()),
             Kind::Udp(udp) => sources.add(&self.source, udp.stored()),
+            Kind::Http(server) => {
+                if let Some(stored) = server.stored() {
+                    sources.add(&self.source, stored);
+                }
+            }
             // Theirs are kept as the events that they decode to.
             Kind::DeadLetters(_)
             | Kind::Exec(_)
             | Kind::File(_)
             | Kind::Generator(_)
             | Kind::Heartbeat(_)
-            | Kind::Http(_)
             | Kind::Pipe(_)
             | Kind::Unix(_) => {}
         }
@@ -313,6 +317,10 @@ pub fn bare_sources(settings: &Settings) -> Sources {
     sources.add_bare(udp::bare(ecs));
     if let Some(syslog) = SyslogInput::from_options(&mut options, &build) {
         sources.add_bare(syslog.stored());
+    }
+    let http = http::plain::from_options(&mut options, &build);
+    if let Some(stored) = http.and_then(|server| server.stored()) {
+        sources.add_bare(stored);
     }
     sources
 }

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | 2 | length of the name of the input |
 //! | … | the name: its `id`, or the plugin's name, with `#2` for the second of that name |
-//! | 1 | the form: 0 events, 1 window, 2 chunk, 3 packed, 4 stream, 5 datagrams, 6 syslog |
+//! | 1 | the form: 0 events, 1 window, 2 chunk, 3 packed, 4 stream, 5 datagrams, 6 syslog, 7 request |
 //! | … | the body |
 //!
 //! A body of the form *events* is JSON lines, one event each, with `@metadata` as a member. It serves
 //! inputs without a form of their own. The other forms are those of [`crate::input::beats`],
-//! [`crate::input::stdin`], for events of another pipeline [`super::packed`], and the last three, which are
-//! written alike, of `input/received.rs`.
+//! [`crate::input::stdin`], for events of another pipeline [`super::packed`], of `input/http/plain.rs`, and of
+//! `input/received.rs`: stream, datagrams and syslog, which are written alike.
 //!
 //! An input's name and not its options are kept: when a batch is read back, the input of that name
 //! decodes it, as it is configured now. If there is none, any input that understands the form does;
@@ -44,6 +44,8 @@ pub enum Form {
     Datagrams,
     /// Messages of syslog.
     Syslog,
+    /// A request of HTTP.
+    Request,
 }
 
 impl Form {
@@ -56,6 +58,7 @@ impl Form {
             Self::Stream,
             Self::Datagrams,
             Self::Syslog,
+            Self::Request,
         ];
         all.into_iter().find(|form| *form as u8 == byte)
     }

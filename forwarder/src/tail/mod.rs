@@ -258,6 +258,14 @@ impl Tails {
         }
     }
 
+    /// Queues every file, where hints are not to be waited for.
+    pub fn wake_all(&mut self) {
+        let keys: Vec<u64> = self.known.keys().copied().collect();
+        for key in keys {
+            self.wake(key);
+        }
+    }
+
     /// Whether files are written to by other machines, of which no hint comes.
     pub fn has_network_files(&self) -> bool {
         self.network_files

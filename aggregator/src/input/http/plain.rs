@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use bumpalo::Bump;
+use bytes::{Buf, Bytes};
 use hyper::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -17,13 +18,14 @@ use skidder_pipeline::codec::{Codec, CodecDefaults, build_codec};
 use skidder_pipeline::event::{Event, Name, Object, Path, Timestamp, Value};
 use skidder_pipeline::language::{Options, Plugin, Spanned};
 
-use super::body::Content;
+use super::body::{Content, Memory};
 use super::exchange::{Call, RETRY_AFTER_SECONDS, Refusal};
 use super::reply::{Reply, reply, with};
 use super::server::{Answer, Endpoint, Server};
 use crate::input::Build;
 use crate::input::decoding::decode_whole;
 use crate::input::decoration::Decoration;
+use crate::queue::stored::{Form, Restore};
 use crate::worker::Records;
 
 /// The port, unless the configuration has another.
@@ -122,15 +124,11 @@ impl PlainEndpoint {
         })
     }
 
-    /// The codec for a content type; its parameters do not count.
-    fn codec_for(&self, headers: &HeaderMap) -> &Arc<dyn Codec> {
-        let kind = headers
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let kind = kind
-            .and_then(|kind| kind.split(';').next())
-            .unwrap_or("")
-            .trim();
+    /// The codec for the content type of a request; its parameters do not count.
+    fn codec_for(&self, facts: &Facts) -> &Arc<dyn Codec> {
+        let kind = facts.header("content_type").unwrap_or_default();
+        let kind = std::str::from_utf8(kind).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
         let fitting = self.by_content_type.iter();
         let mut fitting = fitting.filter(|(name, _)| name.eq_ignore_ascii_case(kind));
         fitting.next().map_or(&self.codec, |(_, codec)| codec)
@@ -145,17 +143,75 @@ impl PlainEndpoint {
         } = call;
         exchange.authorize(head.headers())?;
         let received = exchange.receive(head.headers(), body).await?;
-        let codec = Arc::clone(self.codec_for(head.headers()));
+        let Content { bytes, memory } = received.content;
+        let facts = Facts::of(&head);
         let records = RequestRecords {
-            content: received.content,
+            bytes,
+            _memory: Some(memory),
+            received: None,
             peer: peer.ip().to_string(),
-            facts: Facts::of(&head),
-            codec,
+            codec: Arc::clone(self.codec_for(&facts)),
+            facts,
             fields: Arc::clone(&self.fields),
             name: self.name.clone(),
         };
         exchange.deliver(Box::new(records)).await
     }
+}
+
+/// A request in the disk queue: the peer, the method, the path, the version, the number of headers, their names and
+/// values, and the body. Before each but the last stands its length; lengths and the number have four bytes, the
+/// low one first.
+impl Restore for PlainEndpoint {
+    fn form(&self) -> Form {
+        Form::Request
+    }
+
+    fn restore(self: Arc<Self>, mut body: Bytes, received: Timestamp) -> Option<Box<dyn Records>> {
+        let peer = text(&mut body)?;
+        let (method, path) = (text(&mut body)?, text(&mut body)?);
+        let version = match text(&mut body)?.as_str() {
+            "HTTP/1.0" => "HTTP/1.0",
+            "HTTP/2.0" => "HTTP/2.0",
+            _ => "HTTP/1.1",
+        };
+        let mut headers = Vec::new();
+        for _ in 0..body.try_get_u32_le().ok()? {
+            headers.push((text(&mut body)?, piece(&mut body)?.to_vec()));
+        }
+        let facts = Facts {
+            method,
+            path,
+            version,
+            headers,
+        };
+        Some(Box::new(RequestRecords {
+            bytes: body,
+            _memory: None,
+            received: Some(received),
+            peer,
+            codec: Arc::clone(self.codec_for(&facts)),
+            facts,
+            fields: Arc::clone(&self.fields),
+            name: self.name.clone(),
+        }))
+    }
+}
+
+/// The bytes behind their length.
+fn piece(body: &mut Bytes) -> Option<Bytes> {
+    let length = body.try_get_u32_le().ok()? as usize;
+    (length <= body.len()).then(|| body.split_to(length))
+}
+
+fn text(body: &mut Bytes) -> Option<String> {
+    String::from_utf8(piece(body)?.to_vec()).ok()
+}
+
+/// Appends bytes behind their length.
+fn put(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 /// The option `additional_codecs`.
@@ -211,6 +267,10 @@ fn response_headers(options: &mut Options<'_>) -> HeaderMap {
 }
 
 impl Endpoint for PlainEndpoint {
+    fn stored(self: Arc<Self>) -> Option<Arc<dyn Restore>> {
+        Some(self)
+    }
+
     fn answer(self: Arc<Self>, call: Call) -> Answer {
         Box::pin(async move {
             let exchange = Arc::clone(&call.exchange);
@@ -346,7 +406,10 @@ impl Facts {
 
 /// A request in the queue.
 struct RequestRecords {
-    content: Content,
+    bytes: Bytes,
+    _memory: Option<Memory>,
+    /// When it came, if it was read back from the disk queue.
+    received: Option<Timestamp>,
     peer: String,
     facts: Facts,
     codec: Arc<dyn Codec>,
@@ -366,7 +429,8 @@ impl Records for RequestRecords {
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
-        let events = decode_whole(&*self.codec, &self.content.bytes, arena, now);
+        let now = self.received.unwrap_or(now);
+        let events = decode_whole(&*self.codec, &self.bytes, arena, now);
         let fields = &*self.fields;
         for mut event in events {
             if let Some(paths) = &fields.ecs {
@@ -381,5 +445,20 @@ impl Records for RequestRecords {
 
     fn source(&self) -> &str {
         &self.name
+    }
+
+    fn store(&self, out: &mut Vec<u8>) -> Form {
+        let facts = &self.facts;
+        for text in [&self.peer, &facts.method, &facts.path] {
+            put(text.as_bytes(), out);
+        }
+        put(facts.version.as_bytes(), out);
+        out.extend_from_slice(&(facts.headers.len() as u32).to_le_bytes());
+        for (name, value) in &facts.headers {
+            put(name.as_bytes(), out);
+            put(value, out);
+        }
+        out.extend_from_slice(&self.bytes);
+        Form::Request
     }
 }

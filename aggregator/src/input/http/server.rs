@@ -33,6 +33,7 @@ use super::reply::Reply;
 use crate::input::beats::tls_from_options;
 use crate::input::listener::{self, told_to_stop};
 use crate::input::{Build, Running};
+use crate::queue::stored::Restore;
 use crate::throttle::Throttle;
 use crate::worker::Batch;
 
@@ -49,6 +50,11 @@ pub(super) type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
 pub(super) trait Endpoint: Send + Sync + 'static {
     /// Answers one.
     fn answer(self: Arc<Self>, call: Call) -> Answer;
+
+    /// What reads requests back from the disk queue; nothing if they are kept as their events.
+    fn stored(self: Arc<Self>) -> Option<Arc<dyn Restore>> {
+        None
+    }
 }
 
 /// A server, ready to listen.
@@ -70,6 +76,11 @@ pub(in crate::input) struct Server {
 }
 
 impl Server {
+    /// What reads its requests back from the disk queue.
+    pub(in crate::input) fn stored(&self) -> Option<Arc<dyn Restore>> {
+        Arc::clone(&self.endpoint).stored()
+    }
+
     /// Reads the options that every one of these inputs has.
     pub(super) fn from_options(
         options: &mut Options<'_>,

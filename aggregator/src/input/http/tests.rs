@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::server::Server;
 use crate::input::Build;
-use crate::queue::stored::write_events;
+use crate::queue::stored::{Restore, Sources, write_events, write_payload};
 use crate::settings::Settings;
 use crate::worker::Batch;
 
@@ -23,6 +23,7 @@ pub(super) struct Site {
     pub(super) stop: watch::Sender<bool>,
     pub(super) budget: Arc<ByteBudget>,
     pub(super) task: JoinHandle<()>,
+    stored: Option<Arc<dyn Restore>>,
 }
 
 /// Builds the one input of a configuration, on a port that the system chooses.
@@ -51,6 +52,7 @@ pub(super) async fn start(
     options.finish();
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let server = server.unwrap();
+    let stored = server.stored();
     let listener = server.bind().await.unwrap();
     let address = listener.local_addr().unwrap();
     let (to_queue, queue) = mpsc::channel(1);
@@ -62,6 +64,47 @@ pub(super) async fn start(
         stop,
         budget,
         task,
+        stored,
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_the_disk_queue_is_as_it_came() {
+    for (options, kind) in [
+        ("codec => line", "text/plain"),
+        (
+            "codec => line ecs_compatibility => v8",
+            "Application/JSON; charset=utf-8",
+        ),
+    ] {
+        let mut site = http(options).await;
+        let head = format!("POST /a?b=c HTTP/1.1\r\ncontent-type: {kind}\r\nx-y: \u{e9}\r\n");
+        let _stream = site.send(&head, b"[{\"a\":1},{\"a\":2}]").await;
+        let (mut came, batch) = site.batch().await;
+        let mut payload = Vec::new();
+        write_payload(&*batch.records, &mut payload);
+        let text = String::from_utf8_lossy(&payload);
+        assert!(text.ends_with(r#"[{"a":1},{"a":2}]"#), "{text}");
+        let mut sources = Sources::default();
+        sources.add("test", site.stored.clone().unwrap());
+        let time = skidder_pipeline::event::Timestamp::new(1, 0);
+        let restored = Batch {
+            records: sources.restore(&payload.into(), time).unwrap(),
+            ack: crate::ack::Ack::ignored(),
+        };
+        let mut again = events(&restored);
+        for event in came.iter_mut().chain(&mut again) {
+            event.as_object_mut().unwrap().remove("@timestamp");
+        }
+        assert_eq!(again, came);
+        assert!(!came.is_empty());
+    }
+    // Whatever the disk has.
+    let site = http("").await;
+    for length in 0..60 {
+        let body = bytes::Bytes::from(vec![1_u8; length]);
+        let time = skidder_pipeline::event::Timestamp::new(1, 0);
+        assert!(site.stored.clone().unwrap().restore(body, time).is_none());
     }
 }
 
