@@ -436,6 +436,14 @@ fn forked_path() {
         &lines(5000),
     );
     assert!(output.status.success(), "{}", stderr(&output));
+    // What the pipelines behind have is not left in the queue before them.
+    let left = ["queue", "export", "--pipeline.id", "intake"];
+    assert_eq!(stdout(&site.run(&left, "")), "");
+    assert!(
+        !stderr(&output).contains("left in the queue"),
+        "{}",
+        stderr(&output)
+    );
     let (internal, partner) = (site.events("internal"), site.events("partner"));
     assert_eq!((internal.len(), partner.len()), (5000, 4500));
     // What one does to its copy the other does not see.

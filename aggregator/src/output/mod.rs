@@ -149,8 +149,17 @@ impl Running {
 
     /// Waits until everything is delivered. Every writer must be gone.
     pub async fn finish(self) -> Result<(), RuntimeError> {
-        let Self::Elasticsearch(sender, _, delivery) = self else {
-            return Ok(());
+        let (sender, delivery) = match self {
+            Self::Elasticsearch(sender, _, delivery) => (sender, delivery),
+            Self::Pipeline(targets, _) => {
+                let events = targets.finish().await;
+                return if events == 0 {
+                    Ok(())
+                } else {
+                    Err(RuntimeError::Undelivered { events })
+                };
+            }
+            Self::File(..) | Self::Null | Self::Stdout(_) => return Ok(()),
         };
         drop(sender);
         let summary = delivery

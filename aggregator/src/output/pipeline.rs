@@ -2,6 +2,9 @@
 //!
 //! An event is packed once, whatever the number of addresses, and sent at the end of the batch that it came
 //! with, or earlier if there are many. It is safe when every address has it: see [`crate::addresses`].
+//!
+//! INVARIANT: the output ends when all that it sent is safe or lost, so that the pipeline's disk queue, which is closed after that,
+//! knows of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::language::{Options, Spanned};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Writer;
@@ -33,6 +37,48 @@ pub struct Targets {
     ensure_delivery: bool,
     /// Events that no pipeline took, without `ensure_delivery`.
     dropped: AtomicU64,
+    under_way: Arc<UnderWay>,
+}
+
+/// What was sent and is not safe yet.
+#[derive(Default)]
+struct UnderWay {
+    batches: AtomicU64,
+    /// Events of batches that somebody gave up.
+    lost: AtomicU64,
+    less: Notify,
+}
+
+/// One batch that is under way, until it is dropped.
+struct Token {
+    under_way: Arc<UnderWay>,
+    /// Those that are not safe.
+    events: u64,
+}
+
+impl Token {
+    fn safe(mut self) {
+        self.events = 0;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.under_way.lost.fetch_add(self.events, Ordering::AcqRel);
+        self.under_way.batches.fetch_sub(1, Ordering::AcqRel);
+        self.under_way.less.notify_one();
+    }
+}
+
+impl Targets {
+    /// Waits until nothing is under way; answers how many events were given up. Every writer must be gone.
+    pub(super) async fn finish(&self) -> u64 {
+        // A notice that comes before the wait is kept.
+        while self.under_way.batches.load(Ordering::Acquire) > 0 {
+            self.under_way.less.notified().await;
+        }
+        self.under_way.lost.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Targets {
@@ -78,6 +124,7 @@ impl PipelineOutput {
             addresses: self.send_to.iter().map(at).collect(),
             ensure_delivery: self.ensure_delivery,
             dropped: AtomicU64::new(0),
+            under_way: Arc::default(),
         }
     }
 }
@@ -114,7 +161,18 @@ impl PipelineWriter {
         self.buffer.reserve(length.min(BUFFER_BYTES));
         let events = std::mem::take(&mut self.events);
         let acks = std::mem::take(&mut self.acks);
-        let acknowledge = move || acks.iter().for_each(|ack| ack.done(1));
+        let under_way = &self.targets.under_way;
+        under_way.batches.fetch_add(1, Ordering::AcqRel);
+        let token = Token {
+            under_way: Arc::clone(under_way),
+            events: u64::from(events),
+        };
+        let acknowledge = move || {
+            for ack in &acks {
+                ack.done(1);
+            }
+            token.safe();
+        };
         let ack = Ack::new(Box::new(acknowledge));
         ack.hold(self.targets.addresses.len() as u32 - 1);
         let give_up = || {
