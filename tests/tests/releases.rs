@@ -122,7 +122,7 @@ fn sets_up_templates_and_data_streams(server: &Server) {
             ],
         ),
         (
-            "data_stream => true data_stream_dataset => nginx",
+            "data_stream => true data_stream_dataset => nginx ecs_compatibility => v8",
             "logs-nginx-default",
             [
                 ("/message/type", "text"),
@@ -171,7 +171,7 @@ fn complaint_28_values_that_do_not_fit_are_kept(server: &Server) {
     let site = Site::new().unwrap();
     let pipeline = format!(
         "input {{ generator {{ count => 10 add_field => {{\n\
-           n => \"many\" \"[a][b]\" => \"nowhere\" object => \"none\" \"[text][inner]\" => \"deep\" }} }} }}\n\
+           \"n\" => \"many\" \"[a][b]\" => \"nowhere\" object => \"none\" \"[text][inner]\" => \"deep\" }} }} }}\n\
          output {{ elasticsearch {{ hosts => [\"http://{}\"] index => mapped retry_initial_interval => 1 }} }}",
         server.host()
     );

@@ -48,6 +48,8 @@ pub enum Content {
     DataStream {
         /// The stream that has to be possible.
         stream: String,
+        /// For the names of the Elastic Common Schema.
+        ecs: bool,
     },
 }
 
@@ -120,7 +122,7 @@ impl Management {
                     "{}-*-*",
                     stream.split('-').next().unwrap_or("logs")
                 )],
-                content: Content::DataStream { stream },
+                content: Content::DataStream { stream, ecs },
                 overwrite: false,
                 api: TemplateApi::Composable,
             }),
@@ -297,8 +299,8 @@ impl TemplatePlan {
         let mut body = match &self.content {
             Content::File(file) => file.clone(),
             Content::Own { ecs } => self.own(form, parsed(if *ecs { ECS } else { CLASSIC })),
-            Content::DataStream { .. } => {
-                let mut body = self.own(form, parsed(ECS));
+            Content::DataStream { ecs, .. } => {
+                let mut body = self.own(form, parsed(if *ecs { ECS } else { CLASSIC }));
                 body.insert("data_stream".into(), json!({}));
                 body
             }

@@ -155,7 +155,7 @@ impl Setup<'_> {
             None => self.form().await?,
         };
         let path = format!("{}/{}", form.path(), plan.name);
-        if let Content::DataStream { stream } = &plan.content {
+        if let Content::DataStream { stream, .. } = &plan.content {
             if self.makes_data_stream(stream).await? {
                 return Ok(());
             }
