@@ -27,10 +27,6 @@ const TICK: Duration = Duration::from_millis(500);
 const LEAST_SCAN_PAUSE: Duration = Duration::from_millis(100);
 /// …nor for more than a tenth of the time.
 const SCAN_SHARE: u32 = 10;
-/// Where hints come, looking at everything is only for what they may miss: a thousandth of the time.
-const QUIET_SCAN_SHARE: u32 = 1000;
-/// … but at least this often.
-const LONGEST_SCAN_PAUSE: Duration = Duration::from_mins(10);
 /// Reads in a row before the link gets its turn.
 const READS_PER_TURN: usize = 8;
 /// If the kernel gives no hints, files are looked at this often.
@@ -62,8 +58,6 @@ pub struct Reader {
     scan_wanted: bool,
     last_scan_end: Instant,
     last_scan_took: Duration,
-    /// Whether there was a scan.
-    scanned: bool,
     /// Configs that come while running.
     configs: Option<watch::Receiver<Rc<Config>>>,
     /// What is asked about the files.
@@ -145,7 +139,6 @@ impl Reader {
             scan_wanted: false,
             last_scan_end: now,
             last_scan_took: Duration::ZERO,
-            scanned: false,
             configs: None,
             questions: None,
             started: None,
@@ -197,8 +190,7 @@ impl Reader {
             if let (Some(interval), Some(at)) = (look_interval, next_look)
                 && now >= at
             {
-                self.tails.close_dead(now);
-                self.tails.wake_all();
+                self.tails.wake_all(now);
                 next_look = Some(now + interval);
             }
             let next_partial = self.tails.wake_partial(now);
@@ -450,7 +442,7 @@ impl Reader {
             }
         }
         if regular {
-            self.tails.close_dead(now);
+            self.tails.wake_all(now);
         }
         self.last_scan_end = Instant::now();
         self.last_scan_took = self.last_scan_end.saturating_duration_since(now);
@@ -461,12 +453,7 @@ impl Reader {
             } else {
                 interval.min(POLL)
             };
-            // The first one opens every file and says nothing about the next.
-            let quiet = self.hints_work && self.scanned && !self.tails.has_network_files();
-            let share = if quiet { QUIET_SCAN_SHARE } else { SCAN_SHARE };
-            let pause = (self.last_scan_took * share).min(LONGEST_SCAN_PAUSE);
-            self.next_scan = self.last_scan_end + interval.max(pause);
-            self.scanned = true;
+            self.next_scan = self.last_scan_end + interval.max(self.last_scan_took * SCAN_SHARE);
         }
     }
 }

@@ -66,8 +66,6 @@ pub struct Tail {
     pub unwanted: bool,
     /// Whether its lines are to become events in another way, as soon as none is held back.
     pub reshape: bool,
-    /// Whether it is in the list of files that may be closed.
-    pub listed_idle: bool,
     /// When its bytes came.
     pub arrivals: Arrivals,
     pub(super) file: Option<File>,
@@ -142,7 +140,6 @@ impl Tail {
             doubtful_since: None,
             unwanted: false,
             reshape: false,
-            listed_idle: false,
             arrivals: Arrivals::default(),
             file: Some(file),
             trail: Trail::default(),

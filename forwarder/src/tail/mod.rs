@@ -14,7 +14,6 @@ pub mod archive;
 pub mod complete;
 pub mod copies;
 pub mod file;
-mod hints;
 pub mod identity;
 pub mod lines;
 mod open;
@@ -41,6 +40,7 @@ use self::file::{Look, Tail};
 use self::identity::Identity;
 use self::pattern::Visitor;
 use self::reading::{Budget, ReadBuffer, Reading, Tally};
+use self::watch::Hints;
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::registry::Ledger;
@@ -91,10 +91,6 @@ pub struct Tails {
     open_files: usize,
     /// Files that wait for a descriptor, by path, with the element of `files` that found them.
     waiting: HashMap<PathBuf, usize>,
-    /// Open files of which everything is read, the longest idle first; some may have grown since.
-    idle: VecDeque<u64>,
-    /// Whether a file was on a network file system.
-    network_files: bool,
     next_id: u64,
     scanned: bool,
     trust: Trust,
@@ -169,8 +165,6 @@ impl Tails {
             buffer,
             open_files: 0,
             waiting: HashMap::new(),
-            idle: VecDeque::new(),
-            network_files: false,
             next_id: 1,
             scanned: false,
             trust,
@@ -224,6 +218,45 @@ impl Tails {
         directories
     }
 
+    /// Follows the hints. True if the patterns have to be evaluated.
+    pub fn follow(&mut self, hints: Hints, now: Instant) -> bool {
+        let mut rescan = hints.rescan;
+        for path in hints.modified {
+            if let Some(key) = self.by_path.get(&path).copied() {
+                self.wake(key);
+            }
+        }
+        for path in hints.created {
+            match self.group_of(&path) {
+                Some(group) => {
+                    // At once, not with the next scan: it may be renamed again by then.
+                    if let Some(key) = self.consider(&path, group, now) {
+                        self.found_again(key);
+                    }
+                    rescan = true;
+                }
+                None => rescan |= path.is_dir(),
+            }
+        }
+        for (from, to) in hints.renamed {
+            let Some(group) = self.group_of(&from) else {
+                continue;
+            };
+            rescan = true;
+            // A rotation: the file is followed where it went, even if no pattern finds it there,
+            // and even if it was too quick to have been seen under its old name.
+            if !self.config.groups[group].exclude.covers(&to)
+                && let Some(key) = self.consider_as(&to, &from, group, now)
+            {
+                self.missing.insert(key);
+                if let Some(tail) = self.known.get_mut(&key) {
+                    tail.missing_since.get_or_insert(now);
+                }
+            }
+        }
+        rescan
+    }
+
     /// Looks at the files that no hint will come for: those that have gone, partial last lines,
     /// and those that have been idle for their dead time. True if the patterns have to be evaluated.
     pub fn tick(&mut self, now: Instant) -> bool {
@@ -238,10 +271,6 @@ impl Tails {
         }
         self.look_at_held(now);
         self.finish_archives();
-        for (path, group) in std::mem::take(&mut self.waiting) {
-            // Those that find no room wait again.
-            self.consider(&path, group, now);
-        }
         for key in self.missing.clone() {
             self.let_go_if_done(key, now);
             self.wake(key);
@@ -250,25 +279,13 @@ impl Tails {
         std::mem::take(&mut self.rescan)
     }
 
-    /// Closes the files that have been idle for their dead time.
-    pub fn close_dead(&mut self, now: Instant) {
+    /// Queues every file, for when hints cannot be trusted; closes those that are dead.
+    pub fn wake_all(&mut self, now: Instant) {
         let keys: Vec<u64> = self.known.keys().copied().collect();
         for key in keys {
             self.close_if_dead(key, now);
-        }
-    }
-
-    /// Queues every file, where hints are not to be waited for.
-    pub fn wake_all(&mut self) {
-        let keys: Vec<u64> = self.known.keys().copied().collect();
-        for key in keys {
             self.wake(key);
         }
-    }
-
-    /// Whether files are written to by other machines, of which no hint comes.
-    pub fn has_network_files(&self) -> bool {
-        self.network_files
     }
 
     /// Whether files need a [`Tails::tick`] from time to time.
@@ -276,7 +293,6 @@ impl Tails {
         !self.missing.is_empty()
             || !self.polled.is_empty()
             || !self.held.is_empty()
-            || !self.waiting.is_empty()
             || !self.doubtful.is_empty()
             || !self.archives_read.is_empty()
             || !self.unfinished.is_empty()
@@ -309,7 +325,7 @@ impl Tails {
                 }
                 return false;
             }
-            Ok(Reading::End) => self.note_idle(key),
+            Ok(Reading::End) => {}
             Err(error) => {
                 if let Some(suppressed) = self.throttle.admit("file not readable")
                     && let Some(tail) = self.known.get(&key)
@@ -570,6 +586,13 @@ impl Tails {
                 tail.missing_since = Some(now);
                 self.missing.insert(*key);
             }
+        }
+    }
+
+    fn found_again(&mut self, key: u64) {
+        self.missing.remove(&key);
+        if let Some(tail) = self.known.get_mut(&key) {
+            tail.missing_since = None;
         }
     }
 

@@ -133,8 +133,7 @@ impl Tails {
             self.found_at(key, path, metadata);
             return Some(key);
         }
-        let group = tail.group;
-        if !self.make_room(path, group) {
+        if !self.make_room(path) {
             return Some(key);
         }
         let file = match open(path) {
@@ -176,7 +175,7 @@ impl Tails {
             }
             return Ok(None);
         }
-        if !self.make_room(path, group) {
+        if !self.make_room(path) {
             return Ok(None);
         }
         let file = open(path)?;
@@ -300,7 +299,6 @@ impl Tails {
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
         tail.own = metadata.len() > 0 || !copies;
         tail.cautious = self.is_cautious(group, tail.file());
-        self.network_files |= tail.cautious;
         self.open_files += 1;
         if self.complete(group).is_some() {
             self.unfinished.insert(id, beginning.offset);
@@ -482,13 +480,22 @@ impl Tails {
     }
 
     /// Sees to it that one more file can be opened, by closing the one that is idle the longest.
-    fn make_room(&mut self, path: &Path, group: usize) -> bool {
+    fn make_room(&mut self, path: &Path) -> bool {
         let limit = self.config.limits.max_open_files;
-        if self.open_files < limit || self.close_an_idle() {
+        if self.open_files < limit {
             return true;
         }
-        if self.waiting.len() < MAX_FILES {
-            self.waiting.insert(path.to_owned(), group);
+        let idle = self
+            .known
+            .iter_mut()
+            .filter(|(_, tail)| {
+                tail.is_open() && tail.is_drained() && !tail.queued && tail.missing_since.is_none()
+            })
+            .min_by_key(|(_, tail)| tail.last_growth);
+        if let Some((_, tail)) = idle {
+            tail.close();
+            self.open_files -= 1;
+            return true;
         }
         self.waits_for_room = true;
         if let Some(suppressed) = self.throttle.admit("too many open files") {

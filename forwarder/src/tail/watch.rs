@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
+use notify::event::{CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
@@ -33,9 +33,8 @@ pub struct Hints {
     pub created: HashSet<PathBuf>,
     /// Files that were renamed: from where, to where.
     pub renamed: Vec<(PathBuf, PathBuf)>,
-    /// Files that went from their path: removed, or moved to where nobody looks.
-    pub removed: HashSet<PathBuf>,
-    /// The patterns have to be evaluated: a directory appeared or went, or hints were lost.
+    /// The patterns have to be evaluated: a directory appeared, something went, or hints were
+    /// lost.
     pub rescan: bool,
 }
 
@@ -44,13 +43,11 @@ impl Hints {
         self.modified.is_empty()
             && self.created.is_empty()
             && self.renamed.is_empty()
-            && self.removed.is_empty()
             && !self.rescan
     }
 
     fn overflow(&mut self) {
-        let files = self.modified.len() + self.created.len() + self.removed.len();
-        if files + self.renamed.len() > MAX_HINTS {
+        if self.modified.len() + self.created.len() + self.renamed.len() > MAX_HINTS {
             *self = Self {
                 rescan: true,
                 ..Self::default()
@@ -156,11 +153,7 @@ impl Watcher {
     pub async fn hints(&self) -> Hints {
         loop {
             self.shared.changed.notified().await;
-            let mut hints = std::mem::take(&mut *self.shared.hints());
-            // Everything below a directory that went is elsewhere now.
-            let renamed = hints.renamed.iter().map(|(from, _)| from);
-            let mut gone = hints.removed.iter().chain(renamed);
-            hints.rescan |= gone.any(|path| self.watched.contains_key(path));
+            let hints = std::mem::take(&mut *self.shared.hints());
             if !hints.is_empty() {
                 return hints;
             }
@@ -185,25 +178,17 @@ fn take(hints: &mut Hints, event: notify::Result<notify::Event>) -> bool {
     let mut paths = event.paths.into_iter();
     match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => hints.modified.extend(paths),
-        EventKind::Create(CreateKind::Folder)
-        | EventKind::Remove(RemoveKind::Folder | RemoveKind::Any | RemoveKind::Other) => {
-            hints.rescan = true;
-        }
-        // A move out of the directory has only the first half of a rename.
-        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-            hints.removed.extend(paths);
-        }
+        EventKind::Create(CreateKind::Folder) | EventKind::Remove(_) => hints.rescan = true,
         // A move into the directory has only the second half of a rename.
         EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
             hints.created.extend(paths);
         }
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
             if let (Some(from), Some(to)) = (paths.next(), paths.next()) {
-                hints.removed.remove(&from);
-                hints.created.remove(&to);
                 hints.renamed.push((from, to));
             }
         }
+        // A move out of it has only the first.
         EventKind::Modify(ModifyKind::Name(_)) => hints.rescan = true,
         _ => return false,
     }
