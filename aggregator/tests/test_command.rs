@@ -611,7 +611,7 @@ fn watch_runs_again_when_something_changes_and_only_then() {
     // A new file, and then the configuration.
     folder.write(
         "tests/more/other.yml",
-        "cases:\n  - { in: drop, out: [] }\n",
+        "config: ../../web.conf\ncases:\n  - { in: drop, out: [] }\n",
     );
     replace("tests/web.yml", &case(1));
     wait_for("2 cases: 2 passed (");
