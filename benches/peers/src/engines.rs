@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use crate::{
     grok_cases::Case,
-    originals::{expand, without_look_around},
+    originals::{expand, expand_as_written, without_look_around},
     scanner,
 };
 
@@ -18,6 +18,8 @@ pub const SCANNER_BYTES: &str = "scanner, bytes";
 pub const SCANNER_MEMCHR: &str = "scanner, memchr";
 /// The name of PCRE2 with its compiler to machine code.
 pub const PCRE2_JIT: &str = "pcre2, jit";
+/// The name of the same with the definitions as they are written: every group is a capture.
+pub const PCRE2_AS_WRITTEN: &str = "pcre2, jit, as written";
 /// The name of the crate `regex`.
 pub const REGEX: &str = "regex";
 /// The name of the crate `grok`.
@@ -63,11 +65,15 @@ pub const ENGINES: &[Engine] = &[
     },
     Engine {
         name: PCRE2_JIT,
-        prepare: |case| pcre2(case, true),
+        prepare: |case| pcre2(case, expand, true),
+    },
+    Engine {
+        name: PCRE2_AS_WRITTEN,
+        prepare: |case| pcre2(case, expand_as_written, true),
     },
     Engine {
         name: "pcre2, interpreted",
-        prepare: |case| pcre2(case, false),
+        prepare: |case| pcre2(case, expand, false),
     },
     Engine {
         name: REGEX,
@@ -168,7 +174,7 @@ impl Pcre2 {
         let regex = pcre2::bytes::RegexBuilder::new()
             .dotall(true)
             .jit(jit)
-            .build(&expand(expression))
+            .build(expression)
             .ok()?;
         let names = regex.capture_names();
         Some(Self {
@@ -195,8 +201,9 @@ impl Pcre2 {
     }
 }
 
-fn pcre2(case: &Case, jit: bool) -> Option<Ready<'_>> {
-    let (mut list, rejected) = compile_each(case, |expression| Pcre2::new(expression, jit));
+fn pcre2(case: &Case, expand: fn(&str) -> String, jit: bool) -> Option<Ready<'_>> {
+    let compile = |expression| Pcre2::new(&expand(expression), jit);
+    let (mut list, rejected) = compile_each(case, compile);
     each_line(case, byte_lines(case), rejected, move |line| {
         list.iter_mut()
             .find_map(|(index, one)| Some((*index, one.find(line)?)))
@@ -240,7 +247,7 @@ fn regex(case: &Case) -> Option<Ready<'_>> {
 fn regex_set(case: &Case) -> Option<Ready<'_>> {
     let (mut list, rejected) = compile_each(case, |expression| {
         regex::bytes::Regex::new(&simplified(expression)).ok()?;
-        Pcre2::new(expression, true)
+        Pcre2::new(&expand(expression), true)
     });
     let set = regex::bytes::RegexSetBuilder::new(
         list.iter()

@@ -7,61 +7,84 @@ use std::collections::HashMap;
 /// An expression with the definitions of all its `%{NAME}` and `%{NAME:field}` put in.
 ///
 /// Captures are called `c0`, `c1` and so on: some engines allow a name only once, or only letters
-/// in it.
+/// in it. A group without a name captures nothing, as in grok.
 pub fn expand(expression: &str) -> String {
-    let definitions: HashMap<&str, &str> = grok::patterns().iter().copied().collect();
-    let mut text = String::new();
-    expand_into(expression, &definitions, &mut 0, &mut text);
-    text
+    expanded(expression, "(?:")
 }
 
-fn expand_into(
-    expression: &str,
-    definitions: &HashMap<&str, &str>,
-    captures: &mut usize,
-    text: &mut String,
-) {
-    let mut rest = expression;
-    while let Some(at) = rest.find("%{") {
-        push_renamed(&rest[..at], captures, text);
-        let end = at + rest[at..].find('}').expect("a reference ends");
-        let mut parts = rest[at + 2..end].split(':');
-        let name = parts.next().expect("a name stands first");
-        if parts.next().is_some_and(|field| !field.is_empty()) {
-            push_renamed("(?<field>", captures, text);
-        } else {
-            text.push_str("(?:");
-        }
-        let definition = definitions
-            .get(name)
-            .unwrap_or_else(|| panic!("the crate grok has no pattern {name}"));
-        expand_into(definition, definitions, captures, text);
-        text.push(')');
-        rest = &rest[end + 1..];
-    }
-    push_renamed(rest, captures, text);
+/// Like [`expand`], but groups without a name are left as they are written, so that an engine
+/// which knows nothing of grok captures them too.
+pub fn expand_as_written(expression: &str) -> String {
+    expanded(expression, "(")
 }
 
-/// Appends a piece without references, in which groups get their new names. A group without a name
-/// captures nothing, as in grok.
-fn push_renamed(piece: &str, captures: &mut usize, text: &mut String) {
-    let mut at = 0;
-    while at < piece.len() {
-        let rest = &piece[at..];
-        let length = match rest.strip_prefix("(?<") {
-            Some(name) if !name.starts_with(['=', '!']) => {
-                text.extend(["(?<c", &captures.to_string()]);
-                *captures += 1;
-                at += rest.find('>').expect("a name ends");
-                continue;
+fn expanded(expression: &str, nameless: &'static str) -> String {
+    let mut expansion = Expansion {
+        definitions: grok::patterns().iter().copied().collect(),
+        nameless,
+        captures: 0,
+        text: String::new(),
+    };
+    expansion.put(expression);
+    expansion.text
+}
+
+/// An expression in the making.
+struct Expansion {
+    definitions: HashMap<&'static str, &'static str>,
+    /// What opens a group without a name.
+    nameless: &'static str,
+    /// How many captures have their new names.
+    captures: usize,
+    text: String,
+}
+
+impl Expansion {
+    /// Appends an expression, and what it refers to.
+    fn put(&mut self, expression: &str) {
+        let mut rest = expression;
+        while let Some(at) = rest.find("%{") {
+            self.put_renamed(&rest[..at]);
+            let end = at + rest[at..].find('}').expect("a reference ends");
+            let mut parts = rest[at + 2..end].split(':');
+            let name = parts.next().expect("a name stands first");
+            if parts.next().is_some_and(|field| !field.is_empty()) {
+                self.put_renamed("(?<field>");
+            } else {
+                self.text.push_str("(?:");
             }
-            _ => whole_token(rest),
-        };
-        text.push_str(&rest[..length]);
-        if rest.starts_with('(') && !rest.starts_with("(?") {
-            text.push_str("?:");
+            let definition = *self
+                .definitions
+                .get(name)
+                .unwrap_or_else(|| panic!("the crate grok has no pattern {name}"));
+            self.put(definition);
+            self.text.push(')');
+            rest = &rest[end + 1..];
         }
-        at += length;
+        self.put_renamed(rest);
+    }
+
+    /// Appends a piece without references, in which groups get their new names.
+    fn put_renamed(&mut self, piece: &str) {
+        let mut at = 0;
+        while at < piece.len() {
+            let rest = &piece[at..];
+            let length = match rest.strip_prefix("(?<") {
+                Some(name) if !name.starts_with(['=', '!']) => {
+                    self.text.extend(["(?<c", &self.captures.to_string()]);
+                    self.captures += 1;
+                    at += rest.find('>').expect("a name ends");
+                    continue;
+                }
+                _ => whole_token(rest),
+            };
+            if rest.starts_with('(') && !rest.starts_with("(?") {
+                self.text.push_str(self.nameless);
+            } else {
+                self.text.push_str(&rest[..length]);
+            }
+            at += length;
+        }
     }
 }
 
@@ -148,6 +171,10 @@ mod tests {
             r"(?<!x)(?<c0>(?<c1>\b\w+\b))(?<=y)(?<c2>z)!"
         );
         assert_eq!(expand(r"(a|(?:b))\([(](?i:é)"), r"(?:a|(?:b))\([(](?i:é)");
+        assert_eq!(
+            expand_as_written(r"(a|(?:b))\([(](?<a>c)"),
+            r"(a|(?:b))\([(](?<c0>c)"
+        );
         assert!(!expand("%{COMBINEDAPACHELOG}").contains("%{"));
     }
 

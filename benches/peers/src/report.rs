@@ -5,7 +5,9 @@ use std::{
     fmt::{self, Display, Formatter},
 };
 
-use crate::engines::{GROK, OURS, PCRE2_JIT, REGEX, SCANNER_BYTES, SCANNER_MEMCHR};
+use crate::engines::{
+    GROK, OURS, PCRE2_AS_WRITTEN, PCRE2_JIT, REGEX, SCANNER_BYTES, SCANNER_MEMCHR,
+};
 
 /// The cost of one line: the median of the samples, and the least of them. The least one is what
 /// is left when no neighbour on the machine disturbs.
@@ -97,6 +99,7 @@ enum Other {
 const LIMITS: &[Limit] = &[
     limit("combined", Other::Engine(SCANNER_BYTES), 2.5),
     limit("combined", Other::Engine(SCANNER_MEMCHR), 2.5),
+    limit("combined", Other::Engine(PCRE2_AS_WRITTEN), 1.0 / 1.5),
     limit("combined", Other::Engine(PCRE2_JIT), 1.0 / 1.5),
     limit("combined", Other::Engine(GROK), 1.0 / 7.0),
     limit("combined", Other::Engine(REGEX), 1.0 / 15.0),
