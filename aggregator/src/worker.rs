@@ -1,7 +1,7 @@
 //! Workers: threads that take whole batches from the queue through the pipeline.
 //!
 //! Workers share the compiled pipeline, which is immutable, and nothing else. Each has an arena
-//! that is emptied every `pipeline.batch.size` records, so that what it touches stays in the
+//! that is emptied every `pipeline.batch.size` records, or earlier when they are large, so that what it touches stays in the
 //! cache whatever the size of the batch, and one writer for each output. A writer that cannot
 //! go on blocks its worker, a blocked worker leaves the queue full, and a full queue stops the
 //! inputs: that is all there is to backpressure.
@@ -28,8 +28,8 @@ use crate::ack::Ack;
 use crate::output::Writer;
 use crate::queue::stored::{Form, write_events};
 
-/// Arena size above which a worker gives the memory back instead of keeping it for the next
-/// batch. A usual batch needs a tenth of it.
+/// Arena size above which a worker empties it before it takes the next record, and gives the memory back instead of
+/// keeping it. `pipeline.batch.size` usual records need a tenth of it.
 pub const MAX_KEPT_ARENA_BYTES: usize = 8 << 20;
 
 /// Seconds between two flushes of the filters that want it.
@@ -53,7 +53,8 @@ pub trait Records: Send {
         self.len() == 0
     }
 
-    /// Reads the record at `index` into its events (usually one).
+    /// Reads the record at `index` into its events (usually one). Records are read in their order; what is read again is
+    /// read from the first on.
     fn decode<'b>(
         &'b self,
         index: usize,
@@ -186,7 +187,7 @@ impl Worker {
         let (mut received, mut filtered) = (0, 0);
         let mut start = 0;
         while start < records.len() {
-            let end = records.len().min(start + self.batch_size);
+            let mut end = records.len().min(start + self.batch_size);
             let now = now();
             let writers = &mut self.writers;
             {
@@ -204,6 +205,10 @@ impl Worker {
                         received += 1;
                         filters.run_or_park(event, arena, now, scratch, &mut parked, &mut done);
                     });
+                    if arena.allocated_bytes() > MAX_KEPT_ARENA_BYTES {
+                        end = index + 1;
+                        break;
+                    }
                 }
                 filters.resume(&mut parked, arena, now, scratch, &mut done);
             }
@@ -257,6 +262,15 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn empty_pipeline() -> Pipeline {
+        Pipeline {
+            filters: Program::default(),
+            outputs: Program::default(),
+            output_plugins: Vec::new(),
+            watched_files: Vec::new(),
+        }
+    }
 
     struct Count(usize);
 
@@ -358,17 +372,57 @@ mod tests {
         assert_eq!(counters.filtered.load(Ordering::Relaxed), 3);
     }
 
+    /// Records of which each takes a megabyte; says how much the arena holds when one is read.
+    struct Large(SyncSender<usize>);
+
+    impl Records for Large {
+        fn len(&self) -> usize {
+            100
+        }
+
+        fn decode<'b>(
+            &'b self,
+            _: usize,
+            arena: &'b Bump,
+            _: Timestamp,
+            _: &mut dyn FnMut(Event<'b>),
+        ) {
+            arena.alloc_slice_fill_copy(1 << 20, 0_u8);
+            self.0.send(arena.allocated_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_arena_is_emptied_before_it_is_large() {
+        let (queue, receiver) = bounded(1);
+        let (said, sizes) = sync_channel(100);
+        let batch = Batch {
+            records: Box::new(Large(said)),
+            ack: Ack::ignored(),
+        };
+        queue.send(batch).unwrap();
+        drop(queue);
+        let worker = Worker {
+            pipeline: Arc::new(empty_pipeline()),
+            queue: receiver,
+            writers: Vec::new(),
+            batch_size: 125,
+            batch_delay: Duration::from_hours(1),
+            counters: Arc::default(),
+        };
+        worker.run();
+        let sizes: Vec<usize> = sizes.iter().collect();
+        assert_eq!(sizes.len(), 100);
+        let most = sizes.iter().max().unwrap();
+        assert!(*most <= 2 * MAX_KEPT_ARENA_BYTES, "{most} bytes");
+    }
+
     #[test]
     fn a_full_batch_does_not_wait_for_more_and_a_small_one_does() {
         let (queue, receiver) = bounded(2);
         let (flushed, flushes) = sync_channel(10);
         let worker = Worker {
-            pipeline: Arc::new(Pipeline {
-                filters: Program::default(),
-                outputs: Program::default(),
-                output_plugins: Vec::new(),
-                watched_files: Vec::new(),
-            }),
+            pipeline: Arc::new(empty_pipeline()),
             queue: receiver,
             writers: vec![Box::new(Flushes(flushed))],
             batch_size: 125,

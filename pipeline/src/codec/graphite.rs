@@ -102,6 +102,10 @@ impl Codec for Graphite {
         ))))
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         self.writer.write(event, out);
     }

@@ -113,6 +113,10 @@ impl Codec for JsonLines {
         }))
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         write_json(event, out);
         out.extend_from_slice(&self.delimiter);

@@ -113,6 +113,10 @@ impl Codec for Line {
         }))
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         write_formatted(event, self.format.as_deref(), self.charset, out);
         self.charset.encode(&self.delimiter, out);

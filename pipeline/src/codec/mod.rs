@@ -55,6 +55,12 @@ pub trait Codec: Debug + Send + Sync {
     /// A decoder for one stream; nothing if the codec only encodes.
     fn decoder(&self) -> Option<Box<dyn Decoder>>;
 
+    /// Whether a decoder may be given a text in pieces that end anywhere, and makes the events of it that it would make of the
+    /// whole. Not so where each read is a text by itself.
+    fn takes_pieces(&self) -> bool {
+        false
+    }
+
     /// What cuts a stream where events end; nothing if every line (or read) is decoded by itself.
     fn cutter(&self) -> Option<Box<dyn Cutter>> {
         None

@@ -20,10 +20,10 @@ use skidder_pipeline::language::{Options, Plugin, Spanned};
 
 use super::body::{Content, Memory};
 use super::exchange::{Call, RETRY_AFTER_SECONDS, Refusal};
+use super::pieces::Pieces;
 use super::reply::{Reply, reply, with};
 use super::server::{Answer, Endpoint, Server};
 use crate::input::Build;
-use crate::input::decoding::decode_whole;
 use crate::input::decoration::Decoration;
 use crate::queue::stored::{Form, Restore};
 use crate::worker::Records;
@@ -146,11 +146,10 @@ impl PlainEndpoint {
         let Content { bytes, memory } = received.content;
         let facts = Facts::of(&head);
         let records = RequestRecords {
-            bytes,
+            body: Pieces::new(bytes, Arc::clone(self.codec_for(&facts))),
             _memory: Some(memory),
             received: None,
             peer: peer.ip().to_string(),
-            codec: Arc::clone(self.codec_for(&facts)),
             facts,
             fields: Arc::clone(&self.fields),
             name: self.name.clone(),
@@ -186,11 +185,10 @@ impl Restore for PlainEndpoint {
             headers,
         };
         Some(Box::new(RequestRecords {
-            bytes: body,
+            body: Pieces::new(body, Arc::clone(self.codec_for(&facts))),
             _memory: None,
             received: Some(received),
             peer,
-            codec: Arc::clone(self.codec_for(&facts)),
             facts,
             fields: Arc::clone(&self.fields),
             name: self.name.clone(),
@@ -404,33 +402,32 @@ impl Facts {
     }
 }
 
-/// A request in the queue.
+/// A request in the queue; each piece of its body is a record.
 struct RequestRecords {
-    bytes: Bytes,
+    body: Pieces,
     _memory: Option<Memory>,
     /// When it came, if it was read back from the disk queue.
     received: Option<Timestamp>,
     peer: String,
     facts: Facts,
-    codec: Arc<dyn Codec>,
     fields: Arc<Fields>,
     name: String,
 }
 
 impl Records for RequestRecords {
     fn len(&self) -> usize {
-        1
+        self.body.len()
     }
 
     fn decode<'b>(
         &'b self,
-        _index: usize,
+        index: usize,
         arena: &'b Bump,
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
         let now = self.received.unwrap_or(now);
-        let events = decode_whole(&*self.codec, &self.bytes, arena, now);
+        let events = self.body.decode(index, arena, now);
         let fields = &*self.fields;
         for mut event in events {
             if let Some(paths) = &fields.ecs {
@@ -458,7 +455,7 @@ impl Records for RequestRecords {
             put(name.as_bytes(), out);
             put(value, out);
         }
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(self.body.whole());
         Form::Request
     }
 }

@@ -217,6 +217,10 @@ impl Codec for Cef {
         }))
     }
 
+    fn takes_pieces(&self) -> bool {
+        self.delimiter.is_some()
+    }
+
     fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         self.writer.write(event, out);
         if let Some(delimiter) = &self.delimiter {
