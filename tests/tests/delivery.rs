@@ -232,6 +232,41 @@ fn complaint_31_each_line_once_when_the_aggregator_is_killed() {
 }
 
 #[test]
+fn complaint_31_each_line_of_the_aggregators_own_files_once_when_it_is_killed() {
+    const LINES: u64 = 40_000;
+    const INDEX: &str = "killed-file-input";
+    let Some(server) = server() else { return };
+    let (site, search) = (Site::new().unwrap(), server.search());
+    search.delete(INDEX).unwrap();
+    let input = format!(
+        "input {{ file {{ path => \"{}\" start_position => beginning sincedb_path => \"{}\" }} }}\n",
+        site.log().display(),
+        site.path().join("sincedb").display()
+    );
+    let pipeline = input + &elasticsearch_output(&server.host(), INDEX, QUICK);
+    let mut aggregator = Daemon::aggregator(site.path(), "aggregator", &pipeline).unwrap();
+    aggregator.start().unwrap();
+    let writer = Plan {
+        rate: 15_000,
+        ..Plan::new(&site.log(), LINES)
+    }
+    .start();
+    for kill in 1..=4 {
+        let reached = search.wait_for_count(INDEX, kill * LINES / 6, DEADLINE);
+        reached.unwrap_or_else(|error| panic!("{error:#}\n{}", aggregator.log()));
+        aggregator.kill().unwrap();
+        aggregator.start().unwrap();
+    }
+    writer.finish().unwrap();
+    let tally = arrived_in_index(&search, INDEX, LINES, DEADLINE).unwrap();
+    assert!(tally.missing.is_empty(), "{}", aggregator.log());
+    assert!(aggregator.terminate().unwrap().success());
+    let tally = arrived_in_index(&search, INDEX, LINES, DEADLINE).unwrap();
+    search.delete(INDEX).unwrap();
+    tally.assert_once_each();
+}
+
+#[test]
 fn complaint_31_each_line_once_when_the_cluster_is_killed() {
     const LINES: u64 = 60_000;
     let Some(mut server) = server() else { return };

@@ -5,6 +5,7 @@
 //! | our forwarder, version 2 | `[@metadata][stream]`, `offset`, `host`, and the message |
 //! | a Beat that was told to (`add_id`, `fingerprint`) | `[@metadata][_id]` as it is |
 //! | Filebeat | the agent, the file, `[log][offset]`, the time of reading and the message |
+//! | our `file` input | the stream of the forwarder's engine, the offset, the host and the line; set by the input |
 //! | others | none |
 //!
 //! INVARIANT: two lines never have one identity; the later would not be stored. A line that comes twice

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bumpalo::Bump;
 use bytes::Bytes;
 use skidder_forwarder::batch::Batch as Lines;
+use skidder_forwarder::event::StreamId;
 use skidder_forwarder::follow::{Destination, Receipt};
 use skidder_pipeline::codec::Codec;
+use skidder_pipeline::event::identity::{Identity, content_hash};
 use skidder_pipeline::event::{Event, MESSAGE, Name, Path, Timestamp, Value};
 use skidder_pipeline::language::Plugin;
 use tokio::sync::mpsc;
@@ -87,25 +89,28 @@ impl Destination for Workers {
         };
         let mut text = Vec::with_capacity(batch.bytes());
         let mut lines = Vec::with_capacity(batch.len());
-        let mut paths: Vec<Arc<str>> = Vec::new();
+        let mut files: Vec<File> = Vec::new();
         let mut last = None;
         for line in batch.lines(0..batch.len()) {
             // Lines of a file come in runs.
             if last != Some(line.source.id) {
                 last = Some(line.source.id);
-                paths.push(line.source.path.to_string_lossy().into());
+                files.push(File {
+                    path: line.source.path.to_string_lossy().into(),
+                    stream: line.source.stream.clone(),
+                });
             }
             text.extend_from_slice(line.text);
             lines.push(Line {
                 end: text.len(),
-                path: paths.len() - 1,
+                file: files.len() - 1,
                 start: line.start,
             });
         }
         let records = LineRecords {
             text: text.into(),
             lines,
-            paths,
+            files,
             decoder: Arc::clone(&self.decoder),
         };
         room.send(Batch {
@@ -119,15 +124,21 @@ impl Destination for Workers {
 struct LineRecords {
     text: Bytes,
     lines: Vec<Line>,
-    paths: Vec<Arc<str>>,
+    files: Vec<File>,
     decoder: Arc<Decoder>,
+}
+
+struct File {
+    path: String,
+    /// Its content's name, which stays the same whatever the path.
+    stream: Option<StreamId>,
 }
 
 struct Line {
     /// Where its text ends; it begins where the one before ends.
     end: usize,
-    /// Which of the paths is its.
-    path: usize,
+    /// Which of the files it is of.
+    file: usize,
     /// Where it begins in its file.
     start: u64,
 }
@@ -149,7 +160,8 @@ impl Records for LineRecords {
         let begin = index
             .checked_sub(1)
             .map_or(0, |before| self.lines[before].end);
-        let path = || Value::Text(self.paths[line.path].as_bytes());
+        let file = &self.files[line.file];
+        let path = || Value::Text(file.path.as_bytes());
         let host = || Value::Text(decoder.host.as_bytes());
         let text = &self.text[begin..line.end];
         let events = if text.is_empty() && decoder.plain {
@@ -160,7 +172,15 @@ impl Records for LineRecords {
         } else {
             decode_whole(&*decoder.codec, text, arena, now)
         };
-        for mut event in events {
+        let mut identity = file.stream.as_ref().map(|stream| {
+            let content = content_hash(decoder.host.as_bytes(), text);
+            Identity::of_line(stream.as_str().as_bytes(), line.start, content)
+        });
+        for (number, mut event) in events.into_iter().enumerate() {
+            event.identity = match number {
+                0 => identity,
+                _ => identity.as_mut().map(Identity::derive),
+            };
             // COMPAT: the two of Logstash; the offset is ours, it tells events apart that come twice.
             event.metadata.set(Name::new("path"), path());
             event.metadata.set(Name::new("host"), host());
