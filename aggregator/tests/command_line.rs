@@ -110,6 +110,31 @@ fn generator_to_file() {
 }
 
 #[test]
+fn compressed_files_are_whole_and_are_appended_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.gz");
+    let config = format!(
+        r#"input {{ generator {{ count => 30000 message => "a" }} }}
+           output {{ file {{ path => "{}" gzip => true codec => line {{ format => "%{{sequence}}" }} }} }}"#,
+        path.display()
+    );
+    for _ in 0..2 {
+        let output = aggregator(&["-e", &config], b"");
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let output = Command::new("gzip").arg("-dc").arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut numbers: Vec<u32> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    let twice: Vec<u32> = (0..30_000).flat_map(|number| [number, number]).collect();
+    assert!(numbers == twice);
+}
+
+#[test]
 fn no_event_chooses_a_file_outside_of_the_fixed_part() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("out");

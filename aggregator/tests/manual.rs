@@ -282,10 +282,6 @@ fn what_the_manual_calls_refused_is_refused() {
         ),
         ("input { beats { port => 1 codec => json } }", "beats"),
         (
-            "input { stdin { } } output { file { path => '/x' gzip => true } }",
-            "gzip",
-        ),
-        (
             "input { stdin { } } output { elasticsearch { script => x } }",
             "doc_as_upsert",
         ),

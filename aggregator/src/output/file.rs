@@ -17,6 +17,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use libdeflater::{CompressionLvl, Compressor};
 use skidder_pipeline::codec::Codec;
 use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::template::Template;
@@ -52,6 +53,8 @@ pub struct FileOptions {
     pub directory_mode: Option<u32>,
     /// `write_behavior => overwrite`: a file is emptied when it is opened.
     pub overwrite: bool,
+    /// `gzip`: what is written is compressed.
+    pub gzip: bool,
 }
 
 /// The files of one output.
@@ -94,7 +97,7 @@ impl Files {
         path.to_owned()
     }
 
-    /// Appends to a file; tries again until it works.
+    /// Appends to a file, all or nothing where files can be cut; tries again until it works.
     fn append(&self, path: &Path, bytes: &[u8], give_up: &dyn Fn() -> bool) -> bool {
         let mut written = 0;
         loop {
@@ -142,6 +145,11 @@ impl Files {
                 Ok(some) => written += some,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
+                    // Another worker may write before this one tries again: half a line, or half a
+                    // gzip member, must not be in its way.
+                    if cut(&entry.file, written).is_ok() {
+                        written = 0;
+                    }
                     open.remove(path);
                     return Err((error, written));
                 }
@@ -176,6 +184,15 @@ impl Files {
     }
 }
 
+/// Takes the last bytes off a file.
+fn cut(file: &File, bytes: usize) -> io::Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let length = file.metadata()?.len();
+    file.set_len(length.saturating_sub(bytes as u64))
+}
+
 /// A worker's end of the output.
 pub struct FileWriter {
     files: Arc<Files>,
@@ -184,6 +201,8 @@ pub struct FileWriter {
     buffers: Vec<(PathBuf, Vec<u8>)>,
     bytes: usize,
     acks: Vec<Ack>,
+    /// Only with `gzip`; and room for what it makes.
+    compressor: Option<(Compressor, Vec<u8>)>,
     /// The filled path of the event at hand.
     filled: Vec<u8>,
     give_up: Box<dyn Fn() -> bool + Send>,
@@ -196,7 +215,9 @@ impl FileWriter {
         encoder: Arc<dyn Codec>,
         give_up: Box<dyn Fn() -> bool + Send>,
     ) -> Self {
+        let compressor = |()| (Compressor::new(CompressionLvl::default()), Vec::new());
         Self {
+            compressor: files.options.gzip.then_some(()).map(compressor),
             files,
             encoder,
             buffers: Vec::new(),
@@ -215,10 +236,15 @@ impl FileWriter {
         let give_up = self.give_up.as_ref();
         let mut all = true;
         for (path, buffer) in &mut self.buffers {
-            if !buffer.is_empty() {
-                all &= self.files.append(path, buffer, give_up);
-                buffer.clear();
+            if buffer.is_empty() {
+                continue;
             }
+            let bytes = match &mut self.compressor {
+                Some((compressor, room)) => packed(compressor, buffer, room),
+                None => buffer,
+            };
+            all &= self.files.append(path, bytes, give_up);
+            buffer.clear();
         }
         // Buffers are kept for the next batch, but not those of names that come and go.
         self.buffers.truncate(8);
@@ -227,6 +253,16 @@ impl FileWriter {
         } else {
             self.acks.clear();
         }
+    }
+}
+
+/// The bytes as a gzip member, in `room`.
+fn packed<'r>(compressor: &mut Compressor, bytes: &'r [u8], room: &'r mut Vec<u8>) -> &'r [u8] {
+    room.resize(compressor.gzip_compress_bound(bytes.len()), 0);
+    match compressor.gzip_compress(bytes, room) {
+        Ok(length) => &room[..length],
+        // The bound is enough by contract; should it ever not be, plain bytes are better than none.
+        Err(_) => bytes,
     }
 }
 
@@ -280,6 +316,7 @@ mod tests {
             file_mode: None,
             directory_mode: None,
             overwrite: false,
+            gzip: false,
         });
         let names: Vec<PathBuf> = (0..MAX_OPEN_FILES + 20)
             .map(|number| directory.path().join(number.to_string()))
@@ -293,5 +330,19 @@ mod tests {
         for name in &names {
             assert_eq!(std::fs::read(name).unwrap(), b"one\ntwo\n");
         }
+    }
+
+    #[test]
+    fn what_is_written_in_part_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
+        std::fs::write(&path, "whole\nha").unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        cut(&file, 2).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole\n");
+        let mut device = File::options().write(true).open("/dev/full").unwrap();
+        assert!(device.write(b"a").is_err());
+        cut(&device, 0).unwrap();
+        cut(&device, 1).unwrap_err();
     }
 }

@@ -290,9 +290,6 @@ fn file_from_options(options: &mut Options<'_>, settings: &Settings) -> Option<K
         "stale_cleanup_interval",
         "idle files are closed after ten seconds",
     );
-    if options.boolean("gzip") == Some(true) {
-        options.error("gzip", "compressed files are not supported yet");
-    }
     let file_options = FileOptions {
         failure_name: options
             .string("filename_failure")
@@ -301,6 +298,7 @@ fn file_from_options(options: &mut Options<'_>, settings: &Settings) -> Option<K
         file_mode: mode(options, "file_mode"),
         directory_mode: mode(options, "dir_mode"),
         overwrite,
+        gzip: options.boolean("gzip").unwrap_or(false),
         path: path?,
     };
     Some(Kind::File(Arc::new(Files::new(file_options)), codec?))
