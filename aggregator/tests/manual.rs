@@ -186,7 +186,7 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 21] = [
+const PLUGINS: [&str; 22] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `exec`",
@@ -205,6 +205,7 @@ const PLUGINS: [&str; 21] = [
     "### Input `generator`",
     "### Output `elasticsearch`, `opensearch`",
     "### Output `file`",
+    "### Output `http`",
     "### Output `pipeline`",
     "### Output `stdout`",
     "### Output `null`",

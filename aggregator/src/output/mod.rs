@@ -4,11 +4,15 @@
 //! encodes the event where it stands, in the worker's thread, and takes a hold on the batch's
 //! [`Ack`] that it gives back when the event is safe, whatever that means for the output.
 
+pub mod deadline;
 pub mod elasticsearch;
+mod failure;
 pub mod file;
+mod http;
 pub mod null;
 mod pipeline;
 pub mod stdout;
+mod tls_options;
 
 use std::sync::Arc;
 
@@ -19,10 +23,12 @@ use skidder_pipeline::template::Template;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::deadline::Deadline;
 use self::elasticsearch::{
-    BulkSender, Deadline, Delivery, DeliverySummary, ElasticsearchOptions, EventWriter, Templates,
+    BulkSender, Delivery, DeliverySummary, ElasticsearchOptions, EventWriter, Templates,
 };
 use self::file::{FileOptions, FileWriter, Files};
+use self::http::{HttpOptions, HttpWriter, Posts};
 use self::pipeline::{PipelineOutput, PipelineWriter, Targets};
 use crate::ack::Ack;
 use crate::addresses::Addresses;
@@ -36,6 +42,7 @@ use crate::settings::Settings;
 pub const NAMES: &[&str] = &[
     "elasticsearch",
     "file",
+    "http",
     "null",
     "opensearch",
     "pipeline",
@@ -63,6 +70,7 @@ pub struct Output {
 enum Kind {
     Elasticsearch(Box<ElasticsearchOptions>, Arc<Templates>),
     File(Arc<Files>, Arc<dyn Codec>),
+    Http(Box<HttpOptions>),
     Null,
     Pipeline(PipelineOutput),
     Stdout(Arc<dyn Codec>),
@@ -74,6 +82,8 @@ pub enum Running {
     Elasticsearch(BulkSender, Arc<Templates>, JoinHandle<DeliverySummary>),
     /// Files, and until when a failing write is tried again.
     File(Arc<Files>, Arc<dyn Codec>, Deadline),
+    /// Requests go to their own delivery, which ends when every sender is gone.
+    Http(Posts, JoinHandle<DeliverySummary>),
     /// Nothing.
     Null,
     /// Addresses, and until when what they do not take is tried again.
@@ -97,23 +107,29 @@ impl Output {
         deadline: Deadline,
         addresses: &Addresses,
     ) -> Result<Running, RuntimeError> {
+        let failed = |reason| RuntimeError::Output {
+            name: self.name.clone(),
+            reason,
+        };
+        let letters = || {
+            let mut letters =
+                DeadLetterOptions::new(settings.dead_letters(), settings.pipeline_id.as_str());
+            letters.config.clone_from(&settings.config_hash);
+            letters.max_bytes = settings.dead_letter_max_bytes;
+            DeadLetters::open(letters).map_err(|error| failed(error.to_string()))
+        };
         Ok(match self.kind {
             Kind::Elasticsearch(options, templates) => {
-                let failed = |reason| RuntimeError::Output {
-                    name: self.name.clone(),
-                    reason,
-                };
-                let mut letters =
-                    DeadLetterOptions::new(settings.dead_letters(), settings.pipeline_id.as_str());
-                letters.config.clone_from(&settings.config_hash);
-                letters.max_bytes = settings.dead_letter_max_bytes;
-                let letters =
-                    DeadLetters::open(letters).map_err(|error| failed(error.to_string()))?;
-                let (sender, delivery) = Delivery::start(*options, letters, deadline)
+                let (sender, delivery) = Delivery::start(*options, letters()?, deadline)
                     .map_err(|error| failed(error.to_string()))?;
                 Running::Elasticsearch(sender, templates, delivery)
             }
             Kind::File(files, codec) => Running::File(files, codec, deadline),
+            Kind::Http(options) => {
+                let (posts, delivery) =
+                    http::start(*options, letters()?, deadline).map_err(failed)?;
+                Running::Http(posts, delivery)
+            }
             Kind::Null => Running::Null,
             Kind::Pipeline(pipeline) => {
                 Running::Pipeline(Arc::new(pipeline.targets(addresses)), deadline)
@@ -139,6 +155,7 @@ impl Running {
                     Box::new(give_up),
                 ))
             }
+            Self::Http(posts, _) => Box::new(HttpWriter::new(posts.clone())),
             Self::Null => Box::new(null::NullWriter),
             Self::Pipeline(targets, deadline) => {
                 Box::new(PipelineWriter::new(Arc::clone(targets), deadline.clone()))
@@ -149,8 +166,16 @@ impl Running {
 
     /// Waits until everything is delivered. Every writer must be gone.
     pub async fn finish(self) -> Result<(), RuntimeError> {
-        let (sender, delivery) = match self {
-            Self::Elasticsearch(sender, _, delivery) => (sender, delivery),
+        // The delivery ends when its sender is gone.
+        let (name, delivery) = match self {
+            Self::Elasticsearch(sender, _, delivery) => {
+                drop(sender);
+                ("elasticsearch", delivery)
+            }
+            Self::Http(posts, delivery) => {
+                drop(posts);
+                ("http", delivery)
+            }
             Self::Pipeline(targets, _) => {
                 let events = targets.finish().await;
                 return if events == 0 {
@@ -161,7 +186,6 @@ impl Running {
             }
             Self::File(..) | Self::Null | Self::Stdout(_) => return Ok(()),
         };
-        drop(sender);
         let summary = delivery
             .await
             .map_err(|_| RuntimeError::Died("an output"))?;
@@ -170,7 +194,7 @@ impl Running {
             duplicates = summary.duplicates,
             dead_lettered = summary.dead_lettered,
             undelivered = summary.undelivered,
-            "output elasticsearch ended"
+            "output {name} ended"
         );
         if summary.undelivered > 0 {
             return Err(RuntimeError::Undelivered {
@@ -203,6 +227,9 @@ fn build_one(
     let kind = match plugin.name.value.as_str() {
         "elasticsearch" | "opensearch" => elasticsearch_from_options(&mut options, settings),
         "file" => file_from_options(&mut options, settings),
+        "http" => {
+            HttpOptions::from_options(&mut options, settings).map(|read| Kind::Http(Box::new(read)))
+        }
         "null" => Some(Kind::Null),
         "pipeline" => PipelineOutput::from_options(&mut options).map(Kind::Pipeline),
         "stdout" => codec_of(&mut options, settings, "rubydebug").map(Kind::Stdout),

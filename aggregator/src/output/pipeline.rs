@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Writer;
-use super::elasticsearch::Deadline;
+use super::deadline::Deadline;
 use crate::ack::Ack;
 use crate::addresses::{Address, Addresses};
 use crate::queue::packed::pack;

@@ -205,7 +205,7 @@ async fn start(
     counters: &Arc<Counters>,
     stopping: watch::Receiver<bool>,
     close: watch::Receiver<bool>,
-    deadline: output::elasticsearch::Deadline,
+    deadline: output::deadline::Deadline,
     queue: &mut Option<RunningQueue>,
 ) -> Result<Started, RuntimeError> {
     let failed = |what| move |error| RuntimeError::Start { what, error };

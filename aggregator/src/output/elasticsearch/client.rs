@@ -4,7 +4,6 @@
 //! claims; redirects and the environment's proxies are not followed.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use reqwest::redirect::Policy;
 use tracing::debug;
 
 use super::options::{ElasticsearchOptions, Endpoint, OptionsError};
+use crate::output::failure::explain;
 use crate::tls;
 
 /// The answer of a server.
@@ -110,7 +110,7 @@ impl Settings {
         }
         builder
             .build()
-            .map_err(|error| OptionsError::Client(chain(&error)))
+            .map_err(|error| OptionsError::Client(explain(&error)))
     }
 }
 
@@ -135,7 +135,7 @@ impl Client {
             None => None,
             Some(proxy) => Some(
                 reqwest::Proxy::all(proxy)
-                    .map_err(|error| OptionsError::BadProxy(chain(&error)))?,
+                    .map_err(|error| OptionsError::BadProxy(explain(&error)))?,
             ),
         };
         let settings = Settings {
@@ -329,13 +329,13 @@ impl Client {
 
     fn failed(&self, error: &reqwest::Error) -> ExchangeError {
         if error.is_connect() {
-            ExchangeError::Connect(chain(error))
+            ExchangeError::Connect(explain(error))
         } else if error.is_timeout() {
             ExchangeError::Timeout {
                 limit: self.timeout,
             }
         } else {
-            ExchangeError::BrokeOff(chain(error))
+            ExchangeError::BrokeOff(explain(error))
         }
     }
 }
@@ -343,37 +343,3 @@ impl Client {
 const EVENT_COUNT: HeaderName = HeaderName::from_static("x-elastic-event-count");
 const UNCOMPRESSED_LENGTH: HeaderName =
     HeaderName::from_static("x-elastic-uncompressed-request-length");
-
-/// What lies at the bottom of an error, in words: the libraries between have nothing to add.
-fn chain(error: &reqwest::Error) -> String {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    loop {
-        if let Some(tls) = as_tls(cause) {
-            return tls::explain(tls);
-        }
-        match cause.source() {
-            Some(source) => cause = source,
-            None if is_end_of_file(cause) && error.is_connect() => {
-                return format!(
-                    "the server closed the connection during the TLS handshake ({cause}): does it \
-                     speak plain http on this port?"
-                );
-            }
-            None => return cause.to_string(),
-        }
-    }
-}
-
-fn is_end_of_file(error: &(dyn std::error::Error + 'static)) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
-}
-
-/// The TLS error inside, under any number of I/O errors: those hide it from `source`.
-fn as_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls);
-    }
-    as_tls(error.downcast_ref::<io::Error>()?.get_ref()?)
-}

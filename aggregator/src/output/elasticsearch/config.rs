@@ -4,12 +4,10 @@
 //! event (`index`, `action`, `document_id` …) belong to whoever interpolates them
 //! and are not asked for here; neither is [`Options::finish`] called.
 
-use std::path::PathBuf;
-
 use skidder_pipeline::language::{DurationUnit, Options};
 
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, LARGEST_LIMIT, Secret};
-use crate::tls::Verification;
+use crate::output::tls_options::client_tls;
 
 impl ElasticsearchOptions {
     /// Reads and checks the options; what is wrong is reported through `options`.
@@ -58,39 +56,7 @@ impl ElasticsearchOptions {
         }
         self.ssl_enabled = options.boolean("ssl").or(options.boolean("ssl_enabled"));
 
-        let authorities = options
-            .strings("ssl_certificate_authorities")
-            .unwrap_or_default();
-        self.tls.certificate_authorities = authorities
-            .into_iter()
-            .map(|path| PathBuf::from(path.value))
-            .collect();
-        if options.has("cacert") {
-            options.deprecated("cacert", "write `ssl_certificate_authorities` instead");
-            self.tls
-                .certificate_authorities
-                .extend(options.string("cacert").map(PathBuf::from));
-        }
-        self.tls.certificate = options.string("ssl_certificate").map(PathBuf::from);
-        self.tls.key = options.string("ssl_key").map(PathBuf::from);
-        let choices = [
-            ("full", Verification::Full),
-            ("certificate", Verification::Certificate),
-            ("none", Verification::None),
-        ];
-        set(
-            &mut self.tls.verification,
-            options.enumeration("ssl_verification_mode", &choices),
-        );
-        if options.has("ssl_certificate_verification") {
-            options.deprecated(
-                "ssl_certificate_verification",
-                "write `ssl_verification_mode => \"full\"` or `\"none\"` instead",
-            );
-            if options.boolean("ssl_certificate_verification") == Some(false) {
-                self.tls.verification = Verification::None;
-            }
-        }
+        self.tls = client_tls(options);
     }
 
     fn exchange(&mut self, options: &mut Options<'_>) {
@@ -330,7 +296,10 @@ mod tests {
 
     use skidder_pipeline::language::{Diagnostics, ParseOptions, SourceMap, Statement, parse};
 
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::tls::Verification;
 
     fn read(text: &str) -> (ElasticsearchOptions, String) {
         let sources = SourceMap::single("t", format!("output {{ elasticsearch {{ {text} }} }}"));

@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
 use tracing::{Instrument as _, error, warn};
 
 use super::bulk::{BulkRequest, Item};
@@ -34,11 +33,8 @@ use super::request::deliver;
 use super::{resolution, setup};
 use crate::ack::Ack;
 use crate::dead_letter::{DeadLetters, Letter};
+use crate::output::deadline::{Deadline, passed};
 use crate::throttle::Throttle;
-
-/// When to give up: `None` while running, then the moment at which what is not delivered is left
-/// to be sent again by those who sent it.
-pub type Deadline = watch::Receiver<Option<Instant>>;
 
 /// The delivery has ended; the events given to it now stay unacknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -521,26 +517,6 @@ async fn bury(shared: Arc<Shared>, rejected: Rejected, _held: Held) {
         .fetch_add(events, Ordering::Relaxed);
     for (ack, length) in rejected.acks {
         ack.done(length);
-    }
-}
-
-/// Ends when the deadline has passed; never while there is none.
-async fn passed(mut deadline: Deadline) {
-    loop {
-        let at = *deadline.borrow_and_update();
-        let Some(at) = at else {
-            if deadline.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            continue;
-        };
-        tokio::select! {
-            () = tokio::time::sleep_until(at) => return,
-            changed = deadline.changed() => if changed.is_err() {
-                tokio::time::sleep_until(at).await;
-                return;
-            },
-        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! (`management`). How many requests go out at a time, and how large they are, follows what the servers
 //! take (`concurrency`, `hosts`); where their names lead is looked up again and again (`resolution`).
 
-mod backoff;
+pub(super) mod backoff;
 mod bulk;
 mod client;
 mod concurrency;
@@ -33,9 +33,7 @@ mod writer;
 
 pub use bulk::{Action, ActionKind, BulkRequest, Item, Update};
 pub use data_stream::DataStream;
-pub use delivery::{
-    BulkSender, Deadline, Delivery, DeliveryClosed, DeliveryStatistics, DeliverySummary,
-};
+pub use delivery::{BulkSender, Delivery, DeliveryClosed, DeliveryStatistics, DeliverySummary};
 pub use event_writer::{ActionTemplate, EventWriter, Templates};
 pub use management::{Content, Management, Rollover, TemplateApi, TemplatePlan};
 pub use options::{BULK_BYTES_CAP, DEFAULT_PORT, ElasticsearchOptions, OptionsError, Secret};
