@@ -364,6 +364,7 @@ mod tests {
                 exclude: Excludes::default(),
                 fields: Vec::new(),
                 dead_time: SECOND * 3600,
+                close_inactive: SECOND * 3600,
                 start_position: StartPosition::Beginning,
                 ship_compressed: false,
                 network_files: NetworkFiles::Auto,

@@ -23,14 +23,45 @@ use crate::tail::watch::Watcher;
 
 /// How often files are looked at for which no hint comes.
 const TICK: Duration = Duration::from_millis(500);
-/// The patterns are not evaluated more often than this, whatever is hinted.
-const LEAST_SCAN_PAUSE: Duration = Duration::from_millis(100);
-/// …nor for more than a tenth of the time.
-const SCAN_SHARE: u32 = 10;
+/// Rounds do not follow each other more quickly than this, whatever is hinted.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// Reads in a row before the link gets its turn.
 const READS_PER_TURN: usize = 8;
 /// If the kernel gives no hints, files are looked at this often.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How a round goes on: for how long at a time, and for how many times as long it pauses then.
+#[derive(Clone, Copy)]
+struct Pace {
+    slice: Duration,
+    pauses: u32,
+}
+
+/// Where hints come a round is only for what they miss: a thousandth of the time.
+const CALM: Pace = Pace {
+    slice: Duration::from_millis(2),
+    pauses: 1000,
+};
+/// Where they were lost, or do not come: a tenth.
+const BRISK: Pace = Pace {
+    slice: Duration::from_millis(20),
+    pauses: 10,
+};
+
+/// … but not for longer than this at once: it may be the machine that was slow.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// When everything is looked at.
+struct Rounds {
+    /// When the round goes on, or the next one begins.
+    next: Instant,
+    running: bool,
+    began: Instant,
+    /// Something was missed: this round, or the next one, is to be quick.
+    hurry: bool,
+    /// … and was missed after the one that runs had begun.
+    again: bool,
+}
 
 /// Reads until it is told to stop, or all input has ended.
 pub struct Reader {
@@ -54,10 +85,7 @@ pub struct Reader {
     batches: usize,
     /// How many there are to be, by the config of now.
     batches_wanted: usize,
-    next_scan: Instant,
-    scan_wanted: bool,
-    last_scan_end: Instant,
-    last_scan_took: Duration,
+    rounds: Rounds,
     /// Configs that come while running.
     configs: Option<watch::Receiver<Rc<Config>>>,
     /// What is asked about the files.
@@ -135,10 +163,13 @@ impl Reader {
             last_sent: None,
             batches: batches.count,
             batches_wanted: batches.count,
-            next_scan: now,
-            scan_wanted: false,
-            last_scan_end: now,
-            last_scan_took: Duration::ZERO,
+            rounds: Rounds {
+                next: now,
+                running: false,
+                began: now,
+                hurry: false,
+                again: false,
+            },
             configs: None,
             questions: None,
             started: None,
@@ -173,7 +204,7 @@ impl Reader {
         while !*stop.borrow() {
             let now = Instant::now();
             self.take_config(now);
-            self.scan_if_due(now);
+            self.go_round(now);
             if let Some(started) = self.started.take() {
                 // Whoever wanted to know may be gone.
                 started.send(()).unwrap_or_default();
@@ -184,15 +215,17 @@ impl Reader {
                 self.changed.notify_one();
             }
             if now >= next_tick {
-                self.scan_wanted |= self.tails.tick(now);
+                self.tails.tick(now);
                 next_tick = now + TICK;
             }
             if let (Some(interval), Some(at)) = (look_interval, next_look)
                 && now >= at
             {
-                self.tails.wake_all(now);
+                self.tails.wake_all();
                 next_look = Some(now + interval);
             }
+            let next_close = self.tails.close_inactive(now);
+            let opened = self.tails.open_waiting(now);
             let next_partial = self.tails.wake_partial(now);
             if now >= next_summary {
                 summary.log(&self.counters, self.tails.progress());
@@ -202,11 +235,14 @@ impl Reader {
             if self.input_has_ended() {
                 break;
             }
-            if self.tails.has_work() && self.filling.is_some() {
+            if opened || (self.tails.has_work() && self.filling.is_some()) {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let mut wake = self.scan_time().min(next_summary);
+            let mut wake = self.rounds.next.min(next_summary);
+            if let Some(at) = next_close {
+                wake = wake.min(at);
+            }
             if self.tails.needs_tick() {
                 wake = wake.min(next_tick);
             }
@@ -253,7 +289,10 @@ impl Reader {
                 None => std::future::pending().await,
             },
             hints = self.watcher.hints() => {
-                self.scan_wanted |= self.tails.follow(hints, Instant::now());
+                let now = Instant::now();
+                if self.tails.follow(hints, &mut self.watcher, now) {
+                    self.rounds.missed(now);
+                }
             }
             chunk = chunk => self.take_input(chunk),
             // It is taken over at the beginning of the next round.
@@ -278,8 +317,8 @@ impl Reader {
         self.budget = Budget::new(&config.limits);
         self.batches_wanted = batches_of(&config);
         self.config = config;
-        self.scan_wanted = true;
-        self.next_scan = now;
+        self.rounds.running = false;
+        self.rounds.missed(now);
     }
 
     fn answer(&self, question: Question) {
@@ -418,42 +457,69 @@ impl Reader {
         ended
     }
 
-    fn scan_time(&self) -> Instant {
-        if !self.scan_wanted {
-            return self.next_scan;
-        }
-        let pause = LEAST_SCAN_PAUSE.max(self.last_scan_took * SCAN_SHARE);
-        self.next_scan.min(self.last_scan_end + pause)
-    }
-
-    fn scan_if_due(&mut self, now: Instant) {
-        if now < self.scan_time() {
+    /// Goes on with looking at everything, if it is time to.
+    fn go_round(&mut self, now: Instant) {
+        if now < self.rounds.next {
             return;
         }
-        self.scan_wanted = false;
-        let regular = now >= self.next_scan;
-        let directories = self.tails.scan(now);
-        if let Some((path, error)) = self.watcher.watch(directories) {
-            self.hints_work = false;
-            if let Some(suppressed) = self.throttle.admit("not watched") {
-                let path = path.display();
-                warn!(%path, %error, suppressed, "the kernel gives no hints about this directory (see \
-                    fs.inotify.max_user_watches), looking at all files every second");
-            }
+        if !self.rounds.running {
+            self.tails.begin_round(&mut self.watcher);
+            (self.rounds.running, self.rounds.began) = (true, now);
         }
-        if regular {
-            self.tails.wake_all(now);
+        let hints_come = self.hints_work && !self.tails.has_network_files();
+        let pace = if self.rounds.hurry || !hints_come {
+            BRISK
+        } else {
+            CALM
+        };
+        // Whoever started us waits for the first one.
+        let first = !self.tails.has_looked_around();
+        let slice = if first { Duration::MAX } else { pace.slice };
+        let done = self.tails.go_round(&mut self.watcher, now, slice);
+        let end = Instant::now();
+        // It opens every file, and says nothing about those that follow.
+        let took = if first {
+            Duration::ZERO
+        } else {
+            end.saturating_duration_since(now)
+        };
+        self.rounds.next = end + (took * pace.pauses).min(LONGEST_PAUSE);
+        if !done {
+            return;
         }
-        self.last_scan_end = Instant::now();
-        self.last_scan_took = self.last_scan_end.saturating_duration_since(now);
-        if regular {
-            let interval = self.config.limits.rescan_interval;
-            let interval = if self.hints_work {
-                interval
-            } else {
-                interval.min(POLL)
-            };
-            self.next_scan = self.last_scan_end + interval.max(self.last_scan_took * SCAN_SHARE);
+        let failure = self.watcher.take_failure();
+        self.hints_work = self.watcher.works() && failure.is_none();
+        if let Some((path, error)) = failure
+            && let Some(suppressed) = self.throttle.admit("not watched")
+        {
+            let path = path.display();
+            warn!(%path, %error, suppressed, "the kernel gives no hints about this directory (see \
+                fs.inotify.max_user_watches), looking at all files every second");
+        }
+        let interval = self.config.limits.rescan_interval;
+        let interval = if self.hints_work {
+            interval
+        } else {
+            interval.min(POLL)
+        };
+        self.rounds.running = false;
+        self.rounds.hurry = std::mem::take(&mut self.rounds.again);
+        let regular = self.rounds.began + interval;
+        self.rounds.next = self.rounds.next.max(if self.rounds.hurry {
+            end + LEAST_PAUSE
+        } else {
+            regular
+        });
+    }
+}
+
+impl Rounds {
+    /// Something may have been missed.
+    fn missed(&mut self, now: Instant) {
+        self.again |= self.running;
+        if !self.hurry {
+            self.hurry = true;
+            self.next = self.next.min(now + LEAST_PAUSE);
         }
     }
 }

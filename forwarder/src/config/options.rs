@@ -100,6 +100,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Files, "exclude", "none"),
     option(Section::Files, "fields", "none"),
     option(Section::Files, "dead time", "24h"),
+    option(Section::Files, "close inactive", "`dead time`"),
+    option(Section::Files, "ignore older", "none"),
     option(Section::Files, "start position", "beginning"),
     option(Section::Files, "compressed files", "skip"),
     option(Section::Files, "network files", "auto"),

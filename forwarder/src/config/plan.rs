@@ -200,8 +200,10 @@ pub struct FileGroup {
     pub exclude: Excludes,
     /// Added to each event.
     pub fields: Vec<(String, String)>,
-    /// A file without growth for this long is closed until it grows.
+    /// A file without growth for this long before the first start is not shipped.
     pub dead_time: Duration,
+    /// A file without growth for this long is closed until it grows.
+    pub close_inactive: Duration,
     /// Where the files that are there at the very first start begin.
     pub start_position: StartPosition,
     /// Whether files that begin like gzip, xz, zstd… are shipped all the same.
@@ -565,6 +567,13 @@ fn build_groups(
                 _ => StartPosition::Beginning,
             },
         };
+        let dead_time = reader.seconds("dead time", 24 * 3600);
+        let close_inactive =
+            reader.duration("close inactive", dead_time, MILLISECOND, 24 * 3650 * HOUR);
+        let following = Following {
+            ignore_older: reader.duration_or_none("ignore older"),
+            ..Following::default()
+        };
         let lines = Rc::new(super::lines::build(section, reader.problems));
         groups.push(Rc::new(FileGroup {
             lines,
@@ -573,7 +582,8 @@ fn build_groups(
             stdin,
             exclude,
             fields,
-            dead_time: reader.seconds("dead time", 24 * 3600),
+            dead_time,
+            close_inactive,
             start_position,
             ship_compressed: reader.choice("compressed files", &["skip", "ship"]) == "ship",
             network_files: match reader.choice("network files", &["auto", "on", "off"]) {
@@ -581,7 +591,7 @@ fn build_groups(
                 "off" => NetworkFiles::Off,
                 _ => NetworkFiles::Auto,
             },
-            following: Following::default(),
+            following,
         }));
     }
     if groups.iter().filter(|group| group.stdin).count() > 1 {
@@ -763,6 +773,14 @@ impl Reader<'_> {
         match self.section.find(name).and_then(Node::text) {
             Some("off") => Duration::ZERO,
             _ => self.duration(name, default, Duration::from_secs(1), 24 * 3650 * HOUR),
+        }
+    }
+
+    /// A time, or `none`.
+    pub(super) fn duration_or_none(&mut self, name: &str) -> Option<Duration> {
+        match self.text(name).as_deref() {
+            None | Some("none") => None,
+            Some(_) => Some(self.seconds(name, 0)),
         }
     }
 

@@ -175,7 +175,7 @@ impl Tails {
             && self.archives.is_empty()
             && self.archives_read.is_empty()
             && self.held.is_empty()
-            && !self.waits_for_room
+            && self.room.waiting() == 0
             && self.unfinished.keys().all(|key| {
                 let tail = self.known.get(key);
                 tail.is_none_or(|tail| tail.size == 0)
@@ -213,7 +213,6 @@ impl Tails {
             let (path, group) = (tail.path.clone(), tail.group);
             tail.close();
             self.open_files -= 1;
-            self.rescan |= self.waits_for_room;
             if self.is_gone(group, &path, times) {
                 self.let_go(key, true);
             }

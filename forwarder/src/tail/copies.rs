@@ -242,6 +242,7 @@ impl Tails {
         info!(from = %old.path.display(), to = %copy.path.display(), position = old.offset, unread,
             "the file was copied and truncated, what was not read of it is read from the copy");
         (tail.polled, tail.cautious, tail.last_growth) = (old.polled, old.cautious, now);
+        (tail.round, tail.turn_began) = (old.round, old.turn_began);
         if let Err(error) = tail.shape(&self.config.groups[old.group].lines) {
             debug!(%error, "cannot read the beginning of the truncated file");
         }

@@ -66,6 +66,14 @@ pub struct Tail {
     pub unwanted: bool,
     /// Whether its lines are to become events in another way, as soon as none is held back.
     pub reshape: bool,
+    /// The last round that has seen it.
+    pub round: u64,
+    /// When its turn to be open began.
+    pub turn_began: Instant,
+    /// Whether something of it was read since.
+    pub had_turn: bool,
+    /// Its place among those that became idle.
+    pub idle: u64,
     /// When its bytes came.
     pub arrivals: Arrivals,
     pub(super) file: Option<File>,
@@ -140,6 +148,10 @@ impl Tail {
             doubtful_since: None,
             unwanted: false,
             reshape: false,
+            round: 0,
+            turn_began: Instant::now(),
+            had_turn: false,
+            idle: 0,
             arrivals: Arrivals::default(),
             file: Some(file),
             trail: Trail::default(),

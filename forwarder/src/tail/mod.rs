@@ -14,12 +14,15 @@ pub mod archive;
 pub mod complete;
 pub mod copies;
 pub mod file;
+mod hints;
 pub mod identity;
 pub mod lines;
 mod open;
 pub mod pattern;
 pub mod reading;
 mod reconfigure;
+mod room;
+mod rounds;
 pub mod shape;
 mod status;
 pub mod stdin;
@@ -34,21 +37,22 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use self::file::{Look, Tail};
 use self::identity::Identity;
-use self::pattern::Visitor;
 use self::reading::{Budget, ReadBuffer, Reading, Tally};
-use self::watch::Hints;
+use self::room::Room;
+use self::rounds::Round;
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::registry::Ledger;
-use crate::registry::store::now as unix_now;
 use crate::report::{Counters, Progress, Throttle, add};
 
 /// Files that the patterns may find at most.
 pub const MAX_FILES: usize = 100_000;
+/// For this long a closed file may be neither here nor there.
+const MOVING: Duration = Duration::from_secs(2);
 
 /// All files that are followed.
 #[derive(Debug)]
@@ -83,14 +87,15 @@ pub struct Tails {
     unfinished: HashMap<u64, u64>,
     /// The file that had the last turn, and its reads since.
     turn: (u64, u64),
-    /// Whether a file has to wait for others to be closed.
-    waits_for_room: bool,
-    /// Whether the patterns are to be evaluated soon.
-    rescan: bool,
     buffer: ReadBuffer,
     open_files: usize,
-    /// Files that wait for a descriptor, by path, with the element of `files` that found them.
-    waiting: HashMap<PathBuf, usize>,
+    room: Room,
+    /// The round that is under way.
+    round: Option<Round>,
+    /// Its number, or that of the last one.
+    round_number: u64,
+    /// Whether a file was on a network file system.
+    network_files: bool,
     next_id: u64,
     scanned: bool,
     trust: Trust,
@@ -105,28 +110,6 @@ pub enum Trust {
     Whole,
     /// Entries may be lost: everything not in it is read from its beginning.
     Damaged,
-}
-
-/// What a walk over the patterns found.
-#[derive(Debug, Default)]
-struct Found {
-    paths: Vec<PathBuf>,
-    directories: HashSet<PathBuf>,
-    failures: Vec<(PathBuf, io::Error)>,
-}
-
-impl Visitor for Found {
-    fn found(&mut self, path: PathBuf) {
-        self.paths.push(path);
-    }
-    fn directory(&mut self, path: &Path) {
-        if !self.directories.contains(path) {
-            self.directories.insert(path.to_owned());
-        }
-    }
-    fn failed(&mut self, path: &Path, error: io::Error) {
-        self.failures.push((path.to_owned(), error));
-    }
 }
 
 impl Tails {
@@ -160,106 +143,21 @@ impl Tails {
             left_out: HashMap::new(),
             unfinished: HashMap::new(),
             turn: (0, 0),
-            waits_for_room: false,
-            rescan: false,
             buffer,
             open_files: 0,
-            waiting: HashMap::new(),
+            room: Room::default(),
+            round: None,
+            round_number: 0,
+            network_files: false,
             next_id: 1,
             scanned: false,
             trust,
         }
     }
 
-    /// Evaluates all patterns. Returns the directories to watch.
-    pub fn scan(&mut self, now: Instant) -> HashSet<PathBuf> {
-        let config = Rc::clone(&self.config);
-        let mut seen = HashSet::with_capacity(self.known.len());
-        let mut directories = HashSet::new();
-        self.waits_for_room = false;
-        for (group, settings) in config.groups.iter().enumerate() {
-            let mut found = Found::default();
-            for pattern in &settings.patterns {
-                pattern.walk(&mut found);
-            }
-            directories.extend(found.directories);
-            for (path, error) in found.failures {
-                if let Some(suppressed) = self.throttle.admit("directory not readable") {
-                    let path = path.display();
-                    warn!(%path, %error, suppressed, "cannot read a directory, files in it are not shipped");
-                }
-            }
-            settings.following.order.sort(&mut found.paths);
-            for path in found.paths {
-                if !settings.exclude.covers(&path)
-                    && let Some(key) = self.consider(&path, group, now)
-                {
-                    seen.insert(key);
-                }
-            }
-        }
-        if !self.scanned {
-            self.scanned = true;
-            self.find_renamed(now, &seen);
-        }
-        self.mark_missing(&seen, now);
-        let unix = unix_now();
-        let mut ledger = self.ledger.borrow_mut();
-        for key in &seen {
-            if let Some(tail) = self.known.get(key) {
-                ledger.touch(tail.source.id, unix);
-            }
-        }
-        let before = unix.saturating_sub(config.limits.forget_after.as_secs());
-        let forgotten = ledger.forget(|entry| entry.seen < before);
-        if forgotten > 0 {
-            info!(forgotten, "files not seen for a long time are forgotten");
-        }
-        directories
-    }
-
-    /// Follows the hints. True if the patterns have to be evaluated.
-    pub fn follow(&mut self, hints: Hints, now: Instant) -> bool {
-        let mut rescan = hints.rescan;
-        for path in hints.modified {
-            if let Some(key) = self.by_path.get(&path).copied() {
-                self.wake(key);
-            }
-        }
-        for path in hints.created {
-            match self.group_of(&path) {
-                Some(group) => {
-                    // At once, not with the next scan: it may be renamed again by then.
-                    if let Some(key) = self.consider(&path, group, now) {
-                        self.found_again(key);
-                    }
-                    rescan = true;
-                }
-                None => rescan |= path.is_dir(),
-            }
-        }
-        for (from, to) in hints.renamed {
-            let Some(group) = self.group_of(&from) else {
-                continue;
-            };
-            rescan = true;
-            // A rotation: the file is followed where it went, even if no pattern finds it there,
-            // and even if it was too quick to have been seen under its old name.
-            if !self.config.groups[group].exclude.covers(&to)
-                && let Some(key) = self.consider_as(&to, &from, group, now)
-            {
-                self.missing.insert(key);
-                if let Some(tail) = self.known.get_mut(&key) {
-                    tail.missing_since.get_or_insert(now);
-                }
-            }
-        }
-        rescan
-    }
-
-    /// Looks at the files that no hint will come for: those that have gone, partial last lines,
-    /// and those that have been idle for their dead time. True if the patterns have to be evaluated.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    /// Looks at the files that no hint will come for: those that have gone, those behind links, those that
+    /// may be copies.
+    pub fn tick(&mut self, now: Instant) {
         for key in self
             .polled
             .iter()
@@ -276,16 +174,22 @@ impl Tails {
             self.wake(key);
         }
         self.finish_complete(now);
-        std::mem::take(&mut self.rescan)
+        self.end_turns(now);
     }
 
-    /// Queues every file, for when hints cannot be trusted; closes those that are dead.
-    pub fn wake_all(&mut self, now: Instant) {
+    /// Queues every file.
+    ///
+    /// COMPAT: Logstash asks for the length of each file every `stat_interval`.
+    pub fn wake_all(&mut self) {
         let keys: Vec<u64> = self.known.keys().copied().collect();
         for key in keys {
-            self.close_if_dead(key, now);
             self.wake(key);
         }
+    }
+
+    /// Whether files are written to by other machines, of which no hint comes.
+    pub fn has_network_files(&self) -> bool {
+        self.network_files
     }
 
     /// Whether files need a [`Tails::tick`] from time to time.
@@ -296,6 +200,7 @@ impl Tails {
             || !self.doubtful.is_empty()
             || !self.archives_read.is_empty()
             || !self.unfinished.is_empty()
+            || self.room.waiting() > 0
     }
 
     /// Whether there are files to look at or to read.
@@ -314,6 +219,11 @@ impl Tails {
         tail.queued = false;
         let before = (batch.len(), batch.bytes());
         let result = self.read(key, batch, budget, now);
+        if batch.len() > before.0
+            && let Some(tail) = self.known.get_mut(&key)
+        {
+            tail.had_turn = true;
+        }
         add(&self.counters.events_read, (batch.len() - before.0) as u64);
         add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
         match result {
@@ -325,13 +235,13 @@ impl Tails {
                 }
                 return false;
             }
-            Ok(Reading::End) => {}
+            Ok(Reading::End) => self.note_idle(key),
             Err(error) => {
                 if let Some(suppressed) = self.throttle.admit("file not readable")
                     && let Some(tail) = self.known.get(&key)
                 {
                     let path = tail.path.display();
-                    warn!(%path, %error, suppressed, "cannot read the file, trying again with the next scan");
+                    warn!(%path, %error, suppressed, "cannot read the file, trying again when it changes");
                 }
             }
         }
@@ -575,27 +485,6 @@ impl Tails {
         Ok(())
     }
 
-    fn mark_missing(&mut self, seen: &HashSet<u64>, now: Instant) {
-        for (key, tail) in &mut self.known {
-            if seen.contains(key) {
-                tail.missing_since = None;
-                self.missing.remove(key);
-            } else if tail.missing_since.is_none() {
-                let path = tail.path.display();
-                debug!(%path, "no pattern finds the file any more, reading it to its end");
-                tail.missing_since = Some(now);
-                self.missing.insert(*key);
-            }
-        }
-    }
-
-    fn found_again(&mut self, key: u64) {
-        self.missing.remove(&key);
-        if let Some(tail) = self.known.get_mut(&key) {
-            tail.missing_since = None;
-        }
-    }
-
     /// A file that no pattern finds is closed when all of it is acknowledged and it is quiet.
     fn let_go_if_done(&mut self, key: u64, now: Instant) {
         let Some(tail) = self.known.get_mut(&key) else {
@@ -605,6 +494,10 @@ impl Tails {
         let Some(since) = tail.missing_since else {
             return;
         };
+        if !tail.is_open() && !tail.unwanted {
+            self.look_at_closed(key, since, now);
+            return;
+        }
         if tail.is_open() && !tail.unwanted {
             let quiet = now.saturating_duration_since(since.max(tail.last_growth));
             if quiet < self.config.limits.close_rotated || !tail.is_settled() {
@@ -631,6 +524,27 @@ impl Tails {
         self.let_go(key, deleted);
     }
 
+    /// A closed file that no pattern finds may be written to where it is now.
+    fn look_at_closed(&mut self, key: u64, since: Instant, now: Instant) {
+        let Some(tail) = self.known.get(&key) else {
+            return;
+        };
+        let there = std::fs::metadata(&tail.path).ok();
+        let there = there.filter(|metadata| Identity::of(metadata) == tail.identity);
+        let quiet = now.saturating_duration_since(since) >= self.config.limits.close_rotated;
+        match there {
+            Some(metadata) if !tail.is_as_known(&metadata) || !tail.is_drained() => {
+                let (path, first_path) = (tail.path.clone(), tail.first_path.clone());
+                let group = tail.group;
+                self.consider_as(&path, &first_path, group, now);
+            }
+            Some(_) if !quiet => {}
+            // A hint that says where it went comes after the one that it is gone.
+            None if now.saturating_duration_since(since) < MOVING => {}
+            _ => self.let_go(key, false),
+        }
+    }
+
     /// Follows a file no longer; what is known of it is kept unless its content is gone.
     fn let_go(&mut self, key: u64, gone: bool) {
         let Some(tail) = self.known.remove(&key) else {
@@ -652,24 +566,6 @@ impl Tails {
             ledger.remove(tail.source.id);
         } else {
             ledger.release(tail.source.id);
-        }
-    }
-
-    fn close_if_dead(&mut self, key: u64, now: Instant) {
-        let Some(tail) = self.known.get_mut(&key) else {
-            return;
-        };
-        let idle = now.saturating_duration_since(tail.last_growth);
-        if idle >= self.config.groups[tail.group].dead_time
-            && tail.missing_since.is_none()
-            && tail.is_open()
-            && tail.is_drained()
-            && !tail.queued
-        {
-            let path = tail.path.display();
-            debug!(%path, "the file has not grown for its dead time, closed until it grows");
-            tail.close();
-            self.open_files -= 1;
         }
     }
 

@@ -2,7 +2,7 @@
 //! where to begin in it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -129,11 +129,15 @@ impl Tails {
         now: Instant,
     ) -> Option<u64> {
         let tail = self.known.get_mut(&key)?;
-        if tail.is_as_known(metadata) && birth_of(metadata) == tail.born {
+        let (group, first_path) = (tail.group, tail.first_path.clone());
+        if birth_of(metadata) == tail.born {
+            let done = tail.is_as_known(metadata) && tail.is_drained();
             self.found_at(key, path, metadata);
-            return Some(key);
+            if done {
+                return Some(key);
+            }
         }
-        if !self.make_room(path) {
+        if !self.make_room(path, &first_path, group) {
             return Some(key);
         }
         let file = match open(path) {
@@ -148,14 +152,16 @@ impl Tails {
         let tail = self.known.get_mut(&key)?;
         if identity != (tail.identity, tail.born) {
             // Another file with the old one's inode, or the path went to another file just now. The
-            // tail is dropped as missing, the path is looked at again with the next scan.
+            // tail is dropped as missing, the path is looked at again.
             let old = tail.identity;
             self.by_identity.remove(&old);
-            return None;
+            self.set_missing(key, now);
+            return self.consider_as(path, path, group, now);
         }
         tail.reopen(file);
         tail.last_growth = now;
         self.open_files += 1;
+        self.begin_turn(key, now);
         self.found_at(key, path, metadata);
         self.wake(key);
         Some(key)
@@ -175,7 +181,7 @@ impl Tails {
             }
             return Ok(None);
         }
-        if !self.make_room(path) {
+        if !self.make_room(path, first_path, group) {
             return Ok(None);
         }
         let file = open(path)?;
@@ -299,11 +305,13 @@ impl Tails {
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
         tail.own = metadata.len() > 0 || !copies;
         tail.cautious = self.is_cautious(group, tail.file());
+        self.network_files |= tail.cautious;
         self.open_files += 1;
         if self.complete(group).is_some() {
             self.unfinished.insert(id, beginning.offset);
         }
         self.take_place(id, tail);
+        self.begin_turn(id, now);
         Ok(Some(id))
     }
 
@@ -370,7 +378,10 @@ impl Tails {
         metadata: &Metadata,
     ) -> io::Result<u64> {
         let settings = &self.config.groups[group];
-        if self.is_too_old(group, metadata) {
+        if self.is_too_old(group, metadata) && self.trust != Trust::Damaged {
+            info!(path = %path.display(), size = metadata.len(),
+                "the file was last written to longer than `ignore older` ago, only what is added \
+                 to it will be shipped");
             return Ok(metadata.len());
         }
         let created = self.ledger.borrow().created;
@@ -408,7 +419,7 @@ impl Tails {
 
     /// After a start: files that were renamed while nobody looked, to where no pattern finds
     /// them, may have lines left. They are sought in the directory they were in.
-    pub(super) fn find_renamed(&mut self, now: Instant, seen: &HashSet<u64>) {
+    pub(super) fn find_renamed(&mut self, now: Instant) {
         let mut sought: HashMap<PathBuf, HashMap<Identity, PathBuf>> = HashMap::new();
         for (_, entry) in self.ledger.borrow().unclaimed() {
             if let Some(directory) = entry.path.parent() {
@@ -425,7 +436,7 @@ impl Tails {
                     continue;
                 };
                 let identity = Identity::of(&metadata);
-                if seen.len() >= MAX_FILES
+                if self.known.len() >= MAX_FILES
                     || !metadata.is_file()
                     || self.by_identity.contains_key(&identity)
                 {
@@ -443,7 +454,7 @@ impl Tails {
                     continue;
                 };
                 if let Some(group) = self.group_of(&first_path) {
-                    // Not `seen`: no pattern finds it, so it is closed when it is done.
+                    // No pattern finds it, so it is closed when it is done.
                     self.consider_as(&path, &first_path, group, now);
                 }
             }
@@ -479,36 +490,10 @@ impl Tails {
             .insert(identity, (birth_of(metadata), metadata.modified().ok()));
     }
 
-    /// Sees to it that one more file can be opened, by closing the one that is idle the longest.
-    fn make_room(&mut self, path: &Path) -> bool {
-        let limit = self.config.limits.max_open_files;
-        if self.open_files < limit {
-            return true;
-        }
-        let idle = self
-            .known
-            .iter_mut()
-            .filter(|(_, tail)| {
-                tail.is_open() && tail.is_drained() && !tail.queued && tail.missing_since.is_none()
-            })
-            .min_by_key(|(_, tail)| tail.last_growth);
-        if let Some((_, tail)) = idle {
-            tail.close();
-            self.open_files -= 1;
-            return true;
-        }
-        self.waits_for_room = true;
-        if let Some(suppressed) = self.throttle.admit("too many open files") {
-            let path = path.display();
-            warn!(%path, limit, suppressed, "`max open files` is reached and none is idle, the file has to wait");
-        }
-        false
-    }
-
     fn cannot(&self, what: &'static str, path: &Path, error: &io::Error) -> Option<u64> {
         if let Some(suppressed) = self.throttle.admit(what) {
             let path = path.display();
-            warn!(%path, %error, suppressed, "cannot {what} the file, trying again with the next scan");
+            warn!(%path, %error, suppressed, "cannot {what} the file, trying again with the next round");
         }
         None
     }

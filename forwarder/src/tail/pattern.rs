@@ -6,6 +6,7 @@
 //! a component names them, but not by `**`, which would walk in circles.
 
 use std::ffi::OsString;
+use std::fs::FileType;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -73,10 +74,157 @@ impl Pattern {
 
     /// Visits every path that matches now.
     pub fn walk(&self, visitor: &mut dyn Visitor) {
-        for components in &self.alternatives {
-            step(PathBuf::new(), components, 0, visitor);
+        let mut walk = Walk::new(self);
+        while walk.step(self, None, visitor) {}
+    }
+
+    /// Visits what matches in a directory and below it, and nothing else.
+    pub fn walk_below(&self, directory: &Path, visitor: &mut dyn Visitor) {
+        let mut walk = Walk::new(self);
+        while walk.step(self, Some(directory), visitor) {}
+    }
+}
+
+/// A walk over what a pattern matches, which can be interrupted after each directory.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// The last is the next.
+    pending: Vec<Place>,
+}
+
+/// Where the rest of a pattern is to be looked for.
+#[derive(Debug)]
+struct Place {
+    base: PathBuf,
+    alternative: usize,
+    /// The first of the components that are left.
+    component: usize,
+    /// Directories entered for a `**`.
+    depth: usize,
+}
+
+impl Walk {
+    /// At the beginning.
+    pub fn new(pattern: &Pattern) -> Self {
+        let pending = (0..pattern.alternatives.len())
+            .rev()
+            .map(|alternative| Place {
+                base: PathBuf::new(),
+                alternative,
+                component: 0,
+                depth: 0,
+            });
+        Self {
+            pending: pending.collect(),
         }
     }
+
+    /// Goes on by one directory at most, of the same pattern. False at the end.
+    pub fn step(
+        &mut self,
+        pattern: &Pattern,
+        only: Option<&Path>,
+        visitor: &mut dyn Visitor,
+    ) -> bool {
+        let Some(place) = self.pending.pop() else {
+            return false;
+        };
+        let left = pattern
+            .alternatives
+            .get(place.alternative)
+            .and_then(|components| components.get(place.component..)?.split_first());
+        let Some((component, rest)) = left else {
+            return true;
+        };
+        if only.is_some_and(|only| !leads_to(&place.base, only)) {
+            return true;
+        }
+        match component {
+            Component::Root => self.enter(&place, PathBuf::from("/")),
+            Component::Literal(name) => {
+                if rest.is_empty() {
+                    visitor.directory(or_here(&place.base));
+                }
+                let path = place.base.join(name);
+                if !rest.is_empty() {
+                    self.enter(&place, path);
+                // A literal last component still has to be there to be found.
+                } else if only.is_none_or(|only| path.starts_with(only))
+                    && std::fs::symlink_metadata(&path).is_ok()
+                {
+                    visitor.found(path);
+                }
+            }
+            Component::Wild(matcher) => {
+                visitor.directory(or_here(&place.base));
+                let from = self.pending.len();
+                for (name, kind) in names(&place.base, only, visitor) {
+                    if matcher.is_match(Path::new(&name)) {
+                        let path = place.base.join(&name);
+                        match (rest.is_empty(), kind) {
+                            (true, Kind::Directory) | (false, Kind::File) => {}
+                            (true, _) => visitor.found(path),
+                            (false, Kind::Directory) => self.enter(&place, path),
+                            (false, Kind::Link) => {
+                                if path.is_dir() {
+                                    self.enter(&place, path);
+                                }
+                            }
+                        }
+                    }
+                }
+                self.pending[from..].reverse();
+            }
+            Component::AnyDepth => {
+                let from = self.pending.len();
+                let deeper = place.depth < MAX_DEPTH;
+                // PERF: `**/*.log` is the usual case, and reads each directory once.
+                let wild = match rest {
+                    [Component::Wild(matcher)] => Some(matcher),
+                    _ => {
+                        self.enter(&place, place.base.clone());
+                        None
+                    }
+                };
+                if wild.is_none() && !deeper {
+                    return true;
+                }
+                visitor.directory(or_here(&place.base));
+                for (name, kind) in names(&place.base, only, visitor) {
+                    let path = place.base.join(&name);
+                    match kind {
+                        Kind::Directory if deeper => self.pending.push(Place {
+                            base: path,
+                            depth: place.depth + 1,
+                            ..place
+                        }),
+                        Kind::Directory => {}
+                        Kind::File | Kind::Link => {
+                            if wild.is_some_and(|wild| wild.is_match(Path::new(&name))) {
+                                visitor.found(path);
+                            }
+                        }
+                    }
+                }
+                self.pending[from..].reverse();
+            }
+        }
+        true
+    }
+
+    /// The rest of the pattern is looked for there.
+    fn enter(&mut self, place: &Place, base: PathBuf) {
+        self.pending.push(Place {
+            base,
+            component: place.component + 1,
+            ..*place
+        });
+    }
+}
+
+/// Whether a path is on the way to another one, or below it.
+fn leads_to(path: &Path, only: &Path) -> bool {
+    only.starts_with(path) || path.starts_with(only)
 }
 
 /// The pattern without `.` components and doubled slashes, as the paths of a walk are.
@@ -131,51 +279,6 @@ fn components(text: &str) -> Result<Vec<Component>, String> {
     Ok(components)
 }
 
-fn step(base: PathBuf, components: &[Component], depth: usize, visitor: &mut dyn Visitor) {
-    let Some((component, rest)) = components.split_first() else {
-        visitor.found(base);
-        return;
-    };
-    match component {
-        Component::Root => step(PathBuf::from("/"), rest, depth, visitor),
-        Component::Literal(name) => {
-            if rest.is_empty() {
-                visitor.directory(or_here(&base));
-            }
-            let path = base.join(name);
-            // A literal last component still has to be there to be found.
-            if rest.is_empty() && std::fs::symlink_metadata(&path).is_err() {
-                return;
-            }
-            step(path, rest, depth, visitor);
-        }
-        Component::Wild(matcher) => {
-            visitor.directory(or_here(&base));
-            for name in names(&base, visitor) {
-                if matcher.is_match(Path::new(&name)) {
-                    let path = base.join(&name);
-                    if rest.is_empty() || path.is_dir() {
-                        step(path, rest, depth, visitor);
-                    }
-                }
-            }
-        }
-        Component::AnyDepth => {
-            step(base.clone(), rest, depth, visitor);
-            if depth >= MAX_DEPTH {
-                return;
-            }
-            visitor.directory(or_here(&base));
-            for name in names(&base, visitor) {
-                let path = base.join(&name);
-                if std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
-                    step(path, components, depth + 1, visitor);
-                }
-            }
-        }
-    }
-}
-
 fn or_here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() {
         Path::new(".")
@@ -184,7 +287,27 @@ fn or_here(path: &Path) -> &Path {
     }
 }
 
-fn names(directory: &Path, visitor: &mut dyn Visitor) -> Vec<OsString> {
+/// What a name in a directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    Link,
+    /// Anything else.
+    File,
+}
+
+fn names(
+    directory: &Path,
+    only: Option<&Path>,
+    visitor: &mut dyn Visitor,
+) -> Vec<(OsString, Kind)> {
+    if let Some(name) = only.and_then(|only| only.strip_prefix(directory).ok()?.iter().next()) {
+        let kind = std::fs::symlink_metadata(directory.join(name)).map(|found| found.file_type());
+        return match kind {
+            Ok(kind) => vec![(name.to_owned(), Kind::of(kind))],
+            Err(_) => Vec::new(),
+        };
+    }
     let directory = or_here(directory);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -196,12 +319,24 @@ fn names(directory: &Path, visitor: &mut dyn Visitor) -> Vec<OsString> {
             return Vec::new();
         }
     };
-    let mut names: Vec<OsString> = entries
+    let mut names: Vec<(OsString, Kind)> = entries
         .filter_map(Result::ok)
-        .map(|entry| entry.file_name())
+        .filter_map(|entry| Some((entry.file_name(), Kind::of(entry.file_type().ok()?))))
         .collect();
-    names.sort();
+    names.sort_unstable_by(|left, right| left.0.cmp(&right.0));
     names
+}
+
+impl Kind {
+    fn of(kind: FileType) -> Self {
+        if kind.is_dir() {
+            Self::Directory
+        } else if kind.is_symlink() {
+            Self::Link
+        } else {
+            Self::File
+        }
+    }
 }
 
 /// `a{b,c}d` becomes `abd`, `acd`; nested braces too. A brace inside `[…]` or after `\` is plain.
@@ -389,6 +524,24 @@ mod tests {
                 found.directories.contains(&root.path().join(directory)),
                 "{directory}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_is_below_a_directory_is_visited() {
+        let root = tree();
+        let below = root.path().join("x/y");
+        for (typed, expected) in [
+            ("**/*.log", &["x/y/.hidden.log", "x/y/a.log"][..]),
+            ("x/*/b.txt", &["x/y/b.txt"]),
+            ("*/*.log", &[]),
+            ("x/y/a.log", &["x/y/a.log"]),
+        ] {
+            let pattern = Pattern::new(&format!("{}/{typed}", root.path().display()));
+            let mut found = Found::default();
+            pattern.expect("valid").walk_below(&below, &mut found);
+            let expected: Vec<_> = expected.iter().map(|path| root.path().join(path)).collect();
+            assert_eq!(found.paths, expected, "{typed}");
         }
     }
 

@@ -21,6 +21,7 @@ impl Tails {
             self.buffer = ReadBuffer::new(config.limits.harvest_buffer_size);
         }
         // Both are found again by the next scan, in the elements of the new config.
+        self.round = None;
         self.held.clear();
         self.left_out.clear();
         let keys: Vec<u64> = self.known.keys().copied().collect();

@@ -21,7 +21,7 @@ impl Tails {
             files: self.known.len(),
             open_files: self.open_files,
             rotated_files: self.missing.len(),
-            waiting_files: self.waiting.len(),
+            waiting_files: self.room.waiting(),
             ..Totals::default()
         };
         let mut oldest: Option<(f64, &Tail, u64)> = None;

@@ -6,6 +6,7 @@ mod identity;
 mod lines;
 mod link;
 mod manual;
+mod many;
 mod model;
 mod program;
 mod registry;

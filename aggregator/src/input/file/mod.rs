@@ -422,6 +422,7 @@ impl Plan {
             exclude,
             fields: Vec::new(),
             dead_time: self.close_older,
+            close_inactive: self.close_older,
             start_position: self.beginning,
             ship_compressed: false,
             network_files: NetworkFiles::Auto,
