@@ -395,6 +395,7 @@ mod tests {
                 forget_after: SECOND * 3600,
                 max_open_files: 3,
                 shutdown_timeout: SECOND,
+                max_held_bytes: None,
                 look_interval: Some(SECOND / 5),
             },
             exit_after_read: false,
@@ -566,6 +567,7 @@ mod tests {
                             Outcome::Kept
                         }),
                     }),
+                    ..Following::default()
                 }
             };
             let config = || {

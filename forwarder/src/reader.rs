@@ -235,12 +235,12 @@ impl Reader {
             if self.input_has_ended() {
                 break;
             }
-            if opened || (self.tails.has_work() && self.filling.is_some()) {
+            if opened || (self.tails.has_work(now) && self.filling.is_some()) {
                 tokio::task::yield_now().await;
                 continue;
             }
             let mut wake = self.rounds.next.min(next_summary);
-            if let Some(at) = next_close {
+            for at in next_close.into_iter().chain(self.tails.limit_time()) {
                 wake = wake.min(at);
             }
             if self.tails.needs_tick() {
@@ -376,7 +376,7 @@ impl Reader {
                 add(&self.counters.events_read, (batch.len() - before.0) as u64);
                 add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
             }
-            if room && self.tails.has_work() {
+            if room && self.tails.has_work(now) {
                 room = self.tails.read_next(batch, self.budget, now);
             }
             if !batch.is_empty() {
@@ -384,14 +384,14 @@ impl Reader {
             }
             if !room || batch.len() >= self.budget.events {
                 self.hand_over();
-            } else if !self.tails.has_work() {
+            } else if !self.tails.has_work(now) {
                 break;
             }
         }
         let limit = self.config.limits.flush_interval;
         let overdue = self.first_line.is_some_and(|first| first + limit <= now);
         let due = self.flush_time().is_some_and(|time| time <= now);
-        if overdue || (due && !self.tails.has_work()) {
+        if overdue || (due && !self.tails.has_work(now)) {
             self.hand_over();
         }
     }

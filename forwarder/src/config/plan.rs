@@ -15,9 +15,10 @@ use super::yaml::{Node, Place, Value};
 use super::{Problems, units};
 use crate::link::tls::{self, TlsSettings};
 use crate::registry::machine;
-use crate::tail::complete::Following;
+use crate::tail::complete::{Following, Order};
 use crate::tail::pattern::{Excludes, Pattern};
 use crate::tail::shape::Rules;
+use crate::tail::turns::Priority;
 
 /// A path in `paths` that stands for standard input.
 pub const STDIN: &str = "-";
@@ -91,6 +92,8 @@ pub struct Limits {
     pub forget_after: Duration,
     /// Files held open at most.
     pub max_open_files: usize,
+    /// Disk space that deleted files may take which are held open.
+    pub max_held_bytes: Option<u64>,
     /// What is in flight at SIGTERM gets this long.
     pub shutdown_timeout: Duration,
     /// Open files are looked at this often, whatever the kernel reports; `None` leaves them to its hints.
@@ -299,6 +302,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
         close_rotated: top.seconds("close rotated", 5 * 60),
         forget_after: top.seconds("forget after", 720 * 3600),
         max_open_files: top.number("max open files", 800, 1, 1_000_000) as usize,
+        max_held_bytes: top.size_or_none("max held bytes", 0),
         shutdown_timeout: top.duration(
             "shutdown timeout",
             Duration::from_secs(10),
@@ -570,10 +574,7 @@ fn build_groups(
         let dead_time = reader.seconds("dead time", 24 * 3600);
         let close_inactive =
             reader.duration("close inactive", dead_time, MILLISECOND, 24 * 3650 * HOUR);
-        let following = Following {
-            ignore_older: reader.duration_or_none("ignore older"),
-            ..Following::default()
-        };
+        let following = build_following(&mut reader);
         let lines = Rc::new(super::lines::build(section, reader.problems));
         groups.push(Rc::new(FileGroup {
             lines,
@@ -601,6 +602,33 @@ fn build_groups(
         );
     }
     groups
+}
+
+fn build_following(reader: &mut Reader<'_>) -> Following {
+    let order = match reader.choice("order", &["as found", "oldest first", "newest first"]) {
+        "oldest first" => Order::Modified {
+            newest_first: false,
+        },
+        "newest first" => Order::Modified { newest_first: true },
+        _ => Order::AsFound,
+    };
+    let hold_deleted_for = match reader.choice("deleted files", &["hold", "drop"]) {
+        "drop" => Some(Duration::ZERO),
+        _ => reader.duration_or_none("max held time"),
+    };
+    Following {
+        ignore_older: reader.duration_or_none("ignore older"),
+        order,
+        one_by_one: order != Order::AsFound,
+        priority: match reader.choice("priority", &["normal", "high", "low"]) {
+            "high" => Priority::High,
+            "low" => Priority::Low,
+            _ => Priority::Normal,
+        },
+        rate_limit: reader.size_or_none("rate limit", 1),
+        hold_deleted_for,
+        ..Following::default()
+    }
 }
 
 /// A relative path counts from the working directory; events carry the whole path.
@@ -781,6 +809,14 @@ impl Reader<'_> {
         match self.text(name).as_deref() {
             None | Some("none") => None,
             Some(_) => Some(self.seconds(name, 0)),
+        }
+    }
+
+    /// A size, or `none`.
+    pub(super) fn size_or_none(&mut self, name: &str, least: u64) -> Option<u64> {
+        match self.text(name).as_deref() {
+            None | Some("none") => None,
+            Some(_) => Some(self.size(name, 0, least, 1 << 50) as u64),
         }
     }
 

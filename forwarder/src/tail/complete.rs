@@ -22,6 +22,7 @@ use super::archive::{Archive, unpack};
 use super::file::Look;
 use super::identity::{Fingerprint, Identity, birth_of};
 use super::open::source_of;
+use super::turns::Priority;
 use crate::registry::Entry;
 use crate::registry::store::now as unix_now;
 
@@ -39,6 +40,15 @@ pub struct Following {
     pub order: Order,
     /// Reads in a row from one file before the next one has its turn.
     pub reads_per_turn: u64,
+    /// Whether each is read to its end before the next one, in that order.
+    pub one_by_one: bool,
+    /// Whether the files of other groups are read first.
+    pub priority: Priority,
+    /// Bytes that are read in a second at most, of all files together.
+    pub rate_limit: Option<u64>,
+    /// For how long deleted files are held open that were not read to their end; for as long as it takes
+    /// if there is no limit.
+    pub hold_deleted_for: Option<Duration>,
     /// Set if files are complete when they are found.
     pub complete: Option<Complete>,
 }
@@ -51,6 +61,10 @@ impl Default for Following {
             skip_old_stock: true,
             order: Order::AsFound,
             reads_per_turn: 1,
+            one_by_one: false,
+            priority: Priority::Normal,
+            rate_limit: None,
+            hold_deleted_for: None,
             complete: None,
         }
     }
@@ -171,7 +185,8 @@ impl Tails {
     /// Whether everything is read that there was to read.
     pub fn all_is_read(&self) -> bool {
         self.scanned
-            && self.queue.is_empty()
+            && self.turns.is_empty()
+            && self.losses.is_empty()
             && self.archives.is_empty()
             && self.archives_read.is_empty()
             && self.held.is_empty()

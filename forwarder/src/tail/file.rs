@@ -50,6 +50,8 @@ pub struct Tail {
     pub last_growth: Instant,
     /// Since when no pattern finds it any more.
     pub missing_since: Option<Instant>,
+    /// Since when nothing links to it, as far as was looked.
+    pub deleted_since: Option<Instant>,
     /// Whether it is in the queue of files to read.
     pub queued: bool,
     /// Whether it was found through a symbolic link.
@@ -140,6 +142,7 @@ impl Tail {
             shipped_to: 0,
             last_growth: Instant::now(),
             missing_since: None,
+            deleted_since: None,
             queued: false,
             polled: false,
             own: false,

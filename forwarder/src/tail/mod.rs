@@ -14,6 +14,7 @@ pub mod archive;
 pub mod complete;
 pub mod copies;
 pub mod file;
+pub mod held;
 mod hints;
 pub mod identity;
 pub mod lines;
@@ -26,6 +27,7 @@ mod rounds;
 pub mod shape;
 mod status;
 pub mod stdin;
+pub mod turns;
 pub mod watch;
 
 use std::cell::RefCell;
@@ -44,6 +46,7 @@ use self::identity::Identity;
 use self::reading::{Budget, ReadBuffer, Reading, Tally};
 use self::room::Room;
 use self::rounds::Round;
+use self::turns::Turns;
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::registry::Ledger;
@@ -64,7 +67,7 @@ pub struct Tails {
     known: HashMap<u64, Tail>,
     by_identity: HashMap<Identity, u64>,
     by_path: HashMap<PathBuf, u64>,
-    queue: VecDeque<u64>,
+    turns: Turns,
     /// Files whose last line has no end yet.
     partial: HashSet<u64>,
     by_fingerprint: HashMap<u64, u64>,
@@ -85,8 +88,10 @@ pub struct Tails {
     left_out: HashMap<Identity, (Option<u64>, Option<SystemTime>)>,
     /// Complete files that are not done with, and where they were begun.
     unfinished: HashMap<u64, u64>,
-    /// The file that had the last turn, and its reads since.
-    turn: (u64, u64),
+    /// The turn that is not over, or was the last.
+    turn: ReadingTurn,
+    /// What is to be told of files that were given up.
+    losses: VecDeque<Batch>,
     buffer: ReadBuffer,
     open_files: usize,
     room: Room,
@@ -99,6 +104,15 @@ pub struct Tails {
     next_id: u64,
     scanned: bool,
     trust: Trust,
+}
+
+/// What a file has had of its turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReadingTurn {
+    key: u64,
+    reads: u64,
+    /// Bytes after the last whole read.
+    bytes: usize,
 }
 
 /// What the registry says about files that are not in it.
@@ -122,6 +136,7 @@ impl Tails {
         trust: Trust,
     ) -> Self {
         let buffer = ReadBuffer::new(config.limits.harvest_buffer_size);
+        let turns = Turns::new(&config.groups, Instant::now());
         Self {
             config,
             ledger,
@@ -130,7 +145,7 @@ impl Tails {
             known: HashMap::new(),
             by_identity: HashMap::new(),
             by_path: HashMap::new(),
-            queue: VecDeque::new(),
+            turns,
             partial: HashSet::new(),
             by_fingerprint: HashMap::new(),
             missing: HashSet::new(),
@@ -142,7 +157,8 @@ impl Tails {
             short: HashMap::new(),
             left_out: HashMap::new(),
             unfinished: HashMap::new(),
-            turn: (0, 0),
+            turn: ReadingTurn::default(),
+            losses: VecDeque::new(),
             buffer,
             open_files: 0,
             room: Room::default(),
@@ -173,6 +189,7 @@ impl Tails {
             self.let_go_if_done(key, now);
             self.wake(key);
         }
+        self.limit_held(now);
         self.finish_complete(now);
         self.end_turns(now);
     }
@@ -204,19 +221,31 @@ impl Tails {
     }
 
     /// Whether there are files to look at or to read.
-    pub fn has_work(&self) -> bool {
-        !self.queue.is_empty() || !self.archives.is_empty()
+    pub fn has_work(&self, now: Instant) -> bool {
+        self.turns.has_next(now) || !self.archives.is_empty() || !self.losses.is_empty()
+    }
+
+    /// When files may be read on that have used up their `rate limit`.
+    pub fn limit_time(&self) -> Option<Instant> {
+        self.turns.due()
     }
 
     /// Takes the next file that may have grown, and reads from it once. False if the batch is full.
     pub fn read_next(&mut self, batch: &mut Batch, budget: Budget, now: Instant) -> bool {
-        let Some(key) = self.queue.pop_front() else {
+        if !self.losses.is_empty() {
+            let before = batch.len();
+            let told = self.tell_losses(batch, budget);
+            add(&self.counters.events_read, (batch.len() - before) as u64);
+            return told;
+        }
+        let Some(key) = self.turns.pop(now) else {
             return self.read_archive(batch, budget);
         };
         let Some(tail) = self.known.get_mut(&key) else {
             return true;
         };
         tail.queued = false;
+        let group = tail.group;
         let before = (batch.len(), batch.bytes());
         let result = self.read(key, batch, budget, now);
         if batch.len() > before.0
@@ -226,13 +255,11 @@ impl Tails {
         }
         add(&self.counters.events_read, (batch.len() - before.0) as u64);
         add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
+        self.turns.spend(group, batch.bytes() - before.1);
         match result {
-            Ok(Reading::More) => self.take_turn(key),
+            Ok(Reading::More) => self.go_on(key, self.config.limits.harvest_buffer_size),
             Ok(Reading::Full) => {
-                if let Some(tail) = self.known.get_mut(&key) {
-                    tail.queued = true;
-                    self.queue.push_front(key);
-                }
+                self.go_on(key, batch.bytes() - before.1);
                 return false;
             }
             Ok(Reading::End) => self.note_idle(key),
@@ -248,19 +275,30 @@ impl Tails {
         true
     }
 
-    /// The file has more: it goes on, or to the end of the queue.
-    fn take_turn(&mut self, key: u64) {
+    /// The file has more: it goes on, or has its next turn when the others have had theirs.
+    fn go_on(&mut self, key: u64, bytes: usize) {
         let Some(tail) = self.known.get_mut(&key) else {
             return;
         };
-        let reads = if self.turn.0 == key { self.turn.1 } else { 0 } + 1;
-        self.turn = (key, reads);
-        if reads >= self.config.groups[tail.group].following.reads_per_turn {
-            self.turn = (0, 0);
-            self.wake(key);
+        if self.turn.key != key {
+            self.turn = ReadingTurn {
+                key,
+                ..ReadingTurn::default()
+            };
+        }
+        // Of short lines a batch is full before much was read.
+        self.turn.bytes += bytes;
+        if self.turn.bytes >= self.config.limits.harvest_buffer_size {
+            self.turn.bytes = 0;
+            self.turn.reads += 1;
+        }
+        tail.queued = true;
+        let group = tail.group;
+        if self.turn.reads >= self.config.groups[group].following.reads_per_turn {
+            self.turn = ReadingTurn::default();
+            self.turns.push_again(key, group);
         } else {
-            tail.queued = true;
-            self.queue.push_front(key);
+            self.turns.push_front(key, group);
         }
     }
 
@@ -442,7 +480,7 @@ impl Tails {
             && !tail.queued
         {
             tail.queued = true;
-            self.queue.push_back(key);
+            self.turns.push(key, tail.group);
         }
     }
 
@@ -541,7 +579,7 @@ impl Tails {
             Some(_) if !quiet => {}
             // A hint that says where it went comes after the one that it is gone.
             None if now.saturating_duration_since(since) < MOVING => {}
-            _ => self.let_go(key, false),
+            _ => self.give_up(key, "it went away while it waited for a descriptor", now),
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::reading::ReadBuffer;
+use super::turns::Turns;
 use super::{Tails, open};
 use crate::config::Config;
 
@@ -22,11 +23,16 @@ impl Tails {
         }
         // Both are found again by the next scan, in the elements of the new config.
         self.round = None;
+        self.turns = Turns::new(&config.groups, now);
         self.held.clear();
         self.left_out.clear();
         let keys: Vec<u64> = self.known.keys().copied().collect();
         let (mut kept, mut dropped) = (0, 0);
         for key in keys {
+            let Some(tail) = self.known.get_mut(&key) else {
+                continue;
+            };
+            tail.queued = false;
             let Some(tail) = self.known.get(&key) else {
                 continue;
             };

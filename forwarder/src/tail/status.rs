@@ -11,7 +11,7 @@ use crate::health::PAGE;
 use crate::health::status::{FileRow, Totals};
 
 /// The size of the blocks that `stat` counts in.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 impl Tails {
     /// All files taken together.

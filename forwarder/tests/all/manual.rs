@@ -74,6 +74,8 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             "failover",
             "beginning",
             "skip",
+            "normal",
+            "hold",
             "auto",
             "utf-8",
             "plain",

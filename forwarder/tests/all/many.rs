@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::support::{PATIENCE, Place, Program, Receiver, Running, assert_each_once, lines};
+use super::support::{
+    Behaviour, PATIENCE, Place, Program, Receiver, Running, assert_each_once, lines,
+};
 
 fn start(place: &Place, config: &Path) -> Program {
     let config = config.to_str().expect("text");
@@ -143,14 +145,14 @@ fn complaint_12_files_take_turns_where_more_are_written_to_than_may_be_open() {
     let text = lines("flood", 0..200_000);
     place.append("a.log", &text);
     place.append("b.log", "b\n");
-    receiver.behave(super::support::Behaviour::Slow(Duration::from_millis(500)));
+    receiver.behave(Behaviour::Slow(Duration::from_millis(500)));
     let running = Running::start(&config);
     receiver.wait_for_message("b");
     assert!(
         receiver.arrived().len() < 200_000,
         "it had to wait for all of it"
     );
-    receiver.behave(super::support::Behaviour::Acknowledge);
+    receiver.behave(Behaviour::Acknowledge);
     receiver.wait_for(200_001);
     running.stop();
     assert_each_once(&receiver, &(text + "b\n"));
@@ -188,4 +190,140 @@ fn a_file_closed_after_close_inactive_is_opened_again_when_it_grows() {
     place.append("app.log", "two\n");
     receiver.wait_for(2);
     assert_each_once(&receiver, "one\ntwo\n");
+}
+
+#[test]
+fn complaint_25_a_flood_does_not_starve_the_others() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "*.log", "");
+    let mut written = lines("flood", 0..200_000);
+    place.append("a-flood.log", &written);
+    for file in 0..20 {
+        let text = format!("line of the quiet file {file}\n");
+        place.append(&format!("quiet-{file}.log"), &text);
+        written += &text;
+    }
+    let running = Running::start(&config);
+    receiver.wait_for(200_020);
+    running.stop();
+    let arrived = receiver.messages();
+    let last = arrived.iter().rposition(|line| !line.starts_with("flood"));
+    assert!(last.expect("they came") < 20_000, "{last:?}");
+    assert_each_once(&receiver, &written);
+}
+
+#[test]
+fn files_are_read_one_after_the_other_in_the_order_that_is_wanted() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "*.log", "harvest buffer size: 4KiB");
+    replace(&config, "fields:", "order: newest first, fields:");
+    let mut expected = Vec::new();
+    for (file, hours) in [("b", 1), ("c", 2), ("a", 3)] {
+        let name = format!("{file}.log");
+        let text = lines(file, 0..5000);
+        place.append(&name, &text);
+        expected.extend(text.lines().map(str::to_owned));
+        let handle = OpenOptions::new().write(true).open(place.log(&name));
+        let then = SystemTime::now() - Duration::from_hours(hours);
+        handle.expect("opens").set_modified(then).expect("sets");
+    }
+    let running = Running::start(&config);
+    receiver.wait_for(15_000);
+    running.stop();
+    assert!(receiver.messages() == expected, "they are out of order");
+}
+
+#[test]
+fn a_rate_limit_is_kept_and_holds_up_nobody_else() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "slow*.log", "harvest buffer size: 4KiB");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    let other = place.log("other.log");
+    let other = format!("files: [{{paths: [\"{}\"]}}, ", other.display());
+    let text = text.replace("files: [", &other);
+    let text = text.replace("fields:", "rate limit: 20KiB, fields:");
+    std::fs::write(&config, text).expect("writes");
+    let mut written = String::new();
+    for file in 0..2 {
+        let text = lines(&"x".repeat(1000), 0..40);
+        place.append(&format!("slow{file}.log"), &text);
+        written += &text;
+    }
+    place.append("other.log", "other\n");
+    written += "other\n";
+    let began = Instant::now();
+    let running = Running::start(&config);
+    receiver.wait_for_message("other");
+    assert!(receiver.arrived().len() < 60, "{:?}", began.elapsed());
+    receiver.wait_for(81);
+    // 80 KB, of which the first 20 are for nothing.
+    assert!(
+        began.elapsed() > Duration::from_millis(2500),
+        "{:?}",
+        began.elapsed()
+    );
+    running.stop();
+    assert_each_once(&receiver, &written);
+}
+
+/// A deleted file that was not read to its end, with a receiver that takes nothing yet.
+fn deleted(options: &str, more: &str) -> (Place, Receiver, Program) {
+    let place = Place::new();
+    let receiver = Receiver::start_with(None, Behaviour::Drop, Duration::from_secs(1));
+    let more = format!("spool size: 100\n{more}");
+    let config = place.config(&receiver, "*.log", &more);
+    replace(&config, "fields:", &format!("{options} fields:"));
+    replace(
+        &config,
+        "timeout: 20s",
+        "timeout: 20s, max reconnect delay: 200ms",
+    );
+    place.append("app.log", &lines("line", 0..10_000));
+    let program = start(&place, &config);
+    receiver.wait_for_unacknowledged(100);
+    std::fs::remove_file(place.log("app.log")).expect("removes");
+    (place, receiver, program)
+}
+
+fn assert_given_up(receiver: &Receiver, program: &Program, reason: &str) {
+    program.wait_for_log("lines are lost");
+    let held = std::fs::read_dir(format!("/proc/{}/fd", program.id())).expect("is there");
+    let held = held.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+    let held: Vec<_> = held
+        .filter(|path| path.to_string_lossy().ends_with("app.log (deleted)"))
+        .collect();
+    assert!(held.is_empty(), "{held:?}");
+    receiver.behave(Behaviour::Acknowledge);
+    receiver.wait_for_given_up();
+    let arrived = receiver.arrived();
+    let (loss, read) = arrived.split_last().expect("some");
+    assert!(loss.message.contains(reason), "{loss:?}");
+    assert!(loss.file.ends_with("/app.log") && loss.message.contains("/app.log"));
+    // What was read comes before it, and nothing is missing in between.
+    let all = lines("line", 0..10_000);
+    let lost: u64 = loss.fields["lost_bytes"].parse().expect("a number");
+    assert!(loss.fields["lost_reason"].contains(reason));
+    assert_eq!(loss.offset + lost, all.len() as u64);
+    let text = read
+        .iter()
+        .fold(String::new(), |text, event| text + &event.message + "\n");
+    assert_eq!(text, all[..loss.offset as usize]);
+}
+
+#[test]
+fn complaint_10_more_than_max_held_bytes_is_given_up_and_told() {
+    let (_place, receiver, program) = deleted("", "max held bytes: 16KiB");
+    assert_given_up(&receiver, &program, "`max held bytes`");
+}
+
+#[test]
+fn complaint_10_what_is_held_for_max_held_time_is_given_up_and_told() {
+    let (_place, receiver, program) = deleted("max held time: 700ms,", "");
+    assert_given_up(&receiver, &program, "`max held time`");
+}
+
+#[test]
+fn complaint_10_deleted_files_may_be_dropped_at_once_and_that_is_told() {
+    let (_place, receiver, program) = deleted("deleted files: drop,", "");
+    assert_given_up(&receiver, &program, "`deleted files`");
 }

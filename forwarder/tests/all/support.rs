@@ -145,6 +145,13 @@ impl Receiver {
         });
     }
 
+    pub(crate) fn wait_for_given_up(&self) {
+        self.wait("the event about a loss", |state| {
+            let mut events = state.arrived.iter();
+            events.any(|event| event.fields.contains_key("lost_bytes"))
+        });
+    }
+
     pub(crate) fn wait_for_unacknowledged(&self, count: usize) {
         self.wait("windows that are not answered", |state| {
             state.unacknowledged >= count

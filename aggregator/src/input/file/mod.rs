@@ -441,6 +441,7 @@ impl Plan {
                 order: self.order,
                 reads_per_turn: self.chunks_per_turn,
                 complete,
+                ..Following::default()
             },
             line_options: Typed::default(),
         };
@@ -470,6 +471,7 @@ impl Plan {
                 forget_after: self.forget_after,
                 max_open_files: self.max_open_files,
                 shutdown_timeout: Duration::ZERO,
+                max_held_bytes: None,
                 look_interval: Some(self.stat_interval),
             },
             exit_after_read: self
