@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong config.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -69,6 +70,15 @@ pub enum Question {
     LogLevel(String),
     /// To read its config again.
     Reload,
+    /// To ship everything, and then to read no more.
+    Drain {
+        /// How long it may take.
+        patience: Duration,
+        /// As JSON.
+        json: bool,
+    },
+    /// To read on after a drain.
+    Resume,
 }
 
 impl Question {
@@ -78,6 +88,16 @@ impl Question {
             Self::Status { .. } => "status".to_owned(),
             Self::LogLevel(level) => format!("log-level {level}"),
             Self::Reload => "reload".to_owned(),
+            Self::Drain { patience, .. } => format!("drain {}", patience.as_millis()),
+            Self::Resume => "resume".to_owned(),
+        }
+    }
+
+    /// How long the answer may take.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Drain { patience, .. } => *patience,
+            _ => Duration::ZERO,
         }
     }
 }
@@ -132,6 +152,22 @@ enum Subcommands {
     },
     /// Let a running forwarder read its config again
     Reload {
+        #[command(flatten)]
+        place: SocketPlace,
+    },
+    /// Ship everything, wait for the acknowledgements, then read no more (exit code 1 if anything is left)
+    Drain {
+        /// How long it may take at most
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+        timeout: Duration,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: SocketPlace,
+    },
+    /// Let a forwarder read on that was drained
+    Resume {
         #[command(flatten)]
         place: SocketPlace,
     },
@@ -303,6 +339,20 @@ pub fn parse(arguments: &[String]) -> Command {
         Ok(Arguments {
             command: Subcommands::Reload { place },
         }) => place.ask(Question::Reload),
+        Ok(Arguments {
+            command:
+                Subcommands::Drain {
+                    timeout,
+                    json,
+                    place,
+                },
+        }) => place.ask(Question::Drain {
+            patience: timeout,
+            json,
+        }),
+        Ok(Arguments {
+            command: Subcommands::Resume { place },
+        }) => place.ask(Question::Resume),
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             Command::Print {
@@ -439,8 +489,6 @@ fn set_switch(invocation: &mut Invocation, name: &str, on: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn parse_words(line: &str) -> Command {

@@ -15,6 +15,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod crowd;
+pub mod drain;
 pub mod event;
 pub mod follow;
 pub mod health;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use skidder_forwarder::cli::{self, Command, EXIT_CONFIG, EXIT_FAILED, Invocation, Question};
 use skidder_forwarder::config::plan::{DATA_DIR, REGISTRY, STATUS_SOCKET};
+use skidder_forwarder::drain::Drained;
 use skidder_forwarder::health::client;
 use skidder_forwarder::health::systemd::Notifier;
 use skidder_forwarder::registry::state::{self, Action};
@@ -119,20 +120,32 @@ fn ask(question: &Question, socket: Option<PathBuf>, invocation: &Invocation) ->
             }
         },
     };
-    let text = client::ask(&socket, &question.line()).map(|answer| match question {
-        Question::Status { json: true, .. } => format!("{}\n", serde_json::Value::Object(answer)),
-        Question::Status { all, .. } => {
-            client::table(&answer, if *all { usize::MAX } else { LISTED_FILES })
+    let answer = client::ask(&socket, &question.line(), question.patience());
+    let told = answer.and_then(|mut answer| match question {
+        Question::Status { json: true, .. } => {
+            Ok((format!("{}\n", serde_json::Value::Object(answer)), true))
         }
-        Question::LogLevel(_) | Question::Reload => {
+        Question::Status { all, .. } => {
+            let most = if *all { usize::MAX } else { LISTED_FILES };
+            Ok((client::table(&answer, most), true))
+        }
+        Question::Drain { json, .. } => {
+            let drained = answer.remove("drained").unwrap_or_default();
+            let text = format!("{drained}\n");
+            let drained: Drained = serde_json::from_value(drained)
+                .map_err(|error| format!("the answer is not understood: {error}"))?;
+            let text = if *json { text } else { drained.text() };
+            Ok((text, drained.is_complete()))
+        }
+        Question::LogLevel(_) | Question::Reload | Question::Resume => {
             let done = answer.get("done").and_then(serde_json::Value::as_str);
-            format!("{}\n", done.unwrap_or("done"))
+            Ok((format!("{}\n", done.unwrap_or("done")), true))
         }
     });
-    match text {
-        Ok(text) => {
+    match told {
+        Ok((text, good)) => {
             print(&mut std::io::stdout(), &text);
-            ExitCode::SUCCESS
+            ExitCode::from(if good { 0 } else { EXIT_FAILED })
         }
         Err(message) => {
             print(&mut std::io::stderr(), &format!("{message}\n"));

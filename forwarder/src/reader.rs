@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::health::Question;
+use crate::health::{Question, Reach};
 use crate::report::{Counters, Summary, Throttle, add};
 use crate::tail::Tails;
 use crate::tail::reading::Budget;
@@ -92,6 +92,8 @@ pub struct Reader {
     questions: Option<mpsc::Receiver<Question>>,
     /// Told once, after the first scan.
     started: Option<oneshot::Sender<()>>,
+    /// No more is read until somebody says so.
+    on_hold: bool,
 }
 
 struct Input {
@@ -173,6 +175,7 @@ impl Reader {
             configs: None,
             questions: None,
             started: None,
+            on_hold: false,
         }
     }
 
@@ -226,16 +229,22 @@ impl Reader {
             }
             let next_close = self.tails.close_inactive(now);
             let opened = self.tails.open_waiting(now);
-            let next_partial = self.tails.wake_partial(now);
+            let next_partial = if self.on_hold {
+                None
+            } else {
+                self.tails.wake_partial(now)
+            };
             if now >= next_summary {
                 summary.log(&self.counters, self.tails.progress());
                 next_summary = now + self.config.limits.summary_interval;
             }
-            self.read(now);
+            if !self.on_hold {
+                self.read(now);
+            }
             if self.input_has_ended() {
                 break;
             }
-            if opened || (self.tails.has_work(now) && self.filling.is_some()) {
+            if opened || (self.tails.has_work(now) && self.filling.is_some() && !self.on_hold) {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -252,7 +261,8 @@ impl Reader {
             if let Some(left) = next_partial {
                 wake = wake.min(now + left);
             }
-            if let Some(time) = self.input_time().filter(|_| self.filling.is_some()) {
+            let reads = self.filling.is_some() && !self.on_hold;
+            if let Some(time) = self.input_time().filter(|_| reads) {
                 wake = wake.min(time);
             }
             if let Some(flush) = self.flush_time() {
@@ -268,7 +278,7 @@ impl Reader {
 
     /// Waits for whatever comes first.
     async fn wait(&mut self, wake: Instant, stop: &mut watch::Receiver<bool>) {
-        let wants_input = self.filling.is_some();
+        let wants_input = self.filling.is_some() && !self.on_hold;
         let input = self
             .stdin
             .as_mut()
@@ -321,11 +331,22 @@ impl Reader {
         self.rounds.missed(now);
     }
 
-    fn answer(&self, question: Question) {
+    fn answer(&mut self, question: Question) {
         // Whoever asked may not wait any more.
         match question {
             Question::Totals(answer) => drop(answer.send(self.tails.totals())),
             Question::Files { after, answer } => drop(answer.send(self.tails.page(after))),
+            Question::LookAtAll(answer) => {
+                self.look_at_all(Instant::now());
+                answer.send(()).unwrap_or_default();
+            }
+            Question::Reach(answer) => drop(answer.send(self.reach())),
+            Question::Hold(hold, answer) => {
+                self.hand_over();
+                self.on_hold = hold;
+                answer.send(()).unwrap_or_default();
+            }
+            Question::Left(answer) => drop(answer.send(self.tails.left())),
         }
     }
 
@@ -437,6 +458,17 @@ impl Reader {
         }
     }
 
+    fn reach(&self) -> Reach {
+        let input_is_read = self.stdin.as_ref().is_none_or(|input| input.empty);
+        let nothing_held = self.filling.as_ref().is_none_or(Batch::is_empty);
+        // A batch comes back when all of it is acknowledged.
+        let back = self.empty.len() + usize::from(self.filling.is_some());
+        Reach {
+            at_end: input_is_read && nothing_held && self.tails.is_at_end(),
+            acknowledged: nothing_held && back >= self.batches,
+        }
+    }
+
     fn input_has_ended(&self) -> bool {
         if self.config.exit_after_read {
             let nothing_held = self.filling.as_ref().is_none_or(Batch::is_empty);
@@ -457,11 +489,22 @@ impl Reader {
         ended
     }
 
+    /// Looks at everything, now and at once.
+    fn look_at_all(&mut self, now: Instant) {
+        self.rounds.running = false;
+        self.go_on(now, true);
+    }
+
     /// Goes on with looking at everything, if it is time to.
     fn go_round(&mut self, now: Instant) {
-        if now < self.rounds.next {
-            return;
+        if now >= self.rounds.next {
+            // Whoever started us waits for the first round.
+            self.go_on(now, !self.tails.has_looked_around());
         }
+    }
+
+    /// Goes on with the round: to its end, or for a while.
+    fn go_on(&mut self, now: Instant, to_its_end: bool) {
         if !self.rounds.running {
             self.tails.begin_round(&mut self.watcher);
             (self.rounds.running, self.rounds.began) = (true, now);
@@ -472,13 +515,15 @@ impl Reader {
         } else {
             CALM
         };
-        // Whoever started us waits for the first one.
-        let first = !self.tails.has_looked_around();
-        let slice = if first { Duration::MAX } else { pace.slice };
+        let slice = if to_its_end {
+            Duration::MAX
+        } else {
+            pace.slice
+        };
         let done = self.tails.go_round(&mut self.watcher, now, slice);
         let end = Instant::now();
-        // It opens every file, and says nothing about those that follow.
-        let took = if first {
+        // The first one opens every file, and says nothing about those that follow.
+        let took = if to_its_end {
             Duration::ZERO
         } else {
             end.saturating_duration_since(now)

@@ -1,4 +1,4 @@
-//! The other end of the socket: the commands `status`, `log-level` and `reload`.
+//! The other end of the socket: the commands `status`, `log-level`, `reload`, `drain` and `resume`.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,8 +11,13 @@ use serde_json::{Map, Value};
 /// A forwarder that does not answer within this time does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends a line and collects the answer: its objects in one, and all files in one list.
-pub fn ask(socket: &Path, question: &str) -> Result<Map<String, Value>, String> {
+/// Sends a line and collects the answer: its objects in one, and all files in one list. The answer may
+/// take `patience` longer than any.
+pub fn ask(
+    socket: &Path,
+    question: &str,
+    patience: Duration,
+) -> Result<Map<String, Value>, String> {
     let cannot = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -29,7 +34,8 @@ pub fn ask(socket: &Path, question: &str) -> Result<Map<String, Value>, String> 
         )
     };
     let mut stream = UnixStream::connect(socket).map_err(cannot)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(cannot)?;
+    let limit = TIMEOUT.saturating_add(patience);
+    stream.set_read_timeout(Some(limit)).map_err(cannot)?;
     stream
         .write_all(format!("{question}\n").as_bytes())
         .map_err(cannot)?;
@@ -86,6 +92,9 @@ pub fn table(status: &Map<String, Value>, most: usize) -> String {
         word(status.get("version")),
         word(status.get("log_level"))
     ));
+    if status.get("on_hold") == Some(&Value::Bool(true)) {
+        line("reading    stopped by `drain`; `resume` lets it go on".to_owned());
+    }
     line(format!(
         "files      {} followed, {} open, {} rotated or deleted, {} wait for a descriptor",
         word(totals.get("files")),

@@ -19,11 +19,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::links::Board;
-use self::status::{FileRow, Totals};
+use self::status::{FileRow, Left, Totals};
 use crate::link::pool::Pool;
 use crate::report::Counters;
 
@@ -48,6 +48,23 @@ pub enum Question {
         /// Where the answer goes: rows, and the last key; no rows at the end.
         answer: oneshot::Sender<(Vec<FileRow>, u64)>,
     },
+    /// To evaluate the patterns and look at every file; answered at once.
+    LookAtAll(oneshot::Sender<()>),
+    /// How far the reading has come.
+    Reach(oneshot::Sender<Reach>),
+    /// To read no further, or to go on.
+    Hold(bool, oneshot::Sender<()>),
+    /// What is not shipped at this moment.
+    Left(oneshot::Sender<Left>),
+}
+
+/// How far the reading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Everything that is known to be there was read.
+    pub at_end: bool,
+    /// Everything that was read is acknowledged.
+    pub acknowledged: bool,
 }
 
 /// What was last done with the config.
@@ -79,6 +96,10 @@ pub struct Health {
     pub refusals: Cell<u64>,
     /// The last of either.
     pub last_reload: RefCell<Option<Reload>>,
+    /// Whether no more is read.
+    pub on_hold: Cell<bool>,
+    /// Held while a drain is under way: one at a time.
+    pub draining: Mutex<()>,
     questions: mpsc::Sender<Question>,
 }
 
@@ -101,6 +122,8 @@ impl Health {
             reloads: Cell::new(0),
             refusals: Cell::new(0),
             last_reload: RefCell::default(),
+            on_hold: Cell::new(false),
+            draining: Mutex::default(),
             questions,
         }
     }
@@ -115,6 +138,32 @@ impl Health {
     pub async fn files(&self, after: u64) -> Option<(Vec<FileRow>, u64)> {
         let (answer, answered) = oneshot::channel();
         self.ask(Question::Files { after, answer }, answered).await
+    }
+
+    /// Lets the reader look at everything there is.
+    pub async fn look_at_all(&self) -> Option<()> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::LookAtAll(answer), answered).await
+    }
+
+    /// How far the reading has come.
+    pub async fn reach(&self) -> Option<Reach> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::Reach(answer), answered).await
+    }
+
+    /// Lets the reader read no further, or go on.
+    pub async fn hold(&self, hold: bool) -> Option<()> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::Hold(hold, answer), answered).await?;
+        self.on_hold.set(hold);
+        Some(())
+    }
+
+    /// What is not shipped at this moment.
+    pub async fn left(&self) -> Option<Left> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::Left(answer), answered).await
     }
 
     async fn ask<T>(&self, question: Question, answered: oneshot::Receiver<T>) -> Option<T> {

@@ -1,4 +1,5 @@
-//! The Unix socket that the commands `status`, `log-level` and `reload` speak over.
+//! The Unix socket that the commands `status`, `log-level`, `reload`, `drain` and `resume`
+//! speak over.
 //!
 //! A client sends one line, the answer is lines of JSON. Whoever may open the socket may ask and order, so
 //! its mode is what guards it: the file gets its mode before it gets its name. Answers come in
@@ -19,13 +20,14 @@ use tracing::warn;
 use super::Health;
 use super::status::Summary;
 use crate::crowd::Crowd;
+use crate::drain::{self, Drained};
 use crate::reload::Reloader;
 
 /// Connections at once; others wait.
 pub const MAX_CONNECTIONS: usize = 8;
 /// The longest question.
 pub const MAX_QUESTION_BYTES: usize = 256;
-/// From the connection to the end of the answer.
+/// From the connection to the end of the answer; a `drain` may take its own time on top.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// After an error that every `accept` would meet.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -89,7 +91,7 @@ pub async fn serve(path: PathBuf, mode: u32, health: Rc<Health>, reloader: Rc<Re
                     let (health, reloader) = (Rc::clone(&health), Rc::clone(&reloader));
                     crowd.add((), async move {
                         // Whoever asked has gone, or was too slow: nobody is left to be told.
-                        drop(timeout(DEADLINE, answer(stream, &health, &reloader)).await);
+                        drop(answer(stream, &health, &reloader).await);
                     });
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -100,36 +102,81 @@ pub async fn serve(path: PathBuf, mode: u32, health: Rc<Health>, reloader: Rc<Re
 }
 
 async fn answer(mut stream: UnixStream, health: &Health, reloader: &Reloader) -> io::Result<()> {
+    let question = timeout(DEADLINE, question(&mut stream)).await??;
+    let words: Vec<&str> = question.split_whitespace().collect();
+    if let ["drain", milliseconds] = words.as_slice()
+        && let Ok(milliseconds) = milliseconds.parse()
+    {
+        let patience = Duration::from_millis(milliseconds);
+        let drained = drain_unless_gone(&mut stream, health, patience).await?;
+        return timeout(DEADLINE, end(&mut stream, &json!({"drained": drained}))).await?;
+    }
+    timeout(DEADLINE, tell(&mut stream, &words, health, reloader)).await?
+}
+
+async fn question(stream: &mut UnixStream) -> io::Result<String> {
     let mut question = Vec::with_capacity(64);
     while !question.contains(&b'\n') && question.len() < MAX_QUESTION_BYTES {
         if stream.read_buf(&mut question).await? == 0 {
             break;
         }
     }
-    let question = String::from_utf8_lossy(&question).into_owned();
-    let words: Vec<&str> = question.split_whitespace().collect();
-    match words.as_slice() {
-        ["status"] => status(&mut stream, health).await?,
-        ["log-level", level] => {
-            let answer = match reloader.set_level(level) {
-                Ok(()) => json!({"done": format!("the log level is {level}")}),
-                Err(message) => json!({"error": message}),
-            };
-            line(&mut stream, &answer).await?;
-        }
-        ["reload"] => {
-            let answer = match reloader.reload("asked for by the socket") {
-                Ok(message) => json!({"done": message}),
-                Err(message) => json!({"error": message}),
-            };
-            line(&mut stream, &answer).await?;
-        }
-        _ => {
-            let message = "unknown question; there are `status`, `log-level LEVEL` and `reload`";
-            line(&mut stream, &json!({"error": message})).await?;
+    Ok(String::from_utf8_lossy(&question).into_owned())
+}
+
+/// Whoever gives up waiting has not drained: reading goes on.
+async fn drain_unless_gone(
+    stream: &mut UnixStream,
+    health: &Health,
+    patience: Duration,
+) -> io::Result<Drained> {
+    let mut more = [0; 1];
+    tokio::select! {
+        drained = drain::drain(health, patience.min(drain::MAX_PATIENCE), true) => Ok(drained),
+        _ = stream.read(&mut more) => {
+            health.hold(false).await;
+            Err(io::ErrorKind::ConnectionAborted.into())
         }
     }
-    line(&mut stream, &json!({"end": true})).await?;
+}
+
+async fn tell(
+    stream: &mut UnixStream,
+    words: &[&str],
+    health: &Health,
+    reloader: &Reloader,
+) -> io::Result<()> {
+    let done = match words {
+        ["status"] => {
+            status(stream, health).await?;
+            return end(stream, &json!({})).await;
+        }
+        ["log-level", level] => {
+            let done = reloader.set_level(level);
+            done.map(|()| format!("the log level is {level}"))
+        }
+        ["reload"] => reloader.reload("asked for by the socket"),
+        ["resume"] => match health.hold(false).await {
+            Some(()) => Ok("reading goes on".to_owned()),
+            None => Err("the files are not looked at any more".to_owned()),
+        },
+        _ => Err(
+            "unknown question; there are `status`, `log-level LEVEL`, `reload`, \
+             `drain MILLISECONDS` and `resume`"
+                .to_owned(),
+        ),
+    };
+    let answer = match done {
+        Ok(message) => json!({"done": message}),
+        Err(message) => json!({"error": message}),
+    };
+    end(stream, &answer).await
+}
+
+/// The last of an answer.
+async fn end(stream: &mut UnixStream, answer: &serde_json::Value) -> io::Result<()> {
+    line(stream, answer).await?;
+    line(stream, &json!({"end": true})).await?;
     stream.shutdown().await
 }
 

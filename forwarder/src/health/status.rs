@@ -55,6 +55,30 @@ pub struct FileRow {
     pub held_bytes: u64,
 }
 
+/// What is not shipped, as `drain` tells it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// Bytes that are not acknowledged.
+    pub bytes: u64,
+    /// Of these, not read.
+    pub unread_bytes: u64,
+    /// Files with such bytes, or that cannot be looked at.
+    pub files: usize,
+    /// The first of them.
+    pub listed: Vec<LeftFile>,
+}
+
+/// A file of which something is left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftFile {
+    /// Where it is.
+    pub path: String,
+    /// So much.
+    pub bytes: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// One link.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinkStatus {
@@ -162,6 +186,8 @@ pub struct Summary {
     pub health: String,
     /// The level of the log.
     pub log_level: String,
+    /// Whether no more is read, because `drain` said so.
+    pub on_hold: bool,
     /// All files together.
     pub totals: Option<Totals>,
     /// Events read and not acknowledged.
@@ -194,6 +220,7 @@ impl Summary {
                 .complaint(totals.as_ref())
                 .unwrap_or_else(|| "ok".to_owned()),
             log_level: health.level.borrow().clone(),
+            on_hold: health.on_hold.get(),
             totals,
             events_in_flight: health.pool.lines(),
             bytes_in_flight: health.pool.bytes(),

@@ -17,6 +17,7 @@ pub mod file;
 pub mod held;
 mod hints;
 pub mod identity;
+pub mod left;
 pub mod lines;
 mod open;
 pub mod pattern;
