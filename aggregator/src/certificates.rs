@@ -59,6 +59,8 @@ pub fn make(arguments: &CertificateArguments) -> Result<Vec<PathBuf>, Certificat
         let mut parameters = parameters(name, hosts, arguments.days)?;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![usage];
+        // RFC 5280, 4.2.1.1: strict verifiers (Python 3.13's) refuse a certificate without it.
+        parameters.use_authority_key_identifier_extension = true;
         let certificate = parameters.signed_by(&key, &issuer)?;
         let (file, key_file) = match name {
             "aggregator" => ("aggregator.pem", "aggregator-key.pem"),

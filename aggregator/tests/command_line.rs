@@ -326,3 +326,22 @@ fn the_pipeline_of_the_readme_runs() {
     assert_eq!(events[0]["greeting"], "hello");
     assert_eq!(events[0]["answer"], 42);
 }
+
+#[test]
+fn the_throw_away_certificates_pass_the_strictest_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = aggregator(&["certificates", directory.path().to_str().unwrap()], b"");
+    assert!(output.status.success(), "{}", stderr(&output));
+    for name in ["aggregator.pem", "forwarder.pem"] {
+        let checked = Command::new("openssl")
+            .args(["verify", "-x509_strict", "-CAfile"])
+            .arg(directory.path().join("ca.pem"))
+            .arg(directory.path().join(name))
+            .output();
+        let Ok(checked) = checked else {
+            eprintln!("SKIPPED: there is no openssl");
+            return;
+        };
+        assert!(checked.status.success(), "{name}: {}", stderr(&checked));
+    }
+}

@@ -279,10 +279,27 @@ fn our_own_output_delivers_to_it_over_tls() {
 #[test]
 fn opentelemetrys_exporters_over_http_and_grpc() {
     let Some(python) = python() else { return };
-    for transport in ["http", "grpc"] {
-        let input = "otlp { host => '127.0.0.1' port => 0 user => ann password => secret }";
-        let daemon = Daemon::start(input, "");
-        let said = client(python, "otlp_client.py", &[transport, &daemon.address()]);
+    let certificates = certificates();
+    let folder = certificates.path().display();
+    let authority = format!("{folder}/ca.pem");
+    let tls = format!(
+        "ssl_enabled => true ssl_certificate => '{folder}/aggregator.pem' ssl_key => '{folder}/aggregator-key.pem'"
+    );
+    for (transport, tls) in [
+        ("http", None),
+        ("grpc", None),
+        ("http", Some(&tls)),
+        ("grpc", Some(&tls)),
+    ] {
+        let options = tls.map_or("", String::as_str);
+        let input = format!(
+            "otlp {{ host => '127.0.0.1' port => 0 user => ann password => secret {options} }}"
+        );
+        let daemon = Daemon::start(&input, "");
+        let address = daemon.address();
+        let mut arguments = vec![transport, &address];
+        arguments.extend(tls.map(|_| authority.as_str()));
+        let said = client(python, "otlp_client.py", &arguments);
         assert_eq!(said, "flushed True\n", "{transport}: {}", daemon.log());
         let log = daemon.log();
         let mut events = daemon.stop();
