@@ -10,6 +10,15 @@ use skidder_pipeline::{CompileOptions, Files, Pipeline, compile};
 /// When everything happens.
 pub const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
 
+/// What is done with an access log where the whole way is measured.
+pub const ACCESS_LOG_FILTER: &str = r#"
+filter {
+  grok { match => { "message" => "%{COMBINEDAPACHELOG}" } }
+  date { match => [ "timestamp", "dd/MMM/yyyy:HH:mm:ss Z" ] }
+  mutate { convert => { "bytes" => "integer" } remove_field => [ "timestamp" ] }
+}
+"#;
+
 /// A pipeline of these filters, which read what they need from `files`.
 ///
 /// # Panics

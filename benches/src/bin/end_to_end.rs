@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use skidder_benches::access_log::AccessLog;
+use skidder_benches::pipelines::ACCESS_LOG_FILTER;
 use skidder_tests::process::{self, Process, Usage};
 use skidder_tests::site::{Site, elasticsearch_output};
 use skidder_tests::stub::{Counts, Stub};
@@ -28,14 +29,6 @@ const CHUNK: usize = 4 << 20;
 const DEADLINE: Duration = Duration::from_mins(30);
 /// A run that takes nothing for so long is stuck.
 const STALL: Duration = Duration::from_secs(30);
-
-const FILTER: &str = r#"
-filter {
-  grok { match => { "message" => "%{COMBINEDAPACHELOG}" } }
-  date { match => [ "timestamp", "dd/MMM/yyyy:HH:mm:ss Z" ] }
-  mutate { convert => { "bytes" => "integer" } remove_field => [ "timestamp" ] }
-}
-"#;
 
 /// Ships a generated access log through both daemons and prints what it took.
 #[derive(Debug, Parser)]
@@ -59,6 +52,9 @@ struct Arguments {
     /// How the disk queue packs: none, speed, balanced or size
     #[arg(long, default_value = "none")]
     queue_compression: String,
+    /// Level of gzip for the bulk requests, 0 is off
+    #[arg(long, default_value_t = 1)]
+    compression_level: u32,
     /// Measure rsyslog on the same file, and our daemons without parsing beside it
     #[arg(long)]
     with_peers: bool,
@@ -95,7 +91,7 @@ fn main() -> Result<()> {
                 _ => "grok, date, mutate; disk queue",
             };
             report(
-                &ship(name, FILTER, &log, lines, queue, &arguments)?,
+                &ship(name, ACCESS_LOG_FILTER, &log, lines, queue, &arguments)?,
                 lines,
                 bytes,
             )?;
@@ -141,7 +137,9 @@ fn ship(
 ) -> Result<Run> {
     let site = Site::new()?;
     let stub = Stub::counting()?;
-    let output = elasticsearch_output(&stub.host(), "logs-%{+YYYY.MM.dd}", "");
+    let level = arguments.compression_level;
+    let more = format!("compression_level => {level}");
+    let output = elasticsearch_output(&stub.host(), "logs-%{+YYYY.MM.dd}", &more);
     let mut aggregator = site.aggregator(&format!("{filter}{output}"))?;
     if queue != "memory" {
         let compression = arguments.queue_compression.as_str();
