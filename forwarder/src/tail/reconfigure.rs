@@ -2,7 +2,7 @@
 //!
 //! A file that the new config names as well goes on where it is, with the new fields and rules. One that
 //! it does not name is not read any further; what was read of it is acknowledged, then it is let go.
-//! What is found by new patterns is found by the next scan.
+//! What is found by new patterns is found by the next round.
 
 use std::rc::Rc;
 
@@ -21,18 +21,18 @@ impl Tails {
         if old.limits.harvest_buffer_size != config.limits.harvest_buffer_size {
             self.buffer = ReadBuffer::new(config.limits.harvest_buffer_size);
         }
-        // Both are found again by the next scan, in the elements of the new config.
+        // All of these are found again by the next round, in the elements of the new config.
+        self.room.forget_waiting();
         self.round = None;
         self.turns = Turns::new(&config.groups, now);
+        for tail in self.known.values_mut() {
+            tail.queued = false;
+        }
         self.held.clear();
         self.left_out.clear();
         let keys: Vec<u64> = self.known.keys().copied().collect();
         let (mut kept, mut dropped) = (0, 0);
         for key in keys {
-            let Some(tail) = self.known.get_mut(&key) else {
-                continue;
-            };
-            tail.queued = false;
             let Some(tail) = self.known.get(&key) else {
                 continue;
             };

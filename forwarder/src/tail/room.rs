@@ -59,6 +59,12 @@ impl Room {
         self.waiting.len()
     }
 
+    /// None waits any more.
+    pub(super) fn forget_waiting(&mut self) {
+        self.waiting.clear();
+        self.paths.clear();
+    }
+
     fn wait(&mut self, path: &Path, first_path: &Path, group: usize) {
         if self.paths.len() >= MAX_FILES || self.paths.contains(path) {
             return;

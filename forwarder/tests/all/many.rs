@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
+
 use super::support::{
     Behaviour, PATIENCE, Place, Program, Receiver, Running, assert_each_once, lines,
 };
@@ -326,4 +328,37 @@ fn complaint_10_what_is_held_for_max_held_time_is_given_up_and_told() {
 fn complaint_10_deleted_files_may_be_dropped_at_once_and_that_is_told() {
     let (_place, receiver, program) = deleted("deleted files: drop,", "");
     assert_given_up(&receiver, &program, "`deleted files`");
+}
+
+#[test]
+fn complaint_39_files_that_wait_for_a_descriptor_are_found_by_another_config() {
+    let place = Place::new();
+    let receiver = Receiver::start_with(None, Behaviour::Drop, Duration::from_secs(1));
+    let config = place.config(&receiver, "b*.log", "max open files: 1\nspool size: 100");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    let first = format!(
+        "files: [{{paths: [\"{}\"]}}, ",
+        place.log("a.log").display()
+    );
+    std::fs::write(&config, text.replace("files: [", &first)).expect("writes");
+    replace(
+        &config,
+        "timeout: 20s",
+        "timeout: 20s, max reconnect delay: 200ms",
+    );
+    place.append("a.log", &lines("a", 0..5000));
+    for file in 0..3 {
+        place.append(&format!("b{file}.log"), &format!("b{file}\n"));
+    }
+    let program = start(&place, &config);
+    receiver.wait_for_unacknowledged(100);
+    program.wait_for_log("the file has to wait");
+    // What was the second element is the first one.
+    replace(&config, &first, "files: [");
+    program.signal(Signal::HUP);
+    program.wait_for_log("go on with the new config");
+    receiver.behave(Behaviour::Acknowledge);
+    for file in 0..3 {
+        receiver.wait_for_message(&format!("b{file}"));
+    }
 }
