@@ -100,6 +100,8 @@ impl Source {
             .iter()
             .map(|(name, value)| (name.clone().into(), value.clone().into()))
             .collect();
+        // There is one of them for each file, which may be many.
+        middle.shrink_to_fit();
         Self {
             id,
             persistent,
@@ -123,6 +125,7 @@ impl Source {
             self.end.extend_from_slice(b",\"@metadata\":{\"stream\":\"");
             write_escaped(&mut self.end, stream.as_str().as_bytes());
             self.end.extend_from_slice(b"\"}}");
+            self.end.shrink_to_fit();
             self.stream = Some(stream);
         }
         self

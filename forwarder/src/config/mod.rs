@@ -5,6 +5,7 @@
 //! in range. Both collect every problem they find, so that one `check` shows them all.
 
 pub mod environment;
+mod following;
 pub mod lines;
 pub mod options;
 pub mod plan;

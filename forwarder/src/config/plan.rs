@@ -15,10 +15,9 @@ use super::yaml::{Node, Place, Value};
 use super::{Problems, units};
 use crate::link::tls::{self, TlsSettings};
 use crate::registry::machine;
-use crate::tail::complete::{Following, Order};
+use crate::tail::complete::Following;
 use crate::tail::pattern::{Excludes, Pattern};
 use crate::tail::shape::Rules;
-use crate::tail::turns::Priority;
 
 /// A path in `paths` that stands for standard input.
 pub const STDIN: &str = "-";
@@ -574,7 +573,7 @@ fn build_groups(
         let dead_time = reader.seconds("dead time", 24 * 3600);
         let close_inactive =
             reader.duration("close inactive", dead_time, MILLISECOND, 24 * 3650 * HOUR);
-        let following = build_following(&mut reader);
+        let following = super::following::build(&mut reader);
         let lines = Rc::new(super::lines::build(section, reader.problems));
         groups.push(Rc::new(FileGroup {
             lines,
@@ -602,33 +601,6 @@ fn build_groups(
         );
     }
     groups
-}
-
-fn build_following(reader: &mut Reader<'_>) -> Following {
-    let order = match reader.choice("order", &["as found", "oldest first", "newest first"]) {
-        "oldest first" => Order::Modified {
-            newest_first: false,
-        },
-        "newest first" => Order::Modified { newest_first: true },
-        _ => Order::AsFound,
-    };
-    let hold_deleted_for = match reader.choice("deleted files", &["hold", "drop"]) {
-        "drop" => Some(Duration::ZERO),
-        _ => reader.duration_or_none("max held time"),
-    };
-    Following {
-        ignore_older: reader.duration_or_none("ignore older"),
-        order,
-        one_by_one: order != Order::AsFound,
-        priority: match reader.choice("priority", &["normal", "high", "low"]) {
-            "high" => Priority::High,
-            "low" => Priority::Low,
-            _ => Priority::Normal,
-        },
-        rate_limit: reader.size_or_none("rate limit", 1),
-        hold_deleted_for,
-        ..Following::default()
-    }
 }
 
 /// A relative path counts from the working directory; events carry the whole path.

@@ -70,7 +70,7 @@ impl Tails {
         if let Some(held) = self.held.remove(&identity) {
             let original = self.known.get(&held.original);
             // A removed original is read to its end first: its rest may be in the copy as well.
-            let removed = original.is_some_and(Tail::is_deleted);
+            let removed = original.is_some_and(|tail| tail.is_deleted());
             if held.size == size {
                 since = held.since;
             }
@@ -249,7 +249,7 @@ impl Tails {
         let mut ledger = self.ledger.borrow_mut();
         ledger.insert(fresh.id, entry_of(&tail));
         drop(ledger);
-        self.known.insert(key, tail);
+        self.known.insert(key, Box::new(tail));
 
         let copy_key = self.new_id();
         self.held.remove(&Identity::of(&copy.metadata));
@@ -305,7 +305,7 @@ impl Tails {
     }
 
     /// Files the tail under its identity, path and fingerprint.
-    pub(super) fn take_place(&mut self, key: u64, tail: Tail) {
+    pub(super) fn take_place(&mut self, key: u64, tail: Box<Tail>) {
         let entry = entry_of(&tail);
         let mut ledger = self.ledger.borrow_mut();
         ledger.change(tail.source.id, |known| {

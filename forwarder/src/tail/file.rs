@@ -17,10 +17,8 @@ use tokio::time::Instant;
 use super::age::Arrivals;
 use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
 use super::shape::{LongLines, Rules, Shaper};
+use super::trail::{TRAIL_BYTES, Trail};
 use crate::event::Source;
-
-/// Bytes before the position that are kept to notice a rewrite.
-pub(super) const TRAIL_BYTES: usize = 64;
 
 /// On a network file system a file has to look rewritten for this time.
 pub const DOUBT: Duration = Duration::from_secs(2);
@@ -182,7 +180,7 @@ impl Tail {
         self.long_lines = rules.long_lines;
         self.delimiter.clone_from(&rules.delimiter);
         if let Some(delimiter) = &self.delimiter {
-            let before = &self.trail.bytes[..usize::from(self.trail.length)];
+            let before = self.trail.bytes();
             self.mid_line = !before.is_empty() && !before.ends_with(delimiter);
         }
         Ok(())
@@ -418,40 +416,6 @@ pub fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> io::Res
         end = start;
     }
     Ok(if end == 0 { 0 } else { size })
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Trail {
-    bytes: [u8; TRAIL_BYTES],
-    length: u8,
-}
-
-impl Default for Trail {
-    fn default() -> Self {
-        Self {
-            bytes: [0; TRAIL_BYTES],
-            length: 0,
-        }
-    }
-}
-
-impl Trail {
-    pub(super) fn append(&mut self, more: &[u8]) {
-        let more = &more[more.len().saturating_sub(TRAIL_BYTES)..];
-        let kept = usize::from(self.length).min(TRAIL_BYTES - more.len());
-        let from = usize::from(self.length) - kept;
-        self.bytes.copy_within(from..from + kept, 0);
-        self.bytes[kept..kept + more.len()].copy_from_slice(more);
-        self.length = (kept + more.len()) as u8;
-    }
-
-    fn matches(&self, file: &File, end: u64) -> io::Result<bool> {
-        let expected = &self.bytes[..usize::from(self.length)];
-        let mut found = [0; TRAIL_BYTES];
-        let found = &mut found[..expected.len()];
-        let start = end - expected.len() as u64;
-        Ok(read_fully_at(file, found, start)? == expected.len() && found == expected)
-    }
 }
 
 #[cfg(test)]
@@ -712,18 +676,5 @@ mod tests {
         assert_eq!(last_line_start(&file, 10_012, 100).expect("reads"), 10_012);
         assert_eq!(last_line_start(&file, 10_012, 1 << 20).expect("reads"), 8);
         assert_eq!(last_line_start(&file, 0, 100).expect("reads"), 0);
-    }
-
-    #[test]
-    fn the_trail_is_the_last_bytes() {
-        let mut trail = Trail::default();
-        let mut all = Vec::new();
-        for length in [0, 1, 10, 63, 64, 65, 200, 3] {
-            let more: Vec<u8> = (0..length).map(|byte| byte as u8 ^ 0x55).collect();
-            all.extend_from_slice(&more);
-            trail.append(&more);
-            let expected = &all[all.len().saturating_sub(TRAIL_BYTES)..];
-            assert_eq!(&trail.bytes[..usize::from(trail.length)], expected);
-        }
     }
 }

@@ -13,8 +13,8 @@ pub mod age;
 pub mod archive;
 pub mod complete;
 pub mod copies;
+pub mod deleted;
 pub mod file;
-pub mod held;
 mod hints;
 pub mod identity;
 pub mod left;
@@ -28,6 +28,7 @@ mod rounds;
 pub mod shape;
 mod status;
 pub mod stdin;
+mod trail;
 pub mod turns;
 pub mod watch;
 
@@ -65,7 +66,8 @@ pub struct Tails {
     ledger: Rc<RefCell<Ledger>>,
     counters: Rc<Counters>,
     throttle: Rc<Throttle>,
-    known: HashMap<u64, Tail>,
+    /// PERF: boxed, as a table is up to half empty.
+    known: HashMap<u64, Box<Tail>>,
     by_identity: HashMap<Identity, u64>,
     by_path: HashMap<PathBuf, u64>,
     turns: Turns,
@@ -190,7 +192,7 @@ impl Tails {
             self.let_go_if_done(key, now);
             self.wake(key);
         }
-        self.limit_held(now);
+        self.limit_deleted(now);
         self.finish_complete(now);
         self.end_turns(now);
     }
@@ -471,7 +473,7 @@ impl Tails {
         Progress {
             files: self.known.len(),
             open_files: self.open_files,
-            behind_bytes: self.known.values().map(Tail::behind).sum(),
+            behind_bytes: self.known.values().map(|tail| tail.behind()).sum(),
         }
     }
 

@@ -97,7 +97,7 @@ impl Tails {
         };
         let identity = Identity::of(&metadata);
         if let Some(key) = self.by_identity.get(&identity).copied() {
-            if self.known.get(&key).is_some_and(Tail::is_open) {
+            if self.known.get(&key).is_some_and(|tail| tail.is_open()) {
                 // While it is open its inode cannot belong to another file.
                 self.found_at(key, path, &metadata);
                 return Some(key);
@@ -310,7 +310,7 @@ impl Tails {
         if self.complete(group).is_some() {
             self.unfinished.insert(id, beginning.offset);
         }
-        self.take_place(id, tail);
+        self.take_place(id, Box::new(tail));
         self.begin_turn(id, now);
         Ok(Some(id))
     }

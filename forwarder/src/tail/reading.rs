@@ -7,10 +7,11 @@
 use std::fs::File;
 use std::io;
 
-use super::file::{TRAIL_BYTES, Tail};
+use super::file::Tail;
 use super::identity::read_fully_at;
 use super::lines;
 use super::shape::{self, LongLines, Raw, Sink};
+use super::trail::TRAIL_BYTES;
 use crate::batch::Batch;
 use crate::config::Limits;
 

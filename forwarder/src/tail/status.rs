@@ -41,7 +41,7 @@ impl Tails {
             totals.oldest_offset = Some(offset);
         }
         for key in &self.missing {
-            let held = self.known.get(key).map_or(0, held_bytes);
+            let held = self.known.get(key).map_or(0, |tail| held_bytes(tail));
             totals.held_bytes += held;
             totals.held_files += usize::from(held > 0);
         }

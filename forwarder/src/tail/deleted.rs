@@ -20,8 +20,8 @@ use crate::report::add;
 /// Losses that wait to be shipped at most; beyond that they are only logged and counted.
 pub const MAX_LOSSES: usize = 10_000;
 
-/// A deleted file.
-struct Held {
+/// A deleted file that is open.
+struct Deleted {
     key: u64,
     /// Whether something of it was not read.
     unread: bool,
@@ -31,7 +31,7 @@ struct Held {
 
 impl Tails {
     /// Gives up what is held beyond the limits.
-    pub(super) fn limit_held(&mut self, now: Instant) {
+    pub(super) fn limit_deleted(&mut self, now: Instant) {
         let most = self.config.limits.max_held_bytes;
         let mut held = Vec::new();
         for key in &self.missing {
@@ -40,7 +40,7 @@ impl Tails {
             };
             let metadata = tail.file().and_then(|file| file.metadata().ok());
             if let Some(metadata) = metadata.filter(|metadata| metadata.nlink() == 0) {
-                held.push(Held {
+                held.push(Deleted {
                     key: *key,
                     unread: !tail.is_drained(),
                     since: *tail.deleted_since.get_or_insert(now),
@@ -51,7 +51,7 @@ impl Tails {
         // Those that cost nothing to give up, then those that have been held the longest.
         held.sort_by_key(|held| (held.unread, held.since));
         let mut total: u64 = held.iter().map(|held| held.bytes).sum();
-        for Held {
+        for Deleted {
             key, since, bytes, ..
         } in held
         {
