@@ -7,6 +7,7 @@
 
 pub mod ack;
 pub mod addresses;
+pub mod aws;
 pub mod certificates;
 pub mod check;
 pub mod chunks;

@@ -15,6 +15,9 @@ use self::daemon::{Daemon, PATIENCE};
 
 #[path = "support/daemon.rs"]
 mod daemon;
+#[path = "../../tests/src/python.rs"]
+#[expect(unreachable_pub, reason = "it is a module of the tests' crate")]
+mod python_packages;
 
 /// The Python of an environment with the clients; none if that cannot be had here.
 #[expect(
@@ -46,35 +49,7 @@ const PACKAGES: &[&str] = &[
 
 fn environment() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
-    let (python, done) = (folder.join("bin/python"), folder.join("packages"));
-    let wanted = PACKAGES.join("\n");
-    if std::fs::read_to_string(&done).is_ok_and(|there| there == wanted) {
-        return Ok(python);
-    }
-    let run = |command: &mut Command| {
-        let output = command
-            .output()
-            .map_err(|error| format!("{command:?}: {error}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{command:?} failed: {said}"))
-    };
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&folder))?;
-    run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args(PACKAGES))?;
-    std::fs::write(done, wanted).map_err(|error| error.to_string())?;
-    Ok(python)
+    python_packages::environment(&folder, PACKAGES)
 }
 
 /// Runs a client to its end; gives what it said.

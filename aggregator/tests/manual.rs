@@ -203,7 +203,7 @@ const PLUGINS: [&str; 22] = [
     "### Input `unix`",
     "### Input `dead_letter_queue`",
     "### Input `generator`",
-    "### Output `elasticsearch`, `opensearch`",
+    "### Output `elasticsearch`, `opensearch`, `amazon_es`",
     "### Output `file`",
     "### Output `http`",
     "### Output `pipeline`",
@@ -479,15 +479,21 @@ const SOURCES: &[Source] = &[
         ],
     },
     Source {
+        text: include_str!("../src/output/elasticsearch/amazon.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",
+        others: &["amazon_es", "basic", "skidder"],
+    },
+    Source {
         text: include_str!("../src/output/elasticsearch/data_stream.rs"),
         document: MANUAL,
-        heading: "### Output `elasticsearch`, `opensearch`",
+        heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",
         others: &["dataset", "namespace", "maybe", "type"],
     },
     Source {
         text: include_str!("../src/output/elasticsearch/management.rs"),
         document: MANUAL,
-        heading: "### Output `elasticsearch`, `opensearch`",
+        heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",
         others: &[
             "_doc",
             "_meta",
@@ -589,13 +595,13 @@ const SOURCES: &[Source] = &[
     Source {
         text: include_str!("../src/output/elasticsearch/config.rs"),
         document: MANUAL,
-        heading: "### Output `elasticsearch`, `opensearch`",
+        heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",
         others: &[],
     },
     Source {
         text: include_str!("../src/output/elasticsearch/event_writer.rs"),
         document: MANUAL,
-        heading: "### Output `elasticsearch`, `opensearch`",
+        heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",
         others: &[],
     },
     Source {

@@ -3,17 +3,19 @@
 //! Each module starts or fakes one thing a log line meets on its way: [`writers`] grow and
 //! rotate log files, [`daemon`] runs the two binaries, [`servers`] fetches and runs OpenSearch
 //! and Elasticsearch, [`stub`] is a search cluster that misbehaves on command (or counts at
-//! full speed, for the benches), [`certificates`] makes throw-away TLS identities.
+//! full speed, for the benches), [`amazon`] is what a test needs of Amazon's, [`certificates`] makes throw-away TLS identities.
 //!
 //! Invariants: everything listens on 127.0.0.1 only; every process started here dies with the
 //! test process, however that ends ([`process`]); every wait has a deadline. The code is
 //! synchronous on purpose: a test reads as a story, and the only async part is inside the stub.
 
+pub mod amazon;
 pub mod certificates;
 pub mod daemon;
 pub mod environment;
 pub mod http;
 pub mod process;
+pub mod python;
 pub mod servers;
 pub mod site;
 pub mod stub;

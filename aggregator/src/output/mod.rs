@@ -40,6 +40,7 @@ use crate::settings::Settings;
 
 /// The outputs there are.
 pub const NAMES: &[&str] = &[
+    "amazon_es",
     "elasticsearch",
     "file",
     "http",
@@ -225,7 +226,9 @@ fn build_one(
     let mut options =
         Options::new(plugin, "output", diagnostics).with_escape_style(settings.escape_style);
     let kind = match plugin.name.value.as_str() {
-        "elasticsearch" | "opensearch" => elasticsearch_from_options(&mut options, settings),
+        "elasticsearch" | "opensearch" | elasticsearch::ALWAYS_SIGNS => {
+            elasticsearch_from_options(&mut options, settings)
+        }
         "file" => file_from_options(&mut options, settings),
         "http" => {
             HttpOptions::from_options(&mut options, settings).map(|read| Kind::Http(Box::new(read)))
@@ -292,6 +295,11 @@ fn elasticsearch_from_options(options: &mut Options<'_>, settings: &Settings) ->
     let mut delivery = ElasticsearchOptions::from_options(options, plugin_id);
     let mut templates = templates?;
     delivery.management = templates.management.take();
+    if options.plugin().name.value == elasticsearch::ALWAYS_SIGNS
+        && options.boolean("skip_template_installation") == Some(true)
+    {
+        delivery.management = None;
+    }
     Some(Kind::Elasticsearch(Box::new(delivery), Arc::new(templates)))
 }
 

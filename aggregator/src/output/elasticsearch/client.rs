@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libdeflater::{CompressionLvl, Compressor};
-use reqwest::Method;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     USER_AGENT,
 };
 use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, Response};
 use tracing::debug;
 
-use super::options::{ElasticsearchOptions, Endpoint, OptionsError};
+use super::endpoint::Endpoint;
+use super::options::{ElasticsearchOptions, OptionsError};
+use crate::aws::{Service, SignError, Signer};
 use crate::output::failure::explain;
 use crate::tls;
 
@@ -29,6 +31,37 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// How long the server asks us to wait.
     pub(super) retry_after: Option<Duration>,
+    /// What kind of error a gateway of Amazon's says it is.
+    error_type: Option<String>,
+}
+
+impl Answer {
+    /// Whether it means that there are too many requests.
+    ///
+    /// COMPAT: Amazon's services throttle with a 403 or 400 too, whose text or header says so.
+    pub(super) fn is_throttled(&self) -> bool {
+        let says = |text: &[u8]| {
+            let text = text.to_ascii_lowercase();
+            [
+                &b"throttl"[..],
+                b"toomanyrequests",
+                b"requestlimitexceeded",
+                b"slowdown",
+            ]
+            .iter()
+            .any(|word| memchr::memmem::find(&text, word).is_some())
+        };
+        let by_header = || {
+            let error_type = self.error_type.as_ref();
+            error_type.is_some_and(|error_type| says(error_type.as_bytes()))
+        };
+        match self.status {
+            429 => true,
+            403 => by_header() || says(&self.body),
+            400 => by_header(),
+            _ => false,
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -37,6 +70,9 @@ pub(super) enum ExchangeError {
     /// Nothing was sent.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// Nothing was sent.
+    #[error(transparent)]
+    Unsigned(#[from] SignError),
     /// It may have been received and carried out.
     #[error("no answer within {} s", limit.as_secs_f32())]
     Timeout { limit: Duration },
@@ -52,6 +88,8 @@ pub(super) struct Client {
     /// The connections; replaced when a name leads elsewhere.
     http: RwLock<reqwest::Client>,
     settings: Settings,
+    /// Signs each request, if requests are signed; and for which service.
+    signer: Option<(Signer, Service)>,
     timeout: Duration,
     response_max_bytes: usize,
     compression: Option<CompressionLvl>,
@@ -138,6 +176,19 @@ impl Client {
                     .map_err(|error| OptionsError::BadProxy(explain(&error)))?,
             ),
         };
+        let signer = match &options.aws {
+            None => None,
+            Some(aws) => {
+                let endpoints = options.endpoints()?;
+                let host = endpoints
+                    .first()
+                    .and_then(|endpoint| endpoint.bulk.domain());
+                let host = host.unwrap_or_default();
+                let signer = Signer::new(aws, host, proxy.as_ref())
+                    .map_err(|error| OptionsError::Signing(error.to_string()))?;
+                Some((signer, aws.service_for(host)))
+            }
+        };
         let settings = Settings {
             tls: tls::client_config(&options.tls)?,
             headers,
@@ -154,6 +205,7 @@ impl Client {
         Ok(Self {
             http: RwLock::new(settings.client(&[])?),
             settings,
+            signer,
             timeout: options.timeout,
             response_max_bytes: options.response_max_bytes,
             compression,
@@ -245,20 +297,56 @@ impl Client {
         if let Some(authorization) = &endpoint.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let response = request
-            .body(body.bytes)
-            .send()
-            .await
-            .map_err(|error| self.failed(&error))?;
+        let response = self.send(request.body(body.bytes)).await?;
         self.answer(response).await
     }
 
-    async fn answer(&self, mut response: reqwest::Response) -> Result<Answer, ExchangeError> {
+    /// The service that requests are signed for.
+    pub(super) fn signs_for(&self) -> Option<&Service> {
+        self.signer.as_ref().map(|(_, service)| service)
+    }
+
+    /// Sends a request that is complete, signed if requests are. One that is denied is
+    /// signed once more if there is reason to think that it helps.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ExchangeError> {
+        let http = self.http();
+        let mut request = request.build().map_err(|error| self.failed(&error))?;
+        let Some((signer, _)) = &self.signer else {
+            let sent = http.execute(request).await;
+            return sent.map_err(|error| self.failed(&error));
+        };
+        // The client would add them behind the signer's back.
+        for (name, value) in &self.settings.headers {
+            if !request.headers().contains_key(name) {
+                request.headers_mut().insert(name, value.clone());
+            }
+        }
+        let unsigned = request.try_clone();
+        let signed = signer.sign(&mut request).await?;
+        let sent = http.execute(request).await;
+        let response = sent.map_err(|error| self.failed(&error))?;
+        if !matches!(response.status().as_u16(), 401 | 403) {
+            return Ok(response);
+        }
+        let Some(mut request) = unsigned else {
+            return Ok(response);
+        };
+        if !signer.denied(&signed, response.headers()).await {
+            return Ok(response);
+        }
+        signer.sign(&mut request).await?;
+        let sent = http.execute(request).await;
+        sent.map_err(|error| self.failed(&error))
+    }
+
+    async fn answer(&self, mut response: Response) -> Result<Answer, ExchangeError> {
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
+        let error_type = response.headers().get(ERROR_TYPE);
+        let error_type = error_type.and_then(|value| Some(value.to_str().ok()?.to_owned()));
         let status = response.status().as_u16();
         let expected = response.content_length().unwrap_or(0);
         if expected > self.response_max_bytes as u64 {
@@ -283,6 +371,7 @@ impl Client {
             status,
             body: answer,
             retry_after,
+            error_type,
         })
     }
 
@@ -303,7 +392,7 @@ impl Client {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.to_string());
         }
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let response = self.send(request).await?;
         self.answer(response).await
     }
 
@@ -313,14 +402,13 @@ impl Client {
         if let Some(authorization) = &endpoint.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        match request.send().await {
+        match self.send(request).await {
             Ok(response) => {
                 let status = response.status();
                 debug!(host = %endpoint.name, %status, "probed server");
                 !status.is_server_error()
             }
-            Err(error) => {
-                let reason = self.failed(&error);
+            Err(reason) => {
                 debug!(host = %endpoint.name, %reason, "probed server in vain");
                 false
             }
@@ -340,6 +428,45 @@ impl Client {
     }
 }
 
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const EVENT_COUNT: HeaderName = HeaderName::from_static("x-elastic-event-count");
 const UNCOMPRESSED_LENGTH: HeaderName =
     HeaderName::from_static("x-elastic-uncompressed-request-length");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttling_in_all_its_forms() {
+        let answer = |status, error_type: Option<&str>, body: &str| Answer {
+            status,
+            body: body.into(),
+            retry_after: None,
+            error_type: error_type.map(str::to_owned),
+        };
+        for (throttled, answer) in [
+            (true, answer(429, None, "")),
+            (true, answer(403, Some("ThrottlingException"), "{}")),
+            (
+                true,
+                answer(403, Some("TooManyRequestsException:http://x"), ""),
+            ),
+            (true, answer(400, Some("ThrottlingException"), "{}")),
+            (
+                true,
+                answer(
+                    403,
+                    None,
+                    "{\"Message\":\"Request throttled due to too many requests\"}",
+                ),
+            ),
+            (false, answer(403, Some("AccessDeniedException"), "{}")),
+            // A document may say what it likes.
+            (false, answer(400, None, "failed to parse [throttled]")),
+            (false, answer(200, None, "throttled")),
+        ] {
+            assert_eq!(answer.is_throttled(), throttled, "{answer:?}");
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //! event (`index`, `action`, `document_id` …) belong to whoever interpolates them
 //! and are not asked for here; neither is [`Options::finish`] called.
 
+use std::path::PathBuf;
+
 use skidder_pipeline::language::{DurationUnit, Options};
 
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, LARGEST_LIMIT, Secret};
@@ -18,6 +20,7 @@ impl ElasticsearchOptions {
         };
         read.servers(options);
         read.security(options);
+        read.amazon(options);
         read.exchange(options);
         read.outcome(options);
         refuse_unsupported(options);
@@ -57,6 +60,15 @@ impl ElasticsearchOptions {
         self.ssl_enabled = options.boolean("ssl").or(options.boolean("ssl_enabled"));
 
         self.tls = client_tls(options);
+        // COMPAT: as the output `opensearch` calls them.
+        if options.has("tls_certificate") {
+            options.deprecated("tls_certificate", "write `ssl_certificate` instead");
+            self.tls.certificate = options.string("tls_certificate").map(PathBuf::from);
+        }
+        if options.has("tls_key") {
+            options.deprecated("tls_key", "write `ssl_key` instead");
+            self.tls.key = options.string("tls_key").map(PathBuf::from);
+        }
     }
 
     fn exchange(&mut self, options: &mut Options<'_>) {
@@ -295,8 +307,6 @@ mod tests {
     use std::time::Duration;
 
     use skidder_pipeline::language::{Diagnostics, ParseOptions, SourceMap, Statement, parse};
-
-    use std::path::PathBuf;
 
     use super::*;
     use crate::tls::Verification;

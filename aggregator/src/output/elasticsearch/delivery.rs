@@ -32,6 +32,7 @@ use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
 use super::request::deliver;
 use super::{resolution, setup};
 use crate::ack::Ack;
+use crate::aws::{self, Service};
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::output::deadline::{Deadline, passed};
 use crate::throttle::Throttle;
@@ -181,9 +182,14 @@ impl Delivery {
             );
         }
         let client = Arc::new(Client::new(&options)?);
+        say_what_lacks(&options, client.signs_for());
         let body_limit = options.bulk_max_bytes.min(BULK_BYTES_CAP);
         let pool = Arc::new(HostPool::new(options.endpoints()?, body_limit));
-        let management = options.management.clone();
+        let management = match client.signs_for() {
+            // A pipeline has no indices to set up.
+            Some(Service::Ingestion) => None,
+            _ => options.management.clone(),
+        };
         let (ready, watched) = watch::channel(management.is_none());
         let blocked = kibibytes(options.blocked_max_bytes).min(u32::MAX as usize);
         let shared = Arc::new(Shared {
@@ -274,6 +280,14 @@ impl Shared {
     pub(super) async fn ready(&self) {
         // An error means that the setup is over without a word, which it never is.
         drop(self.ready.clone().wait_for(|ready| *ready).await);
+    }
+
+    /// What to do when a server denies access with these words.
+    pub(super) fn what_to_check(&self, reason: &str) -> &'static str {
+        match self.client.signs_for() {
+            Some(service) => aws::explain(service, reason),
+            None => "check `user` and `password` or `api_key`, and the right to write to the index",
+        }
     }
 
     /// A value did not fit its field and is beside it now: says so once for each field.
@@ -517,6 +531,25 @@ async fn bury(shared: Arc<Shared>, rejected: Rejected, _held: Held) {
         .fetch_add(events, Ordering::Relaxed);
     for (ack, length) in rejected.acks {
         ack.done(length);
+    }
+}
+
+/// Says at the start what a service of Amazon's does not give.
+fn say_what_lacks(options: &ElasticsearchOptions, service: Option<&Service>) {
+    let plugin = options.plugin_id.as_str();
+    match service {
+        Some(Service::Serverless) => warn!(
+            plugin,
+            "a serverless collection of the type time series takes no ids: they go into the field \
+             `dedupe_id`, and a line that is sent again is stored again. One of the type search takes \
+             ids, and has each line once"
+        ),
+        Some(Service::Ingestion) => warn!(
+            plugin,
+            "an ingestion pipeline stores later what it has taken: an event is acknowledged when the \
+             pipeline has it, what becomes of it there is not seen here"
+        ),
+        Some(Service::Domain | Service::Other(_)) | None => {}
     }
 }
 

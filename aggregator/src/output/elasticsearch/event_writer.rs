@@ -12,7 +12,9 @@ use skidder_pipeline::event::{self, Event, Timestamp};
 use skidder_pipeline::language::Options;
 use skidder_pipeline::template::Template;
 
-use super::{Action, ActionKind, BulkSender, BulkWriter, DataStream, Management, Update};
+use super::{
+    ALWAYS_SIGNS, Action, ActionKind, BulkSender, BulkWriter, DataStream, Management, Update,
+};
 use crate::ack::Ack;
 use crate::output::{Writer, template};
 use crate::settings::Settings;
@@ -67,7 +69,11 @@ impl Templates {
         let modes = [("disabled", false), ("v1", true), ("v8", true)];
         let ecs = options
             .enumeration("ecs_compatibility", &modes)
-            .unwrap_or_else(|| settings.ecs_compatibility.is_enabled());
+            .unwrap_or_else(|| {
+                // COMPAT: that output knows no other names than the classic ones.
+                let is_classic = options.plugin().name.value == ALWAYS_SIGNS;
+                settings.ecs_compatibility.is_enabled() && !is_classic
+            });
         let data_stream = DataStream::from_options(options, ecs);
         let stream = data_stream.as_ref().map(DataStream::name);
         let management = Management::from_options(options, ecs, stream);

@@ -19,7 +19,7 @@ use tracing::{Instrument as _, info, warn};
 
 use super::backoff::jitter;
 use super::client::Client;
-use super::options::Endpoint;
+use super::endpoint::Endpoint;
 
 /// So many answers broken off one after the other eject a host.
 pub(super) const FAILURES_TO_EJECT: u32 = 2;

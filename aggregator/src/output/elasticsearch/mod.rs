@@ -10,6 +10,7 @@
 //! (`management`). How many requests go out at a time, and how large they are, follows what the servers
 //! take (`concurrency`, `hosts`); where their names lead is looked up again and again (`resolution`).
 
+mod amazon;
 pub(super) mod backoff;
 mod bulk;
 mod client;
@@ -17,6 +18,7 @@ mod concurrency;
 mod config;
 mod data_stream;
 mod delivery;
+mod endpoint;
 mod event_writer;
 mod hosts;
 mod management;
@@ -31,6 +33,7 @@ mod setup;
 mod without_id;
 mod writer;
 
+pub(crate) use amazon::ALWAYS_SIGNS;
 pub use bulk::{Action, ActionKind, BulkRequest, Item, Update};
 pub use data_stream::DataStream;
 pub use delivery::{BulkSender, Delivery, DeliveryClosed, DeliveryStatistics, DeliverySummary};

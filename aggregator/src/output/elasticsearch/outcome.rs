@@ -83,6 +83,7 @@ impl Outcome {
                 events,
                 status,
                 reason,
+                check = shared.what_to_check(&reason),
                 "the server denies access to an index, trying again until it is granted"
             );
         }

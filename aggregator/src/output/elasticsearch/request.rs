@@ -27,6 +27,7 @@ use super::part::{Part, earliest};
 use super::response::{self, Disposition, Failure, disposition, is_busy};
 use super::without_id::refuses_ids;
 use crate::ack::Ack;
+use crate::aws::Service;
 
 /// A body that was refused as a whole so many times in a row because the server was busy is halved: a
 /// server that counts bytes under way (`indexing_pressure.memory.limit`) never takes one that is too
@@ -106,7 +107,9 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
             }
             let signal = match reason {
                 ExchangeError::Timeout { .. } | ExchangeError::BrokeOff(_) => Signal::Lost,
-                ExchangeError::Connect(_) | ExchangeError::AnswerTooLarge { .. } => Signal::Nothing,
+                ExchangeError::Connect(_)
+                | ExchangeError::Unsigned(_)
+                | ExchangeError::AnswerTooLarge { .. } => Signal::Nothing,
             };
             end(shared, exchange, part.body.len(), signal);
             return match reason {
@@ -120,7 +123,7 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
                     part.later(None, shared.options.retry_max_interval)
                 }
                 ExchangeError::AnswerTooLarge { .. } if events > 1 => part.halves(),
-                ExchangeError::AnswerTooLarge { .. } => {
+                ExchangeError::AnswerTooLarge { .. } | ExchangeError::Unsigned(_) => {
                     part.later(None, shared.options.retry_max_interval)
                 }
             };
@@ -129,7 +132,11 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
     host.answered();
 
     if (200..300).contains(&answer.status) {
-        let parsed = response::parse(&answer.body, events);
+        let parsed = match shared.client.signs_for() {
+            // Its 200 says that the pipeline has all of it, whatever the body is.
+            Some(Service::Ingestion) => Ok(Vec::new()),
+            _ => response::parse(&answer.body, events),
+        };
         let signal = match &parsed {
             Ok(failures) if failures.iter().any(is_busy) => Signal::Busy,
             Ok(_) => Signal::Answered,
@@ -168,8 +175,8 @@ async fn attempt(shared: &Shared, mut part: Part) -> Vec<Part> {
     }
     statistics.failed_requests.fetch_add(1, Ordering::Relaxed);
     let signal = match answer.status {
-        429 | 502..=504 => Signal::Busy,
-        403 if is_throttled(&answer.body) => Signal::Busy,
+        502..=504 => Signal::Busy,
+        _ if answer.is_throttled() => Signal::Busy,
         _ => Signal::Nothing,
     };
     end(shared, exchange, part.body.len(), signal);
@@ -214,7 +221,11 @@ async fn refused(shared: &Shared, mut part: Part, answer: &Answer, at: &Host) ->
     let plugin = shared.options.plugin_id.as_str();
     let longest = shared.options.retry_max_interval;
     let events = part.items.len();
-    let status = answer.status;
+    let status = if answer.is_throttled() {
+        429
+    } else {
+        answer.status
+    };
     let own_words = response::parse_request_error(&answer.body);
     let reason = match &own_words {
         Some(refusal) => format!("{}: {}", refusal.error_type, refusal.reason),
@@ -254,20 +265,21 @@ async fn refused(shared: &Shared, mut part: Part, answer: &Answer, at: &Host) ->
             return part.halves();
         }
         400 if own_words.is_some() => return give_up(shared, part, status, &reason).await,
-        401 | 403 if !is_throttled(&answer.body) => {
+        401 | 403 => {
             if let Some(count) = shared.alarms.denied.due(1) {
+                let check = shared.what_to_check(&reason);
                 error!(
                     plugin,
                     host,
                     status,
                     reason,
                     requests = count,
-                    "the server denies access, trying again until it is granted: check `user` and \
-                     `password` or `api_key`, and the right to write to the index"
+                    check,
+                    "the server denies access, trying again until it is granted"
                 );
             }
         }
-        403 | 408 | 425 | 429 | 502..=504 => {
+        408 | 425 | 429 | 502..=504 => {
             if part.refusals >= REFUSALS_TO_SPLIT && events > 1 {
                 debug!(
                     plugin,
@@ -476,11 +488,6 @@ fn acknowledge(acks: &[(Ack, u32)], counts: &[u32]) -> u64 {
         total += u64::from(*count);
     }
     total
-}
-
-/// COMPAT: Amazon's service throttles with a 403 whose text says so.
-fn is_throttled(body: &[u8]) -> bool {
-    memchr::memmem::find(&body.to_ascii_lowercase(), b"throttled").is_some()
 }
 
 /// The start of an answer, fit for a log line.

@@ -270,7 +270,8 @@ impl Setup<'_> {
             .call(&self.host.endpoint, method, path, body)
             .await?;
         match answer.status {
-            408 | 425 | 429 | 500.. => Err(Trouble::Busy(answer.status)),
+            408 | 425 | 500.. => Err(Trouble::Busy(answer.status)),
+            _ if answer.is_throttled() => Err(Trouble::Busy(answer.status)),
             _ => Ok(answer),
         }
     }
