@@ -5,7 +5,7 @@
 //! every call does a bounded amount of work. What it reads goes into the batch it is handed;
 //! where reading begins is what the [`Ledger`] says.
 //!
-//! The life of a file: found by a pattern, read as it grows; closed after its dead time and opened
+//! The life of a file: found by a pattern, read as it grows; closed when it is idle and opened
 //! again when it grows; once no pattern finds it (renamed, deleted), read to its end and closed
 //! when it has been quiet for a while.
 
