@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
+use crate::cloud::facts::{self, Facts};
+
 /// The name of one run of content: a file from its beginning until it is truncated or rewritten.
 ///
 /// It is random, not made of what the file system tells: an inode comes back, a truncated file keeps
@@ -128,6 +130,30 @@ impl Source {
             self.end.shrink_to_fit();
             self.stream = Some(stream);
         }
+        self
+    }
+
+    /// The same with what is known of the host, except what fields of the config say otherwise.
+    #[must_use]
+    pub fn with_facts(mut self, facts: Option<&Facts>) -> Self {
+        let taken = |name: &str| {
+            let top = name.split('.').next().unwrap_or(name).as_bytes();
+            self.fields.iter().any(|(field, _)| field == top)
+        };
+        let facts: Vec<_> = facts.map_or(&[][..], Facts::pairs).iter().collect();
+        let facts: Vec<_> = facts.into_iter().filter(|(name, _)| !taken(name)).collect();
+        if facts.is_empty() {
+            return self;
+        }
+        let object = facts::nested(facts.iter().map(|(name, value)| (name.as_str(), value)));
+        let members = object.to_string();
+        // The inside of the object, in place of the end of ours.
+        self.end.pop();
+        self.end.push(b',');
+        self.end.extend_from_slice(&members.as_bytes()[1..]);
+        let pairs = facts.into_iter().cloned();
+        let pairs = pairs.map(|(name, value)| (name.into_bytes(), value.into_bytes()));
+        self.fields.extend(pairs);
         self
     }
 

@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod check;
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod crowd;
 pub mod drain;

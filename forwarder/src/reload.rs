@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Problems};
+use crate::cloud::facts::Facts;
+use crate::config::{Config, Network, Problems};
 use crate::health::systemd::Notifier;
 use crate::health::{Health, Reload};
 use crate::link::tls;
@@ -107,7 +108,13 @@ impl Reloader {
             });
         self.remember();
         let result = match result {
-            Ok(new) => {
+            Ok(mut new) => {
+                if new.network.cloud.is_some() {
+                    // Until it is known better: the host is the same.
+                    let mut network = (*new.network).clone();
+                    network.facts.clone_from(&old.network.facts);
+                    new.network = Rc::new(network);
+                }
                 if new.log_level != old.log_level {
                     // It has been checked; a program without levels has none to set.
                     drop(self.set_level(&new.log_level));
@@ -132,6 +139,19 @@ impl Reloader {
         });
         self.controls.notifier.ready();
         result
+    }
+
+    /// Hands on what is known of the host.
+    pub fn set_facts(&self, facts: Facts) {
+        self.change_network(|network| network.facts = Some(Rc::new(facts)));
+    }
+
+    fn change_network(&self, change: impl FnOnce(&mut Network)) {
+        let mut config = (**self.sender.borrow()).clone();
+        let mut network = (*config.network).clone();
+        change(&mut network);
+        config.network = Rc::new(network);
+        self.sender.send_replace(Rc::new(config));
     }
 
     /// Reloads when it is time to, for ever.
@@ -189,11 +209,7 @@ impl Reloader {
         match tls::build(&tls.settings) {
             Ok(new) if new.is_like(tls) => {}
             Ok(new) => {
-                let mut network = (*old.network).clone();
-                network.tls = Some(new);
-                let mut config = (*old).clone();
-                config.network = Rc::new(network);
-                self.sender.send_replace(Rc::new(config));
+                self.change_network(|network| network.tls = Some(new));
                 info!("certificates have changed, the links connect anew with them");
             }
             Err(errors) => {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::batch::Batch;
+use crate::cloud;
 use crate::config::Config;
 use crate::config::plan::STDIN;
 use crate::event::{Source, StreamId};
@@ -73,6 +74,7 @@ pub async fn run_with(
     stop: impl Future<Output = ()>,
 ) -> Result<Outcome, RunError> {
     let (store, ledger, trust) = open_registry(&config)?;
+    let config = cloud::watch::with_first_facts(config).await;
     let store = Rc::new(RefCell::new(store));
     let hangup = controls.hangup.take();
     let watchdog = controls.notifier.watchdog_interval();
@@ -183,7 +185,8 @@ fn build(
         None => None,
         Some(group) => {
             let chunks = stdin::start(std::io::stdin()).map_err(RunError::Stdin)?;
-            let source = Source::new(0, false, Path::new(STDIN), &config.hostname, &group.fields);
+            let source = Source::new(0, false, Path::new(STDIN), &config.hostname, &group.fields)
+                .with_facts(config.network.facts.as_deref());
             let source = source.with_stream(StreamId::random());
             Some((chunks, Stdin::new(Rc::new(source), &group.lines, b"")))
         }
@@ -274,7 +277,8 @@ async fn serve(
             http::serve(address, Rc::clone(health)).await;
         }
     };
-    tokio::join!(by_socket, by_http, reloader.run(hangup));
+    let by_notice = cloud::watch::run(config.clone(), health, reloader);
+    tokio::join!(by_socket, by_http, by_notice, reloader.run(hangup));
 }
 
 /// Tells the service manager that we are alive, if it wants to know.

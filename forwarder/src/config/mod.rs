@@ -6,6 +6,7 @@
 
 pub mod environment;
 mod following;
+pub mod host;
 pub mod lines;
 pub mod options;
 pub mod plan;

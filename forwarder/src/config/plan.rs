@@ -13,6 +13,7 @@ use super::options::nearest_word;
 use super::raw::{RawConfig, RawSection};
 use super::yaml::{Node, Place, Value};
 use super::{Problems, units};
+use crate::cloud::{self, facts::Facts};
 use crate::link::tls::{self, TlsSettings};
 use crate::registry::machine;
 use crate::tail::complete::Following;
@@ -126,6 +127,10 @@ pub struct Network {
     pub workers: usize,
     /// A connection is renewed after about this time; zero is never.
     pub repick_interval: Duration,
+    /// The cloud that the host is in.
+    pub cloud: Option<Rc<cloud::Settings>>,
+    /// What it says of the host, once that is known.
+    pub facts: Option<Rc<Facts>>,
 }
 
 impl Network {
@@ -177,6 +182,8 @@ impl Network {
             balance: false,
             workers: 0,
             repick_interval: Duration::ZERO,
+            cloud: None,
+            facts: None,
         }
     }
 }
@@ -406,8 +413,8 @@ fn build_health(section: &RawSection, data_dir: &Path, problems: &mut Problems) 
     }
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 
 fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Network> {
     let servers = build_servers(section, problems);
@@ -446,6 +453,8 @@ fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Networ
         balance: reader.choice("servers mode", &["failover", "loadbalance"]) == "loadbalance",
         workers: reader.number("workers", 1, 1, 16) as usize,
         repick_interval: reader.duration_or_off("repick interval", Duration::from_mins(30)),
+        cloud: super::host::build(&mut reader).map(Rc::new),
+        facts: None,
     };
     if tls_on {
         match tls::build(&settings) {
@@ -651,7 +660,7 @@ fn build_fields(node: Option<&Node>, problems: &mut Problems) -> Vec<(String, St
 }
 
 /// The elements of a list; a single value counts as a list of one.
-fn items(node: &Node) -> &[Node] {
+pub(super) fn items(node: &Node) -> &[Node] {
     match &node.value {
         Value::List(items) => items,
         _ if node.is_null() => &[],
@@ -745,7 +754,7 @@ impl Reader<'_> {
         )
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         name: &str,
         default: Duration,

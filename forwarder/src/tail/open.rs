@@ -57,7 +57,8 @@ pub(super) fn source_of(
             }
         }
     }
-    let source = Source::new(id, true, first_path, &config.hostname, &fields);
+    let source = Source::new(id, true, first_path, &config.hostname, &fields)
+        .with_facts(config.network.facts.as_deref());
     Rc::new(source.with_stream(stream.or_else(StreamId::random)))
 }
 

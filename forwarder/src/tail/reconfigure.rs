@@ -57,6 +57,7 @@ impl Tails {
             if before.fields != settings.fields
                 || before.lines.format != settings.lines.format
                 || old.hostname != config.hostname
+                || old.network.facts != config.network.facts
             {
                 let (id, stream) = (tail.source.id, tail.source.stream.clone());
                 tail.source = open::source_of(config, id, &tail.first_path, group, stream);

@@ -1,6 +1,7 @@
 //! Tests of the forwarder as a whole: real files, a real receiver on the loopback, and where it
 //! matters the real program.
 
+mod cloud;
 mod drain;
 mod health;
 mod identity;

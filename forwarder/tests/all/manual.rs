@@ -221,6 +221,18 @@ fn every_kind_of_mistake_has_its_message() {
             "from 0 to 9",
         ),
         (
+            &good.replace("tls: off", "metadata endpoint: \"x:1\", tls: off"),
+            "is no endpoint",
+        ),
+        (
+            &good.replace("tls: off", "cloud tags: [a/b], tls: off"),
+            "a tag in `cloud tags` is a name",
+        ),
+        (
+            &good.replace("tls: off", "cloud: gce, tls: off"),
+            "`cloud` is one of off, ec2",
+        ),
+        (
             &good.replace("tls: off", "timeout: 0, tls: off"),
             "`timeout` is from 1ms",
         ),

@@ -309,7 +309,11 @@ fn arrived(payload: &Payload, version: Version) -> Arrived {
                 serde_json::from_slice(json).expect("an object");
             let metadata = object.remove("@metadata").expect("the metadata");
             stream = metadata["stream"].as_str().map(ToOwned::to_owned);
-            let text = |value: serde_json::Value| value.as_str().expect("a string").to_owned();
+            // An object stays JSON.
+            let text = |value: serde_json::Value| match value {
+                serde_json::Value::String(text) => text,
+                other => other.to_string(),
+            };
             object
                 .into_iter()
                 .map(|(name, value)| (name, text(value)))
@@ -511,9 +515,19 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str], directory: &Path) -> Self {
+        Self::start_with(arguments, directory, &[])
+    }
+
+    /// With more in its environment.
+    pub(crate) fn start_with(
+        arguments: &[&str],
+        directory: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_skidder-forwarder"))
             .args(arguments)
             .current_dir(directory)
+            .envs(environment.iter().copied())
             .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
