@@ -302,6 +302,27 @@ fn a_proxy_in_front_of_tcp_says_whose_a_connection_is() {
 }
 
 #[test]
+fn a_proxy_in_front_of_beats_says_whose_a_connection_is() {
+    let input = "beats { port => 0 host => '127.0.0.1' proxy_protocol => true \
+                 add_field => { 'by' => '%{[@metadata][ip_address]}' } }";
+    let daemon = Daemon::start(input, "");
+    // The balancer looks whether anybody is there.
+    drop(TcpStream::connect(daemon.address()).unwrap());
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    let event = br#"{"message":"one"}"#;
+    let window = [
+        &b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 5044\r\n2W\0\0\0\x012J\0\0\0\x01\0\0\0"[..],
+        &[event.len() as u8],
+        event,
+    ];
+    stream.write_all(&window.concat()).unwrap();
+    daemon.wait_for_events(1);
+    let events = daemon.stop();
+    assert_eq!(events[0]["message"], "one");
+    assert_eq!(events[0]["by"], "192.0.2.7");
+}
+
+#[test]
 fn what_came_before_the_end_is_taken_with_a_disk_queue_too() {
     let directory = tempfile::tempdir().unwrap();
     let input = "tcp { port => 0 host => '127.0.0.1' add_field => { 'by' => '%{[@metadata][ip_address]}' } }";

@@ -2,7 +2,7 @@
 //!
 //! One listener for both versions of the protocol. Each connection is a task that reads windows
 //! and waits for their acknowledgement; the memory that all of them hold is bounded by one
-//! budget (`queue.max_memory_bytes`), their number by [`MAX_CONNECTIONS`].
+//! budget (`queue.max_memory_bytes`), their number by `max_connections`.
 //!
 //! COMPAT: of Logstash's `beats` input: the fields of a version 2 event stay as they are sent,
 //! `message` goes through the codec, the tag `beats_input_codec_plain_applied` is added (unless
@@ -28,7 +28,8 @@ use super::Build;
 use super::decoding::set_peer;
 use super::decoration::Decoration;
 use super::identity::identify;
-use super::listener;
+use super::listener::{self, told_to_stop};
+use super::proxy_protocol;
 use super::stored_window;
 use super::tls::{ClientAuthentication, ServerTls};
 use crate::ack::Ack;
@@ -36,8 +37,8 @@ use crate::queue::stored::Form;
 use crate::throttle::Throttle;
 use crate::worker::{Batch, Records};
 
-/// Connections at one time. A further one waits in the kernel until another leaves.
-pub const MAX_CONNECTIONS: usize = 16_384;
+/// Connections at one time, unless `max_connections` says otherwise.
+const MAX_CONNECTIONS: usize = 16_384;
 
 /// A beats input, ready to listen.
 pub struct BeatsInput {
@@ -47,6 +48,10 @@ pub struct BeatsInput {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Limits and times of the protocol.
     pub server: ServerOptions,
+    /// Connections at a time; a further one waits in the kernel until another leaves.
+    pub max_connections: usize,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxied: bool,
     /// What the events get.
     pub decoder: Arc<Decoder>,
 }
@@ -110,6 +115,8 @@ impl BeatsInput {
         if let Some(pairs) = options.integer("max_pairs", 1..=i64::from(u32::MAX)) {
             limits.max_pairs = pairs as u32;
         }
+        let max_connections = options.count("max_connections", 1..=1 << 20);
+        let proxied = options.boolean("proxy_protocol").unwrap_or(false);
         let tag = options.boolean("include_codec_tag").unwrap_or(true);
         for name in [
             "executor_threads",
@@ -135,6 +142,8 @@ impl BeatsInput {
             address: listener::address(&host, port?),
             tls,
             server,
+            max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
+            proxied,
             decoder: Arc::new(decoder),
         })
     }
@@ -156,9 +165,10 @@ impl BeatsInput {
         let server = Arc::new(self.server);
         let refused = Arc::new(Throttle::default());
         let stopping = shutdown.clone();
-        listener::accept(listener, MAX_CONNECTIONS, stopping, |stream, peer| {
+        listener::accept(listener, self.max_connections, stopping, |stream, peer| {
             let connection = Connection {
                 peer,
+                proxied: self.proxied,
                 acceptor: acceptor.clone(),
                 server: Arc::clone(&server),
                 decoder: Arc::clone(&self.decoder),
@@ -254,6 +264,7 @@ pub(super) fn tls_from_options(options: &mut Options<'_>) -> Option<Arc<rustls::
 /// One accepted connection.
 struct Connection {
     peer: SocketAddr,
+    proxied: bool,
     acceptor: Option<TlsAcceptor>,
     server: Arc<ServerOptions>,
     decoder: Arc<Decoder>,
@@ -263,7 +274,18 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream) {
+    async fn run(mut self, mut stream: TcpStream) {
+        if self.proxied {
+            let client = proxy_protocol::client(&mut stream, self.peer, &self.refused);
+            let client = tokio::select! {
+                client = client => client,
+                () = told_to_stop(&mut self.shutdown) => return,
+            };
+            match client {
+                Some(client) => self.peer = client,
+                None => return,
+            }
+        }
         let Some(acceptor) = self.acceptor.clone() else {
             return self.serve(stream).await;
         };
@@ -304,10 +326,7 @@ impl Connection {
                 }
             }
         };
-        let shutdown = async {
-            // An error means that the sender is gone, which is a shutdown too.
-            drop(self.shutdown.wait_for(|stop| *stop).await);
-        };
+        let shutdown = told_to_stop(&mut self.shutdown);
         let serving = serve_until(stream, &self.server, windows, shutdown);
         let (result, ()) = tokio::join!(serving, forward);
         match result {

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::Build;
 use super::listener::{self, told_to_stop};
@@ -132,20 +132,14 @@ impl Connections {
     ) {
         self.keep_alive(&connection, peer);
         if self.proxied {
-            let header = tokio::select! {
-                header = proxy_protocol::read(&mut connection) => header,
+            let client = proxy_protocol::client(&mut connection, peer, &self.refused);
+            let client = tokio::select! {
+                client = client => client,
                 () = told_to_stop(&mut stopping) => return,
             };
-            match header {
-                Ok(Some(client)) => peer = client,
-                // The proxy speaks for itself.
-                Ok(None) => {}
-                Err(error) => {
-                    if let Some(count) = self.refused.due(1) {
-                        warn!(%peer, %error, count, "closed the connection: it does not begin as the PROXY protocol does");
-                    }
-                    return;
-                }
+            match client {
+                Some(client) => peer = client,
+                None => return,
             }
         }
         let Some(acceptor) = acceptor else {

@@ -15,6 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tracing::{debug, warn};
+
+use crate::throttle::Throttle;
 
 /// How long the header may take to come.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +34,9 @@ pub(super) enum ProxyError {
     /// It broke, or ended.
     #[error("{0}")]
     Broken(#[from] std::io::Error),
+    /// It ended before a byte came.
+    #[error("nothing came")]
+    Nothing,
     /// It took too long.
     #[error("no header came within {TIMEOUT:?}")]
     Slow,
@@ -45,10 +51,30 @@ pub(super) enum ProxyError {
     TooLong(usize),
 }
 
-/// Reads the header: the address of the client, or nothing if the proxy says none.
-pub(super) async fn read<S: AsyncRead + Unpin>(
+/// Whose connection it is: what the header says, or `peer` if the proxy speaks for itself. Nothing if there is
+/// no header, which is said in the log now and then; a health check that connects and leaves is no such case.
+pub(super) async fn client<S: AsyncRead + Unpin>(
     stream: &mut S,
-) -> Result<Option<SocketAddr>, ProxyError> {
+    peer: SocketAddr,
+    refused: &Throttle,
+) -> Option<SocketAddr> {
+    match read(stream).await {
+        Ok(client) => Some(client.unwrap_or(peer)),
+        Err(ProxyError::Nothing) => {
+            debug!(%peer, "connected and sent nothing");
+            None
+        }
+        Err(error) => {
+            if let Some(count) = refused.due(1) {
+                warn!(%peer, %error, count, "closed the connection: it does not begin as the PROXY protocol does");
+            }
+            None
+        }
+    }
+}
+
+/// Reads the header: the address of the client, or nothing if the proxy says none.
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<SocketAddr>, ProxyError> {
     tokio::time::timeout(TIMEOUT, read_header(stream))
         .await
         .map_err(|_| ProxyError::Slow)?
@@ -59,7 +85,11 @@ async fn read_header<S: AsyncRead + Unpin>(
 ) -> Result<Option<SocketAddr>, ProxyError> {
     // The shortest line of version 1 is longer than this.
     let mut start = [0; SIGNATURE.len()];
-    stream.read_exact(&mut start).await?;
+    let first = stream.read(&mut start).await?;
+    if first == 0 {
+        return Err(ProxyError::Nothing);
+    }
+    stream.read_exact(&mut start[first..]).await?;
     if start == SIGNATURE {
         let mut head = [0; 4];
         stream.read_exact(&mut head).await?;
@@ -192,6 +222,7 @@ mod tests {
             (b"PROXY TCP4 ::1 ::1 1 2\r\n", "TCP4 ::1"),
             (b"PROXY TCP4 192.0.2.1\r\n", "192.0.2.1"),
             (b"PROXY TCP4 192.0.2.1 1.1.1.1 70000 1\r\n", "70000"),
+            (b"", "nothing came"),
             (b"PROXY", "early eof"),
             (&[b"PROXY ".as_slice(), &[b'x'; 200]].concat(), "xxx"),
             (&version_2(0x31, 0x11, &[0; 12]), "31 11"),
