@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use skidder_lumberjack::native::{LineBuilder, NativeCompression, SourceFields};
 use skidder_lumberjack::{
     ByteBudget, Compression, Decoder, EncodedWindow, Limits, Payload, Step, Version, Window,
     WindowBuilder,
@@ -89,6 +90,7 @@ fn encode(
                 builder.push_json(event).expect("fits");
             }
         }
+        Version::Native => unreachable!("it has a builder of its own"),
     }
     builder.finish()
 }
@@ -125,6 +127,7 @@ fn wire(criterion: &mut Criterion) {
                 .map(|event| match &event.payload {
                     Payload::Json(json) => json.len(),
                     Payload::Pairs(pairs) => pairs.body().len(),
+                    Payload::Line(line) => line.text.len(),
                 })
                 .sum();
             assert_eq!(decoded.events.len(), EVENTS);
@@ -142,5 +145,48 @@ fn wire(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wire);
+/// The same lines by the native framing, as a forwarder has them.
+fn encode_native(builder: &mut LineBuilder, lines: &[String]) -> EncodedWindow {
+    for (index, line) in lines.iter().enumerate() {
+        let describe = |fields: SourceFields<'_>| {
+            let before = [
+                (&b"host"[..], &b"app-01"[..]),
+                (b"file", b"/var/log/nginx/access.log"),
+            ];
+            fields.write(b"m0JXq7yJr2cVbY4d", before.into_iter(), [].into_iter());
+        };
+        let offset = index as u64 * 190;
+        builder
+            .push(1, describe, 0, offset, line.as_bytes(), [].into_iter())
+            .expect("fits");
+    }
+    builder.finish()
+}
+
+fn native(criterion: &mut Criterion) {
+    let lines = lines();
+    let bytes: usize = lines.iter().map(String::len).sum();
+    let mut group = criterion.benchmark_group("lumberjack");
+    group.throughput(Throughput::Bytes(bytes as u64));
+    for (name, compression) in [
+        ("bare", NativeCompression::None),
+        ("zstd 1", NativeCompression::Zstd { level: 1 }),
+    ] {
+        let mut builder = LineBuilder::new(compression, EVENTS as u32);
+        let first = encode_native(&mut builder, &lines);
+        let window = encode_native(&mut builder, &lines);
+        let mut decoder = Decoder::new(Limits::default(), ByteBudget::new(usize::MAX).account());
+        // It names the source, which the other one does not.
+        assert_eq!(decode(&mut decoder, &first.bytes).events.len(), EVENTS);
+        group.bench_function(format!("encode native {name}"), |bencher| {
+            bencher.iter(|| black_box(encode_native(&mut builder, &lines)));
+        });
+        group.bench_function(format!("decode native {name}"), |bencher| {
+            bencher.iter(|| decode(&mut decoder, black_box(&window.bytes)).events.len());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire, native);
 criterion_main!(benches);

@@ -53,8 +53,8 @@ pub fn describe(config: &Config) -> String {
     }
     let limits = &config.limits;
     line(format_args!(
-        "windows    lumberjack version {}, up to {} events or {} bytes, {} in flight, compression {}",
-        network.version,
+        "windows    {}, up to {} events or {} bytes, {} in flight, compression {}",
+        network.protocol,
         limits.spool_size,
         limits.spool_bytes,
         network.pipelining,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
+use skidder_lumberjack::native::SourceFields;
 
 use crate::cloud::facts::{self, Facts};
 
@@ -59,9 +60,9 @@ pub struct Source {
     middle: Vec<u8>,
     /// `","field":"value"}`
     end: Vec<u8>,
-    /// Version 1: the pairs before the offset.
+    /// The pairs before the offset, in the order of version 1.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Version 1: the pairs of the config.
+    /// The pairs of the config.
     fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -168,6 +169,13 @@ impl Source {
         let mut digits = [0; 20];
         json.extend_from_slice(decimal(offset, &mut digits));
         json.extend_from_slice(&self.end);
+    }
+
+    /// What all lines have in common, for the native framing.
+    pub fn describe(&self, description: SourceFields<'_>) {
+        let stream = self.stream.as_ref().map_or("", StreamId::as_str);
+        let own = self.pairs.iter().rev().map(as_slices);
+        description.write(stream.as_bytes(), own, self.fields.iter().map(as_slices));
     }
 
     /// The pairs of the event of version 1; `offset` as [`decimal`] writes it.

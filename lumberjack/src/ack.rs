@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::{
     Version, Window,
     budget::Reservation,
-    version::{ACK_BYTES, ack_frame},
+    version::{ACK_BYTES, LEAVE_FRAME, ack_frame},
 };
 
 /// The promise to acknowledge one window. Dropped without [`AckHandle::acknowledge`], it closes
@@ -78,6 +78,8 @@ struct Queue {
     stalled: bool,
     /// The reader is done, nothing will be added.
     finished: bool,
+    /// The peer is to be asked to leave.
+    leave: bool,
 }
 
 #[derive(Debug)]
@@ -154,12 +156,12 @@ impl Pending {
         }
     }
 
-    /// A window without events: acknowledged with 0 in its turn, in version 2 only.
+    /// A window without events: acknowledged with 0 in its turn, but not in version 1.
     ///
     /// COMPAT: Logstash answers 0 from 6.7.0 on, and in version 1 too, where a sender would take
     /// it for an acknowledgement of whatever it sent last.
     pub(crate) fn add_empty(&self, version: Version) {
-        if version == Version::V2 {
+        if version != Version::V1 {
             self.push(Entry {
                 version,
                 first_sequence: 0,
@@ -197,6 +199,12 @@ impl Pending {
         self.changed.notify_one();
     }
 
+    /// Asks the peer to send no further window, if it understands that.
+    pub(crate) fn ask_to_leave(&self) {
+        self.lock().leave = true;
+        self.changed.notify_one();
+    }
+
     /// Says that no window will be added any more.
     pub(crate) fn finish(&self) {
         {
@@ -211,6 +219,9 @@ impl Pending {
     pub(crate) fn collect(&self, output: &mut Vec<u8>) -> Due {
         let mut queue = self.lock();
         let mut freed = false;
+        if queue.version == Some(Version::Native) && std::mem::take(&mut queue.leave) {
+            output.extend(LEAVE_FRAME);
+        }
         let due = loop {
             let Some(entry) = queue.entries.front_mut() else {
                 break None;
@@ -237,7 +248,7 @@ impl Pending {
         let waiting = queue.stalled || !queue.entries.is_empty();
         let keep_alive = queue
             .version
-            .filter(|version| waiting && *version == Version::V2);
+            .filter(|version| waiting && *version != Version::V1);
         let finished = queue.finished && queue.entries.is_empty();
         drop(queue);
         if freed {
@@ -258,7 +269,7 @@ const MAX_ACK_BATCH_BYTES: usize = 128 * ACK_BYTES;
 impl Entry {
     /// The number to acknowledge when the first `safe` events are, if it says something new.
     fn partial(&mut self, safe: u32) -> Option<u32> {
-        let news = self.version == Version::V2
+        let news = self.version != Version::V1
             && safe > self.reported
             // The last one is the business of `acknowledge`.
             && safe < self.countable;

@@ -39,7 +39,7 @@ impl AsRef<[u8]> for Owner {
     }
 }
 
-fn into_bytes(mut data: Vec<u8>, mut hold: Reservation) -> Bytes {
+pub(crate) fn into_bytes(mut data: Vec<u8>, mut hold: Reservation) -> Bytes {
     if data.capacity() - data.len() > data.len() / SLACK_PARTS {
         data.shrink_to_fit();
     }

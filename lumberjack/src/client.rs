@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     ClientError, EncodedWindow, Version,
-    version::{ACK, ACK_BYTES, read_u32},
+    version::{ACK, ACK_BYTES, LEAVE_FRAME, read_u32},
 };
 
 /// How a [`Client`] behaves.
@@ -59,6 +59,16 @@ pub struct Acked {
     pub complete: bool,
 }
 
+/// What a server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// More of the oldest window is safe.
+    Acked(Acked),
+    /// It stops: what is in flight will be acknowledged, further windows are for another server. Said in the
+    /// native framing only.
+    Leave,
+}
+
 /// One connection to a server.
 pub struct Client<S> {
     stream: S,
@@ -72,6 +82,7 @@ pub struct Client<S> {
     /// When the server last gave a sign of life, or began to owe one.
     heard: Instant,
     sending: bool,
+    asked_to_leave: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +95,7 @@ struct InFlight {
 /// What an acknowledgement frame meant.
 enum Meaning {
     KeepAlive,
+    Leave,
     Acked(Acked),
 }
 
@@ -102,6 +114,7 @@ where
             partial_length: 0,
             heard: Instant::now(),
             sending: false,
+            asked_to_leave: false,
         }
     }
 
@@ -115,6 +128,11 @@ where
     /// The stream, for what is peculiar to its type.
     pub fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// Whether the server has asked to be left, see [`Answer::Leave`].
+    pub fn is_asked_to_leave(&self) -> bool {
+        self.asked_to_leave
     }
 
     /// Sends a window without waiting for its acknowledgement.
@@ -156,13 +174,22 @@ where
         Ok(())
     }
 
-    /// Waits for the next acknowledgement of the oldest window in flight. Keep-alives are
-    /// handled here. With nothing in flight this waits without limit, and ends only by an
-    /// error, such as the server closing the connection. Cancel-safe.
+    /// Waits for the next acknowledgement, as [`Client::receive`] does.
     pub async fn receive_ack(&mut self) -> Result<Acked, ClientError> {
         loop {
-            if let Some(acked) = self.received.pop_front() {
+            if let Answer::Acked(acked) = self.receive().await? {
                 return Ok(acked);
+            }
+        }
+    }
+
+    /// Waits for the next acknowledgement of the oldest window in flight, or the word to leave. Keep-alives are
+    /// handled here. With nothing in flight this waits without limit, and ends only by an
+    /// error, such as the server closing the connection. Cancel-safe.
+    pub async fn receive(&mut self) -> Result<Answer, ClientError> {
+        loop {
+            if let Some(acked) = self.received.pop_front() {
+                return Ok(Answer::Acked(acked));
             }
             let meaning = if self.in_flight.is_empty() {
                 poll_fn(|context| self.poll_ack(context)).await?
@@ -175,8 +202,10 @@ where
                 .await
                 .map_err(|_| ClientError::AckTimeout { after })??
             };
-            if let Meaning::Acked(acked) = meaning {
-                return Ok(acked);
+            match meaning {
+                Meaning::Acked(acked) => return Ok(Answer::Acked(acked)),
+                Meaning::Leave => return Ok(Answer::Leave),
+                Meaning::KeepAlive => {}
             }
         }
     }
@@ -254,6 +283,10 @@ enum Progress {
 impl<S> Client<S> {
     /// What an acknowledgement means for the oldest window.
     fn understand(&mut self, frame: [u8; ACK_BYTES]) -> Result<Meaning, ClientError> {
+        if frame == LEAVE_FRAME && self.options.version == Version::Native {
+            self.asked_to_leave = true;
+            return Ok(Meaning::Leave);
+        }
         let [version, kind, ..] = frame;
         let (Some(version), ACK) = (Version::from_byte(version), kind) else {
             return Err(ClientError::NotAnAck {
@@ -263,7 +296,7 @@ impl<S> Client<S> {
         let got = read_u32(&frame, 2).unwrap_or_default();
         // COMPAT: Logstash keeps version 1 peers alive too, and with a frame of version 2.
         // In version 1, 0 is the number of an event like any other.
-        if version == Version::V2 && got == 0 {
+        if version != Version::V1 && got == 0 {
             return Ok(Meaning::KeepAlive);
         }
         let expected = self.options.version;

@@ -20,6 +20,7 @@ use crate::{
     budget::{Account, Reservation},
     chunk::{Arena, Inflater, Outcome},
     frame::{DataScan, EventKind, Frame, Parsed, check_bytes, parse},
+    native::{self, Frames},
     version::{DATA, EVENT_HEADER_BYTES, SHORT_HEADER_BYTES},
 };
 
@@ -60,6 +61,7 @@ pub struct Decoder {
     window: Option<OpenWindow>,
     /// Bytes and events that came bare in the last window: most likely the next one is alike.
     last_bare: (usize, usize),
+    native: Frames,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Decoder {
             inflated: None,
             window: None,
             last_bare: (0, 0),
+            native: Frames::default(),
         }
     }
 
@@ -150,6 +153,8 @@ impl Decoder {
                 Some(Step::Window(window))
             } else if self.inflated.is_some() {
                 self.step_inflated()?
+            } else if self.is_native() {
+                self.step_native()?
             } else {
                 self.step_buffer()?
             };
@@ -162,6 +167,32 @@ impl Decoder {
                 return Ok(step);
             }
         }
+    }
+
+    fn is_native(&self) -> bool {
+        let first = self.buffer.first() == Some(&Version::Native.byte());
+        first && self.version.unwrap_or(Version::Native) == Version::Native
+    }
+
+    /// One native window of the read buffer.
+    fn step_native(&mut self) -> Result<Option<Step>, ProtocolError> {
+        self.version = Some(Version::Native);
+        let parsed = self
+            .native
+            .parse(&self.buffer, &mut self.account, &self.limits)?;
+        Ok(Some(match parsed {
+            native::Parsed::Incomplete { needed } => self.make_room(needed),
+            native::Parsed::NeedMemory(bytes) => Step::NeedMemory(bytes),
+            native::Parsed::Window {
+                events,
+                payload_bytes,
+                end,
+            } => {
+                self.consume(end);
+                let announced = events.len() as u32;
+                Step::Window(self.window(events, announced, payload_bytes))
+            }
+        }))
     }
 
     /// One frame of the inflated chunk, whose events are slices of it.
@@ -285,14 +316,18 @@ impl Decoder {
         window.seal();
         let (bytes, events) = window.sealed;
         self.last_bare = (bytes + bytes / 16, events);
-        let list_bytes = window.events.capacity() * size_of::<Event>();
+        self.window(window.events, window.announced, window.payload_bytes)
+    }
+
+    fn window(&self, events: Vec<Event>, announced: u32, payload_bytes: usize) -> Window {
+        let list_bytes = events.capacity() * size_of::<Event>();
         Window {
             // There is no window without a first byte.
             version: self.version.unwrap_or(Version::V2),
             hold: (list_bytes > 0).then(|| self.account.charge(list_bytes)),
-            events: window.events,
-            announced: window.announced,
-            payload_bytes: window.payload_bytes,
+            events,
+            announced,
+            payload_bytes,
         }
     }
 

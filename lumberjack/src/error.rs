@@ -53,6 +53,38 @@ pub enum ProtocolError {
     /// A frame begins in a compressed frame and does not end in it.
     #[error("peer sent a compressed frame that ends in the middle of a frame")]
     TruncatedCompression,
+    /// A native window of a kind that is not known here.
+    #[error(
+        "peer sent a native window with codec {codec} and flags {flags:#04x}, which are not known here"
+    )]
+    UnknownNative {
+        /// How it is packed.
+        codec: u8,
+        /// What else is to be done.
+        flags: u8,
+    },
+    /// The bytes of a native window are not those that were sent.
+    #[error(
+        "peer sent a native window of {bytes} bytes with a wrong checksum; something on the way, or in memory, changes bytes"
+    )]
+    Checksum {
+        /// Length of its body.
+        bytes: usize,
+    },
+    /// A native window does not unpack to what it says.
+    #[error(
+        "peer sent a native window of {packed} bytes that does not unpack to the length it names"
+    )]
+    CorruptNative {
+        /// Length of its body.
+        packed: usize,
+    },
+    /// A native window whose checksum is right and whose content is not.
+    #[error("peer sent a native window that is malformed in {what}")]
+    MalformedNative {
+        /// Where.
+        what: &'static str,
+    },
     /// A limit is exceeded.
     #[error("peer exceeded {limit}: {got} where {allowed} is allowed")]
     LimitExceeded {
@@ -158,6 +190,9 @@ pub enum EncodeError {
         /// The most events that it may have.
         limit: u32,
     },
+    /// The receiver would have to forget the sources of lines that are in the window: end it first.
+    #[error("the window has no room for a further source")]
+    SourcesFull,
     /// The event would make the frames longer than a length field of the wire can say.
     #[error("an event of {bytes} bytes does not fit a window")]
     EventTooLarge {

@@ -1,5 +1,5 @@
 //! Lumberjack, versions 1 and 2: the protocol by which log shippers hand events to a collector
-//! and are told when they are safe.
+//! and are told when they are safe; and [`native`], what our own two ends speak.
 //!
 //! The core knows no I/O: [`Decoder`] turns bytes into [`Window`]s and [`WindowBuilder`] events
 //! into bytes. Around it are [`serve`] and [`Client`], for any async stream. Files, TLS
@@ -21,13 +21,14 @@ mod encode;
 mod error;
 mod frame;
 mod limits;
+pub mod native;
 mod server;
 mod version;
 mod window;
 
 pub use ack::AckHandle;
 pub use budget::{Account, ByteBudget, Reservation};
-pub use client::{Acked, Client, ClientOptions};
+pub use client::{Acked, Answer, Client, ClientOptions};
 pub use decode::{BASE_BUFFER_BYTES, Decoder, Step};
 pub use encode::{Compression, DEFAULT_MAX_EVENTS, EncodedWindow, WindowBuilder};
 pub use error::{ClientError, EncodeError, ProtocolError, ServerError};

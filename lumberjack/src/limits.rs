@@ -72,6 +72,10 @@ pub enum LimitName {
     Pairs,
     /// [`Limits::max_key_bytes`]
     KeyBytes,
+    /// [`crate::native::MAX_SOURCES`]
+    Sources,
+    /// [`crate::native::MAX_SOURCES_BYTES`]
+    SourcesBytes,
 }
 
 impl fmt::Display for LimitName {
@@ -85,6 +89,8 @@ impl fmt::Display for LimitName {
             Self::EventBytes => "max_event_bytes",
             Self::Pairs => "max_pairs",
             Self::KeyBytes => "max_key_bytes",
+            Self::Sources => "the sources of a connection",
+            Self::SourcesBytes => "the bytes of the sources of a connection",
         })
     }
 }

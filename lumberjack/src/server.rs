@@ -50,6 +50,9 @@ pub struct ServerOptions {
     pub frame_timeout: Duration,
     /// The longest that a peer may refuse to take an acknowledgement; default 30 s.
     pub write_timeout: Duration,
+    /// How long a native peer that was asked to leave may still send windows that were on their way; default
+    /// 5 s.
+    pub leave_timeout: Duration,
     /// Windows of one connection that are handed on and not yet acknowledged; default 8.
     pub max_pending_windows: usize,
     /// Bytes that all connections together may hold; default 256 MiB, for this value and its
@@ -65,6 +68,7 @@ impl Default for ServerOptions {
             idle_timeout: Duration::from_mins(1),
             frame_timeout: Duration::from_mins(1),
             write_timeout: Duration::from_secs(30),
+            leave_timeout: Duration::from_secs(5),
             max_pending_windows: 8,
             budget: ByteBudget::new(DEFAULT_BUDGET_BYTES),
         }
@@ -93,7 +97,8 @@ where
 }
 
 /// Like [`serve`], but drains when `shutdown` completes: a window that is open is still taken
-/// to its end, everything taken is acknowledged, then the connection is closed.
+/// to its end, everything taken is acknowledged, then the connection is closed. A native peer is asked to
+/// leave, and what it has sent before it does is taken too.
 ///
 /// How long that may take is the caller's to bound, by dropping the future.
 pub async fn serve_until<S>(
@@ -166,13 +171,18 @@ where
     let mut decoder = Decoder::new(options.limits.clone(), options.budget.account());
     let mut patience = Patience::new(options);
     let mut shutdown = pin!(shutdown);
-    let mut draining = false;
+    // Since the shutdown: until when a peer that was asked to leave is listened to.
+    let mut draining: Option<Instant> = None;
     loop {
         if pending.len() >= options.max_pending_windows.max(1) {
             pending.freed.notified().await;
             continue;
         }
-        if draining && decoder.is_between_windows() {
+        let leaving = draining.filter(|_| decoder.version() == Some(Version::Native));
+        if draining.is_some()
+            && leaving.is_none_or(|until| until <= Instant::now())
+            && decoder.is_between_windows()
+        {
             return Ok(());
         }
         match decoder.step()? {
@@ -196,13 +206,16 @@ where
             Step::NeedInput => {
                 let between = decoder.is_between_windows();
                 let read = patience.read(reader, &mut decoder, pending);
-                let count = if draining {
+                let count = if let Some(until) = leaving {
+                    timeout_at(until, read).await.unwrap_or(Ok(0))?
+                } else if draining.is_some() {
                     read.await?
                 } else {
                     tokio::select! {
                         biased;
                         () = &mut shutdown => {
-                            draining = true;
+                            draining = Some(Instant::now() + options.leave_timeout);
+                            pending.ask_to_leave();
                             continue;
                         }
                         count = read => count?,
@@ -333,7 +346,7 @@ where
     let mut quiet_since: Option<Instant> = None;
     loop {
         output.clear();
-        let keep_alive = match pending.collect(&mut output) {
+        let kept_alive = match pending.collect(&mut output) {
             Due::Write => {
                 write(writer, &output, options).await?;
                 quiet_since = None;
@@ -343,15 +356,15 @@ where
             Due::Finished => return Ok(()),
             Due::Wait { keep_alive } => keep_alive,
         };
-        if keep_alive.is_none() {
+        let Some(version) = kept_alive else {
             quiet_since = None;
             pending.changed.notified().await;
             continue;
-        }
+        };
         let since = *quiet_since.get_or_insert_with(Instant::now);
         let next = since + options.keep_alive_interval;
         if timeout_at(next, pending.changed.notified()).await.is_err() {
-            write(writer, &ack_frame(Version::V2, 0), options).await?;
+            write(writer, &ack_frame(version, 0), options).await?;
             quiet_since = Some(Instant::now());
         }
     }

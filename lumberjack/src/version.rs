@@ -1,4 +1,4 @@
-//! The two protocol versions and the constants of the wire.
+//! The protocol versions and the constants of the wire.
 //!
 //! Every frame starts with a version byte (`'1'` or `'2'`) and a type byte; all integers are
 //! big-endian `u32`. There is no handshake: a connection speaks the version of its first byte.
@@ -20,6 +20,8 @@ pub enum Version {
     V1,
     /// JSON events, partial acknowledgements and keep-alives: Filebeat and its family.
     V2,
+    /// Our own framing, see [`crate::native`]; acknowledged as version 2 is.
+    Native,
 }
 
 impl Version {
@@ -28,6 +30,7 @@ impl Version {
         match self {
             Self::V1 => b'1',
             Self::V2 => b'2',
+            Self::Native => b'N',
         }
     }
 
@@ -36,6 +39,7 @@ impl Version {
         match byte {
             b'1' => Some(Self::V1),
             b'2' => Some(Self::V2),
+            b'N' => Some(Self::Native),
             _ => None,
         }
     }
@@ -46,6 +50,7 @@ impl fmt::Display for Version {
         formatter.write_str(match self {
             Self::V1 => "1",
             Self::V2 => "2",
+            Self::Native => "native",
         })
     }
 }
@@ -62,6 +67,9 @@ pub(crate) const SHORT_HEADER_BYTES: usize = 6;
 pub(crate) const EVENT_HEADER_BYTES: usize = 10;
 /// An acknowledgement is one short header.
 pub(crate) const ACK_BYTES: usize = SHORT_HEADER_BYTES;
+
+/// The bytes by which a server that stops asks a native peer to finish and to go elsewhere.
+pub(crate) const LEAVE_FRAME: [u8; ACK_BYTES] = [b'N', b'L', 0, 0, 0, 0];
 
 /// The bytes of one acknowledgement frame.
 pub(crate) const fn ack_frame(version: Version, sequence: u32) -> [u8; ACK_BYTES] {

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::{Version, budget::Reservation, version::read_u32};
+use crate::{Version, budget::Reservation, native::Line, version::read_u32};
 
 /// A window: the unit that a peer sends and has acknowledged.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub enum Payload {
     /// COMPAT: some senders put an array of events into one frame. It has one sequence number,
     /// and so is one event of the window.
     Json(Bytes),
+    /// A line of the native framing.
+    Line(Line),
 }
 
 /// The key-value pairs of a `D` frame, in the order of the wire.

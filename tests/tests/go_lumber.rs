@@ -192,6 +192,7 @@ where
                     let event = serde_json::json!({ "message": line });
                     builder.push_json(event.to_string().as_bytes()).unwrap();
                 }
+                Version::Native => panic!("go-lumber does not speak it"),
             }
         }
         timeout(PATIENCE, client.send(&builder.finish()))
@@ -390,6 +391,7 @@ async fn consume(mut deliveries: mpsc::Receiver<Delivery>, hold: Duration) -> Ve
         for event in &window.events {
             lines.push(match &event.payload {
                 Payload::Json(text) => text_of(&serde_json::from_slice(text).unwrap()),
+                Payload::Line(line) => panic!("not of this version: {line:?}"),
                 Payload::Pairs(pairs) => {
                     String::from_utf8(pairs.find(b"line").unwrap().to_vec()).unwrap()
                 }

@@ -1,6 +1,7 @@
 //! The `beats` input (also called `lumberjack`): forwarders, Beats and Elastic Agents ship here.
 //!
-//! One listener for both versions of the protocol. Each connection is a task that reads windows
+//! One listener for both versions of the protocol and for the native framing, which a forwarder of ours chooses
+//! in the TLS handshake. Each connection is a task that reads windows
 //! and waits for their acknowledgement; the memory that all of them hold is bounded by one
 //! budget (`queue.max_memory_bytes`), their number by `max_connections`.
 //!
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bumpalo::Bump;
+use skidder_lumberjack::native::ALPN;
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Window, serve_until};
 use skidder_pipeline::event::{self, Event, Name, Timestamp, Value};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +31,7 @@ use super::decoding::set_peer;
 use super::decoration::Decoration;
 use super::identity::identify;
 use super::listener::{self, told_to_stop};
+use super::native_line;
 use super::proxy_protocol;
 use super::stored_window;
 use super::tls::{ClientAuthentication, ServerTls};
@@ -84,7 +87,7 @@ impl BeatsInput {
         if !options.has("port") {
             options.missing("port");
         }
-        let tls = tls_from_options(options);
+        let tls = tls_from_options(options).map(offer_native);
         let idle = options.duration("client_inactivity_timeout", DurationUnit::Seconds);
         let mut server = ServerOptions {
             budget: Arc::clone(build.budget),
@@ -180,6 +183,12 @@ impl BeatsInput {
         })
         .await;
     }
+}
+
+/// Offers the native framing to whoever asks for it.
+fn offer_native(mut tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
+    Arc::make_mut(&mut tls).alpn_protocols = vec![ALPN.to_vec()];
+    tls
 }
 
 /// The TLS of the listener; none for a plain one, and none after an error.
@@ -424,6 +433,12 @@ impl Decoder {
                         Err(_) => not_json(text, now, arena),
                     },
                 };
+                self.finish(&mut event, peer, arena);
+                each(event);
+            }
+            Payload::Line(line) => {
+                let mut event = native_line::event(line, now, arena);
+                identify(&mut event, arena);
                 self.finish(&mut event, peer, arena);
                 each(event);
             }

@@ -18,6 +18,7 @@ mod http;
 mod identity;
 mod listener;
 mod local;
+mod native_line;
 mod pipe;
 mod pipeline;
 mod process;

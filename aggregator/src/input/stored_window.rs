@@ -7,6 +7,8 @@
 //! | 4 | number of events |
 //! | each | 1 byte `J` or `D`; for `D` the number of pairs in 4 bytes; 4 bytes of length; the payload |
 //!
+//! A line of the native framing is kept as the JSON that version 2 has for it.
+//!
 //! Numbers are little-endian, but within the payload of a `D`, which stands as it came over the wire.
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use skidder_lumberjack::{Pairs, Payload};
 use skidder_pipeline::event::{Event, Timestamp};
 
 use super::beats::Decoder;
+use super::native_line;
 use crate::queue::stored::{Form, Restore};
 use crate::worker::Records;
 
@@ -31,6 +34,7 @@ pub(super) fn write<'p>(
     out.extend_from_slice(peer);
     out.extend_from_slice(&(payloads.len() as u32).to_le_bytes());
     for payload in payloads {
+        let written;
         let bytes = match payload {
             Payload::Json(text) => {
                 out.push(b'J');
@@ -40,6 +44,13 @@ pub(super) fn write<'p>(
                 out.push(b'D');
                 out.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
                 pairs.body()
+            }
+            Payload::Line(line) => {
+                out.push(b'J');
+                let mut json = Vec::new();
+                native_line::write_json(line, &mut json);
+                written = Bytes::from(json);
+                &written
             }
         };
         out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());

@@ -55,6 +55,9 @@ struct Arguments {
     /// Level of gzip for the bulk requests, 0 is off
     #[arg(long, default_value_t = 1)]
     compression_level: u32,
+    /// What is spoken between our two ends: auto (the native framing), v2, v1
+    #[arg(long, default_value = "auto", value_parser = ["auto", "native", "v2", "v1"])]
+    protocol: String,
     /// Measure rsyslog on the same file, and our daemons without parsing beside it
     #[arg(long)]
     with_peers: bool,
@@ -152,6 +155,8 @@ fn ship(
     aggregator.start_listening(site.port)?;
     let mut shipping = site.shipping();
     shipping.paths = vec![log.to_owned()];
+    let network = format!("  protocol: {}\n", arguments.protocol);
+    shipping.network = &network;
     let mut forwarder =
         skidder_tests::daemon::Daemon::forwarder(site.path(), "forwarder", &shipping.yaml()?)?;
     let before = process::usage(std::process::id())?;

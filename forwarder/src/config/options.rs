@@ -89,7 +89,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     ),
     option(Section::Network, "timeout", "15s"),
     option(Section::Network, "tcp keepalive", "30s"),
-    option(Section::Network, "protocol", "v2"),
+    option(Section::Network, "protocol", "auto"),
     option(Section::Network, "compression level", "1"),
     option(Section::Network, "pipelining", "2 windows"),
     option(Section::Network, "reconnect delay", "1s"),

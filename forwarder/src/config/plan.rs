@@ -100,6 +100,30 @@ pub struct Limits {
     pub look_interval: Option<Duration>,
 }
 
+/// What is spoken with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The native framing with a server that chooses it in the TLS handshake, version 2 with any other.
+    Auto,
+    /// The native framing.
+    Native,
+    /// Lumberjack, version 2.
+    V2,
+    /// Lumberjack, version 1.
+    V1,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "the native framing or lumberjack version 2, as the server chooses",
+            Self::Native => "the native framing",
+            Self::V2 => "lumberjack version 2",
+            Self::V1 => "lumberjack version 1",
+        })
+    }
+}
+
 /// Where to ship to, and how.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -111,8 +135,8 @@ pub struct Network {
     pub timeout: Duration,
     /// The idle time after which TCP probes the peer.
     pub tcp_keepalive: Duration,
-    /// The version of the protocol.
-    pub version: skidder_lumberjack::Version,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// 0 is off, 9 is smallest.
     pub compression_level: u8,
     /// Windows on the wire before an acknowledgement is needed.
@@ -143,7 +167,7 @@ impl Network {
         };
         tls && self.timeout == other.timeout
             && self.tcp_keepalive == other.tcp_keepalive
-            && self.version == other.version
+            && self.protocol == other.protocol
             && self.compression_level == other.compression_level
     }
 
@@ -174,7 +198,7 @@ impl Network {
             tls: None,
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::ZERO,
-            version: skidder_lumberjack::Version::V2,
+            protocol: Protocol::Auto,
             compression_level: 0,
             pipelining: 0,
             reconnect_delay: Duration::ZERO,
@@ -426,16 +450,18 @@ fn build_network(section: &RawSection, problems: &mut Problems) -> Option<Networ
         key: reader.text("ssl key").map(PathBuf::from),
         server_name: reader.text("tls server name"),
     };
-    let version = match reader.choice("protocol", &["v2", "v1"]) {
-        "v1" => skidder_lumberjack::Version::V1,
-        _ => skidder_lumberjack::Version::V2,
+    let protocol = match reader.choice("protocol", &["auto", "native", "v2", "v1"]) {
+        "native" => Protocol::Native,
+        "v2" => Protocol::V2,
+        "v1" => Protocol::V1,
+        _ => Protocol::Auto,
     };
     let mut network = Network {
         servers,
         tls: None,
         timeout: reader.duration("timeout", Duration::from_secs(15), MILLISECOND, HOUR),
         tcp_keepalive: reader.seconds("tcp keepalive", 30),
-        version,
+        protocol,
         compression_level: reader.number("compression level", 1, 0, 9) as u8,
         pipelining: reader.number("pipelining", 2, 1, 64) as usize,
         reconnect_delay: reader.duration(

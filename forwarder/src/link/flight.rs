@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 
+use skidder_lumberjack::native::{LineBuilder, NativeCompression};
 use skidder_lumberjack::{Acked, Compression, EncodeError, EncodedWindow, Version, WindowBuilder};
 
 use super::pool::{Numbered, Pool};
+use crate::batch::LineView;
 use crate::event::{decimal, timestamp, write_fields};
 
 /// After trouble a window has at least this many lines.
@@ -20,12 +22,26 @@ const KEPT_SCRATCH_BYTES: usize = 256 << 10;
 pub struct Flight {
     held: VecDeque<Held>,
     windows: VecDeque<Window>,
-    builder: WindowBuilder,
-    version: Version,
-    scratch: Vec<u8>,
+    encoder: Encoder,
+    compression_level: u8,
     /// Lines per window now, and when all is well.
     limit: usize,
     normal_limit: usize,
+}
+
+/// What writes lines down.
+enum Encoder {
+    V1(WindowBuilder),
+    V2(JsonEncoder),
+    Native(LineBuilder),
+}
+
+struct JsonEncoder {
+    builder: WindowBuilder,
+    scratch: Vec<u8>,
+    /// When the last line was read, and as text.
+    read_at: Option<i64>,
+    time: Vec<u8>,
 }
 
 struct Held {
@@ -47,19 +63,22 @@ struct Window {
 impl Flight {
     /// Nothing on its way.
     pub fn new(version: Version, compression_level: u8, window_limit: usize) -> Self {
-        let compression = match compression_level {
-            0 => Compression::None,
-            level => Compression::Zlib { level },
-        };
-        let most = u32::try_from(window_limit).unwrap_or(u32::MAX);
         Self {
             held: VecDeque::new(),
             windows: VecDeque::new(),
-            builder: WindowBuilder::new(version, compression).with_max_events(most),
-            version,
-            scratch: Vec::new(),
+            encoder: Encoder::new(version, compression_level, window_limit),
+            compression_level,
             limit: window_limit,
             normal_limit: window_limit,
+        }
+    }
+
+    /// A new connection begins, in this version.
+    pub fn begin(&mut self, version: Version) {
+        if self.encoder.version() == version {
+            self.encoder.restart();
+        } else {
+            self.encoder = Encoder::new(version, self.compression_level, self.normal_limit);
         }
     }
 
@@ -96,7 +115,7 @@ impl Flight {
 
     /// Whether the numbers of version 1 have come so far that a new connection is due.
     pub fn should_reconnect(&self) -> bool {
-        self.version == Version::V1 && self.builder.should_restart_sequence()
+        matches!(&self.encoder, Encoder::V1(builder) if builder.should_restart_sequence())
     }
 
     /// Encodes the next window; it counts as being on the wire from now.
@@ -106,42 +125,20 @@ impl Flight {
         };
         let batch = &held.numbered.batch;
         let end = batch.len().min(held.sent + self.limit);
-        let mut read_at = None;
-        let mut time = Vec::new();
+        let mut lines = 0;
         for line in batch.lines(held.sent..end) {
-            match self.version {
-                Version::V1 => {
-                    let mut digits = [0; 20];
-                    let offset = decimal(line.start, &mut digits);
-                    let extra = line.extra.into_iter().flat_map(|extra| &extra.fields);
-                    let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_slice()));
-                    let pairs = line.source.pairs(line.text, offset);
-                    self.builder.push_pairs(pairs.chain(extra))?;
-                }
-                Version::V2 => {
-                    if read_at != Some(line.read_at) {
-                        read_at = Some(line.read_at);
-                        time = timestamp(line.read_at);
-                    }
-                    self.scratch.clear();
-                    line.source
-                        .write_json(&mut self.scratch, &time, line.text, line.start);
-                    if let Some(extra) = line.extra {
-                        write_fields(&mut self.scratch, &extra.fields);
-                    }
-                    self.builder.push_json(&self.scratch)?;
-                }
+            match self.encoder.push(&line) {
+                Ok(()) => lines += 1,
+                Err(EncodeError::SourcesFull) if lines > 0 => break,
+                Err(error) => return Err(error),
             }
         }
-        if self.scratch.capacity() > KEPT_SCRATCH_BYTES {
-            self.scratch = Vec::new();
-        }
         self.windows.push_back(Window {
-            lines: end - held.sent,
+            lines,
             acknowledged: 0,
         });
-        held.sent = end;
-        Ok(Some(self.builder.finish()))
+        held.sent += lines;
+        Ok(Some(self.encoder.finish()))
     }
 
     /// Books an acknowledgement of the oldest window: lines that are newly safe, and the batch if it is
@@ -175,9 +172,105 @@ impl Flight {
         if too_slow {
             self.limit = (self.limit / 2).max(LEAST_WINDOW.min(self.normal_limit));
         }
-        self.builder.clear();
-        self.builder.set_next_sequence(1);
+        self.encoder.restart();
         self.held.drain(..).map(|held| held.numbered)
+    }
+}
+
+impl Encoder {
+    fn new(version: Version, compression_level: u8, window_limit: usize) -> Self {
+        let most = u32::try_from(window_limit).unwrap_or(u32::MAX);
+        let builder = || {
+            let compression = match compression_level {
+                0 => Compression::None,
+                level => Compression::Zlib { level },
+            };
+            WindowBuilder::new(version, compression).with_max_events(most)
+        };
+        match version {
+            Version::V1 => Self::V1(builder()),
+            Version::V2 => Self::V2(JsonEncoder {
+                builder: builder(),
+                scratch: Vec::new(),
+                read_at: None,
+                time: Vec::new(),
+            }),
+            Version::Native => {
+                let compression = match compression_level {
+                    0 => NativeCompression::None,
+                    level => NativeCompression::Zstd { level },
+                };
+                Self::Native(LineBuilder::new(compression, most))
+            }
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Self::V1(_) => Version::V1,
+            Self::V2(_) => Version::V2,
+            Self::Native(_) => Version::Native,
+        }
+    }
+
+    /// Forgets what the receiver of the last connection knew.
+    fn restart(&mut self) {
+        match self {
+            Self::V1(builder) => {
+                builder.clear();
+                builder.set_next_sequence(1);
+            }
+            Self::V2(json) => json.builder.clear(),
+            Self::Native(builder) => builder.restart(),
+        }
+    }
+
+    fn push(&mut self, line: &LineView<'_>) -> Result<(), EncodeError> {
+        let extra = line.extra.map_or(&[][..], |extra| &extra.fields);
+        let pairs = extra
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_slice()));
+        match self {
+            Self::V1(builder) => {
+                let mut digits = [0; 20];
+                let offset = decimal(line.start, &mut digits);
+                builder.push_pairs(line.source.pairs(line.text, offset).chain(pairs))
+            }
+            Self::V2(json) => {
+                if json.read_at != Some(line.read_at) {
+                    json.read_at = Some(line.read_at);
+                    json.time = timestamp(line.read_at);
+                }
+                json.scratch.clear();
+                line.source
+                    .write_json(&mut json.scratch, &json.time, line.text, line.start);
+                if !extra.is_empty() {
+                    write_fields(&mut json.scratch, extra);
+                }
+                json.builder.push_json(&json.scratch)
+            }
+            Self::Native(builder) => builder.push(
+                line.source.id,
+                |description| line.source.describe(description),
+                line.read_at,
+                line.start,
+                line.text,
+                pairs,
+            ),
+        }
+    }
+
+    fn finish(&mut self) -> EncodedWindow {
+        match self {
+            Self::V1(builder) => builder.finish(),
+            Self::V2(json) => {
+                if json.scratch.capacity() > KEPT_SCRATCH_BYTES {
+                    json.scratch = Vec::new();
+                }
+                json.builder.finish()
+            }
+            Self::Native(builder) => builder.finish(),
+        }
     }
 }
 

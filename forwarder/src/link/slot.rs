@@ -6,16 +6,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use skidder_lumberjack::{Acked, Client, ClientError, ClientOptions, EncodeError, Version};
+use skidder_lumberjack::{Acked, Answer, Client, ClientError, ClientOptions, EncodeError, Version};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::{Backoff, Random};
-use super::connect::{Stream, connect, explain_io};
+use super::connect::{Connected, Stream, connect, explain_io};
 use super::flight::Flight;
 use super::pool::Pool;
-use crate::config::plan::{Config, Network, Server};
+use crate::config::plan::{Config, Network, Protocol, Server};
 use crate::health::links::{Board, LinkRow, Stage};
 use crate::report::{Counters, add};
 
@@ -67,7 +67,7 @@ pub struct Slot {
     row: Rc<LinkRow>,
     flight: Flight,
     /// What the flight was made for.
-    form: (Version, u8, usize),
+    form: (Protocol, u8, usize),
     random: Random,
 }
 
@@ -77,6 +77,8 @@ enum End {
     Drained,
     /// A new connection is due, nothing is wrong.
     Renew,
+    /// The server stops, and has said so.
+    Left,
     /// The server closed it while nothing was in flight.
     Idle,
     /// It failed.
@@ -96,7 +98,7 @@ impl Slot {
     ) -> Self {
         let form = form_of(&config.borrow());
         Self {
-            flight: Flight::new(form.0, form.1, form.2),
+            flight: Flight::new(Version::V2, form.1, form.2),
             form,
             place,
             config,
@@ -135,17 +137,27 @@ impl Slot {
             self.row.set(Stage::Connecting, &server);
             let trouble = match connect(&server, &network, &mut self.random).await {
                 Err(error) => Some(error.to_string()),
-                Ok((stream, address)) => {
+                Ok(Connected {
+                    stream,
+                    address,
+                    version,
+                }) => {
                     add(&self.counters.connections, 1);
-                    info!(%server, "connected");
+                    info!(%server, protocol = %version, "connected");
                     self.row.connected(address);
-                    match self.converse(stream, &network, &server).await {
+                    self.flight.begin(version);
+                    match self.converse(stream, version, &network, &server).await {
                         End::Drained => return Ok(()),
                         End::Unencodable(error) => return Err(error),
                         End::Renew => {
                             debug!(%server, "picking a server anew");
                             self.give_back(false);
                             self.random.shuffle(&mut servers);
+                            None
+                        }
+                        End::Left => {
+                            info!(%server, "the server stops and has acknowledged what it took; going to the next one");
+                            self.give_back(false);
                             None
                         }
                         End::Idle => {
@@ -212,7 +224,7 @@ impl Slot {
     fn adapt(&mut self) {
         let form = form_of(&self.config.borrow());
         if form != self.form && self.flight.is_empty() {
-            self.flight = Flight::new(form.0, form.1, form.2);
+            self.flight = Flight::new(Version::V2, form.1, form.2);
             self.form = form;
         }
     }
@@ -224,10 +236,11 @@ impl Slot {
     async fn converse(
         &mut self,
         stream: Box<dyn Stream>,
+        version: Version,
         network: &Rc<Network>,
         server: &Server,
     ) -> End {
-        let mut options = ClientOptions::new(self.form.0);
+        let mut options = ClientOptions::new(version);
         options.ack_timeout = network.timeout;
         options.write_timeout = network.timeout;
         let mut client = Client::new(stream, options);
@@ -237,6 +250,7 @@ impl Slot {
         loop {
             renew |= self.flight.should_reconnect()
                 || repick.is_some_and(|time| time <= Instant::now())
+                || client.is_asked_to_leave()
                 || self.is_out_of_date(network, server);
             let pipelining = self.config.borrow().network.pipelining;
             self.row.windows.set(self.flight.windows());
@@ -265,14 +279,17 @@ impl Slot {
                 return End::Drained;
             }
             if renew && self.flight.windows() == 0 {
+                let left = client.is_asked_to_leave();
                 drop(client.close().await);
-                return End::Renew;
+                return if left { End::Left } else { End::Renew };
             }
             let wants_more =
                 !renew && self.flight.windows() < pipelining && !self.flight.has_unsent();
             tokio::select! {
-                acked = client.receive_ack() => match acked {
-                    Ok(acked) => self.book(acked).await,
+                answer = client.receive() => match answer {
+                    Ok(Answer::Acked(acked)) => self.book(acked).await,
+                    // It is looked at above.
+                    Ok(Answer::Leave) => {}
                     Err(ClientError::Closed { .. }) if self.flight.is_empty() => return End::Idle,
                     Err(error) => return End::Failed(error),
                 },
@@ -344,10 +361,10 @@ impl Drop for Slot {
 }
 
 /// What decides how windows are encoded.
-fn form_of(config: &Config) -> (Version, u8, usize) {
+fn form_of(config: &Config) -> (Protocol, u8, usize) {
     let network = &config.network;
-    let (version, level) = (network.version, network.compression_level);
-    (version, level, config.limits.spool_size)
+    let (protocol, level) = (network.protocol, network.compression_level);
+    (protocol, level, config.limits.spool_size)
 }
 
 async fn until(time: Option<Instant>) {

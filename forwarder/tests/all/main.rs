@@ -10,6 +10,7 @@ mod link;
 mod manual;
 mod many;
 mod model;
+mod native;
 mod program;
 mod registry;
 mod rotation;

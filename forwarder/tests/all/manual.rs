@@ -68,7 +68,7 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
         let value = option.default.split(' ').next().expect("a word");
         let typed = value.starts_with(|first: char| first.is_ascii_digit());
         let words = [
-            "v2",
+            "native",
             "info",
             "signal",
             "failover",
@@ -214,7 +214,7 @@ fn every_kind_of_mistake_has_its_message() {
         ),
         (
             &good.replace("tls: off", "protocol: v3, tls: off"),
-            "one of v2, v1",
+            "one of auto, native, v2, v1",
         ),
         (
             &good.replace("tls: off", "compression level: 10, tls: off"),

@@ -319,6 +319,23 @@ fn arrived(payload: &Payload, version: Version) -> Arrived {
                 .map(|(name, value)| (name, text(value)))
                 .collect()
         }
+        Payload::Line(line) => {
+            let source = &line.source;
+            stream = Some(String::from_utf8_lossy(&source.stream).into_owned());
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let own = [
+                ("message".to_owned(), text(&line.text)),
+                ("offset".to_owned(), line.offset.to_string()),
+                (
+                    "@timestamp".to_owned(),
+                    text(&skidder_forwarder::event::timestamp(line.read_at)),
+                ),
+            ];
+            let common = source.before.iter().chain(&source.after);
+            let common = common.map(|(name, value)| (name.to_string(), text(value)));
+            let extra = line.extra().map(|(name, value)| (text(name), text(value)));
+            common.chain(extra).chain(own).collect()
+        }
         Payload::Pairs(pairs) => pairs
             .iter()
             .map(|(key, value)| {
@@ -671,6 +688,13 @@ pub(crate) fn self_signed_ca(names: &[&str]) -> Issued {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
     }
+}
+
+/// A server's side of TLS that chooses the native framing.
+pub(crate) fn native_tls(own: &Issued) -> Arc<rustls::ServerConfig> {
+    let mut tls = server_tls(own, None);
+    Arc::make_mut(&mut tls).alpn_protocols = vec![skidder_lumberjack::native::ALPN.to_vec()];
+    tls
 }
 
 /// A server's side of TLS; with an authority it demands client certificates of it.

@@ -39,6 +39,7 @@ async fn windows_of_both_versions_and_compressions_arrive_and_are_acknowledged()
                     for event in &window.events {
                         match &event.payload {
                             Payload::Json(json) => events.push(json.to_vec()),
+                            Payload::Line(line) => panic!("not of this version: {line:?}"),
                             Payload::Pairs(pairs) => {
                                 events.push(pairs.find(b"line").expect("a line").to_vec());
                             }

@@ -6,6 +6,7 @@ mod conversation;
 mod decoder;
 mod frames;
 mod limits;
+mod native;
 mod properties;
 mod server;
 mod timing;

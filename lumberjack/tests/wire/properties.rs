@@ -137,6 +137,7 @@ proptest! {
                 prop_assert_eq!(decoded.last_sequence(), lasts[index]);
                 for (decoded, event) in decoded.events.iter().zip(events) {
                     match &decoded.payload {
+                        Payload::Line(line) => prop_assert!(false, "not of this version: {line:?}"),
                         Payload::Pairs(pairs) => prop_assert!(pairs
                             .iter()
                             .eq(event.iter().map(|(key, value)| (&key[..], &value[..])))),
