@@ -81,6 +81,7 @@ fn copy(event: &Event) -> Event {
     let payload = match &event.payload {
         Payload::Json(json) => Payload::Json(json.to_vec().into()),
         Payload::Pairs(pairs) => Payload::Json(pairs.body().to_vec().into()),
+        Payload::Line(line) => Payload::Json(line.text.to_vec().into()),
     };
     Event {
         sequence: event.sequence,
