@@ -68,7 +68,6 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
         let value = option.default.split(' ').next().expect("a word");
         let typed = value.starts_with(|first: char| first.is_ascii_digit());
         let words = [
-            "native",
             "info",
             "signal",
             "failover",
