@@ -337,18 +337,22 @@ fn every_line_is_in_the_index_once() {
     for (place, gate) in scene.gates.iter().enumerate() {
         println!("gate {place}: {} requests disturbed", gate.disturbed());
     }
-    for writer in &writers {
-        let tally = arrived(search, writer).unwrap();
+    let tallies: Vec<Tally> = writers
+        .iter()
+        .map(|writer| arrived(search, writer).unwrap())
+        .collect();
+    for (writer, tally) in writers.iter().zip(&tallies) {
+        let (missing, damaged) = (tally.missing.len(), tally.damaged.len());
+        let twice = tally.duplicates;
         println!(
-            "{}: {} missing, {} twice, {} damaged",
-            writer.name,
-            tally.missing.len(),
-            tally.duplicates,
-            tally.damaged.len()
+            "{}: {missing} missing, {twice} twice, {damaged} damaged",
+            writer.name
         );
-        if tally != Tally::default() {
-            println!("{}", scene.logs());
-        }
+    }
+    if tallies.iter().any(|tally| *tally != Tally::default()) {
+        println!("{}", scene.logs());
+    }
+    for tally in tallies {
         tally.assert_once_each();
     }
     complete.unwrap();
