@@ -345,7 +345,8 @@ impl Tail {
         }
         let mut fingerprint = Some(self.fingerprint);
         let mut same = metadata.len() >= self.offset && self.trail.matches(file, self.offset)?;
-        if same && !self.fingerprint.is_full() {
+        // Before the first line is read there are no bytes before the position that could tell.
+        if same && (self.offset == 0 || !self.fingerprint.is_full()) {
             fingerprint = self.fingerprint.grown(file)?;
             same = fingerprint.is_some();
         }
@@ -635,6 +636,15 @@ mod tests {
         assert_eq!(fixture.read(), [line("new", 0, 4)]);
         fixture.writer.set_len(0).expect("truncates");
         fixture.write(b"something much longer than before\n");
+        assert_eq!(fixture.look(), Look::Rewritten);
+    }
+
+    #[test]
+    fn a_rewrite_before_the_first_line_is_read_is_noticed() {
+        let old = b"old old old\n".repeat(100);
+        let mut fixture = Fixture::new(&old, 0);
+        fixture.writer.set_len(0).expect("truncates");
+        fixture.write(&b"new new new new\n".repeat(100));
         assert_eq!(fixture.look(), Look::Rewritten);
     }
 
