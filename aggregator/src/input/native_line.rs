@@ -193,10 +193,8 @@ mod tests {
             panic!("no line");
         };
         for read_at in [i64::MIN, i64::MAX] {
-            let line = Line {
-                read_at,
-                ..line.clone()
-            };
+            let mut line = line.clone();
+            line.read_at = read_at;
             let expected = String::from_utf8(timestamp(read_at)).unwrap();
             let document = &documents(&Payload::Line(line))[0][0];
             assert!(document.contains(&expected), "{document} {expected}");

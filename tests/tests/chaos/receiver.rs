@@ -186,9 +186,7 @@ async fn enter_all(mut deliveries: mpsc::Receiver<Delivery>, books: Books) {
             for event in &window.events {
                 let entered = match &event.payload {
                     Payload::Json(json) => book.enter(json),
-                    Payload::Pairs(pairs) => {
-                        Err(anyhow::anyhow!("an event of version 1: {pairs:?}"))
-                    }
+                    other => Err(anyhow::anyhow!("an event not of version 2: {other:?}")),
                 };
                 if let Err(error) = entered {
                     book.wrong.push(format!("{error:#}"));
