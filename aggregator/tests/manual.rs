@@ -593,6 +593,12 @@ const SOURCES: &[Source] = &[
         others: &["output"],
     },
     Source {
+        text: include_str!("../src/output/elasticsearch/amazon.rs"),
+        document: MANUAL,
+        heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",
+        others: &[],
+    },
+    Source {
         text: include_str!("../src/output/elasticsearch/config.rs"),
         document: MANUAL,
         heading: "### Output `elasticsearch`, `opensearch`, `amazon_es`",

@@ -13,6 +13,7 @@ Prints the three ports, one line, when all listen.
 """
 
 import datetime
+import gzip
 import hashlib
 import hmac
 import http.client
@@ -182,6 +183,11 @@ class Gate(Handler):
         except Refused as refused:
             State.seen.append({"who": None, "status": 403, "why": str(refused)})
             return self.answer_json(403, {"message": str(refused)})
+        if SERVICE == "aoss" and self.path.partition("?")[0].endswith("/_bulk"):
+            failures = refused_ids(body, self.headers.get("Content-Encoding") == "gzip")
+            if failures is not None:
+                State.seen.append({"who": who, "status": 200, "why": "ids"})
+                return self.answer_json(200, failures)
         forwarded = {
             name: value
             for name, value in self.headers.items()
@@ -200,6 +206,20 @@ class Gate(Handler):
         self.answer(status, out, [("Content-Type", kind)])
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = any
+
+
+def refused_ids(body, gzipped):
+    """The answer of a collection of the type time series to documents with ids; none if there are no ids."""
+    lines = (gzip.decompress(body) if gzipped else body).splitlines()
+    actions = [json.loads(line) for line in lines[::2]]
+    if not any("_id" in target for action in actions for target in action.values()):
+        return None
+    error = {
+        "type": "illegal_argument_exception",
+        "reason": "Document ID is not supported in create/index operation request",
+    }
+    items = [{kind: {"status": 400, "error": error}} for action in actions for kind in action]
+    return {"took": 0, "errors": True, "items": items}
 
 
 def moment(seconds):

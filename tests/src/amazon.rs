@@ -23,7 +23,7 @@ pub const REGION: &str = "eu-west-1";
 /// Keys that do not run out, known to the gate: the public part and the secret one.
 pub const FIXED_KEYS: (&str, &str) = ("AKIDFIXED", "fixed-secret");
 
-const PACKAGES: &[&str] = &["botocore==1.44.5"];
+const PACKAGES: &[&str] = &["botocore==1.44.8"];
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The running servers.

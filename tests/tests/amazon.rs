@@ -18,10 +18,24 @@ use skidder_tests::amazon::{Amazon, FIXED_KEYS, REGION};
 use skidder_tests::daemon::Daemon;
 use skidder_tests::environment;
 use skidder_tests::servers::{OPENSEARCH_2, Search, Server};
+use skidder_tests::site::Site;
 use skidder_tests::wait;
+use skidder_tests::writers::Plan;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_mins(2);
+/// This machine may have credentials of its own.
+const WITHOUT_CREDENTIALS_OF_ITS_OWN: [&str; 9] = [
+    "env",
+    "-u",
+    "AWS_ACCESS_KEY_ID",
+    "-u",
+    "AWS_PROFILE",
+    "-u",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "-u",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+];
 const ROLE: &str = "arn:aws:iam::123456789012:role/logs";
 
 /// One server for all: a JVM takes longer to start than all else here.
@@ -74,6 +88,7 @@ impl Case {
         let metadata = self.amazon.metadata();
         Daemon::aggregator(self.path(), name, pipeline)
             .unwrap()
+            .run_by(&WITHOUT_CREDENTIALS_OF_ITS_OWN)
             .with_variable("HOME", &self.path().to_string_lossy())
             .with_variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata)
             .with_variable("AWS_ENDPOINT_URL_STS", &metadata)
@@ -274,7 +289,7 @@ fn every_source_of_credentials(server: &Server) {
     let (_, web_token) = file("web-token", "web-token");
     let (_, pod_token) = file("pod-token", "container-token");
     let variable = |name, value: &str| (name, value.to_owned());
-    let ways: Vec<Way<'_>> = vec![
+    let ways: [Way<'_>; 13] = [
         ("options", fixed.clone(), vec![], ""),
         (
             "environment",
@@ -510,8 +525,9 @@ fn plugins_of_logstash_unchanged(server: &Server) {
     assert!(seen.iter().any(|one| one["gzip"] == true));
 }
 
-/// Collections of the type time series take no ids.
+/// Collections of the type time series take no ids, and our lines have some.
 fn a_serverless_collection(server: &Server) {
+    const LINES: u64 = 500;
     let Some(case) = Case::new(server, "aoss", Duration::from_mins(20)) else {
         return;
     };
@@ -519,19 +535,31 @@ fn a_serverless_collection(server: &Server) {
     let members = format!(
         "service_name => aoss aws_access_key_id => '{id}' aws_secret_access_key => '{secret}'"
     );
-    let pipeline = format!(
-        "input {{ generator {{ count => 4 }} }}\n{}",
-        case.output("serverless", &members)
-    );
-    let mut aggregator = case.aggregator("serverless", &pipeline);
-    aggregator.start().unwrap();
-    let ended = aggregator.process().unwrap().wait(PATIENCE).unwrap();
-    assert!(ended.success(), "{}", aggregator.log());
-    case.wait_for("serverless", 4, &aggregator);
-    assert_eq!(case.seen().0, 0);
+    let site = Site::new().unwrap();
+    let mut aggregator = site
+        .aggregator(&case.output("serverless", &members))
+        .unwrap();
+    aggregator.start_listening(site.port).unwrap();
+    let mut forwarder = site.forwarder().unwrap();
+    forwarder.start().unwrap();
+    Plan::new(&site.log(), LINES).write().unwrap();
+    case.wait_for("serverless", LINES, &aggregator);
+    assert!(forwarder.terminate().unwrap().success());
+    assert!(aggregator.terminate().unwrap().success());
+    let log = aggregator.log();
     assert!(
-        aggregator.log().contains("takes no ids"),
-        "{}",
-        aggregator.log()
+        log.contains("takes no ids: they go into the field"),
+        "{log}"
     );
+    assert_eq!(case.seen().0, 0, "{log}");
+    let mut ids: Vec<String> = case
+        .search
+        .every("serverless", "dedupe_id")
+        .unwrap()
+        .iter()
+        .map(Value::to_string)
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len() as u64, LINES);
 }

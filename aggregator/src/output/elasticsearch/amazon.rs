@@ -122,8 +122,8 @@ fn signing(members: &mut Members) -> Result<AwsOptions, String> {
             session_token: take(members, "session_token").map(Secret::new),
         }),
         (None, None) => None,
-        (Some(_), None) => return Err("`aws_secret_access_key` lacks".to_owned()),
-        (None, Some(_)) => return Err("`aws_access_key_id` lacks".to_owned()),
+        (Some(_), None) => return Err("`aws_secret_access_key` is missing".to_owned()),
+        (None, Some(_)) => return Err("`aws_access_key_id` is missing".to_owned()),
     };
     let external_id = take(members, "external_id");
     let session_name = take(members, "role_session_name");
@@ -134,7 +134,7 @@ fn signing(members: &mut Members) -> Result<AwsOptions, String> {
             session_name: session_name.unwrap_or_else(|| SESSION_NAME.to_owned()),
         }),
         None if external_id.is_some() || session_name.is_some() => {
-            return Err("`role_arn` lacks".to_owned());
+            return Err("`role_arn` is missing".to_owned());
         }
         None => None,
     };
@@ -145,4 +145,138 @@ fn signing(members: &mut Members) -> Result<AwsOptions, String> {
         profile: take(members, "profile"),
         role,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::tests::read_as;
+    use super::*;
+
+    fn bulk(options: &ElasticsearchOptions) -> String {
+        let endpoint = options.endpoints().unwrap().remove(0);
+        assert_eq!(endpoint.authorization, None);
+        let url = endpoint.bulk.as_str();
+        url.split('?').next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn as_opensearch_has_it() {
+        let (options, findings) = read_as(
+            "opensearch",
+            r#"hosts => ["search-logs.eu-west-1.es.amazonaws.com"]
+               auth_type => { type => "aws_iam" aws_access_key_id => "AKID" aws_secret_access_key => "s3cret"
+                              region => "eu-west-1" service_name => "aoss" session_token => "t" profile => "p"
+                              role_arn => "arn:aws:iam::1:role/logs" external_id => "x"
+                              instance_profile_credentials_retries => 3 }"#,
+        );
+        assert_eq!(findings, "");
+        assert_eq!(
+            bulk(&options),
+            "https://search-logs.eu-west-1.es.amazonaws.com/_bulk"
+        );
+        assert!(!format!("{options:?}").contains("s3cret"));
+        let aws = options.aws.unwrap();
+        assert_eq!(aws.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(aws.service, Some(Service::Serverless));
+        assert_eq!(aws.profile.as_deref(), Some("p"));
+        let keys = aws.keys.unwrap();
+        assert_eq!(keys.access_key_id, "AKID");
+        assert_eq!(keys.secret_access_key.reveal(), "s3cret");
+        assert_eq!(keys.session_token.unwrap().reveal(), "t");
+        let role = aws.role.unwrap();
+        assert_eq!(role.arn, "arn:aws:iam::1:role/logs");
+        assert_eq!(role.external_id.as_deref(), Some("x"));
+        assert_eq!(role.session_name, SESSION_NAME);
+
+        let (options, findings) = read_as(
+            "opensearch",
+            r#"hosts => ["https://a:9200"] auth_type => { type => "basic" user => "u" password => "p" }"#,
+        );
+        assert_eq!(findings, "");
+        assert!(options.aws.is_none());
+        assert_eq!(options.user.as_deref(), Some("u"));
+        assert_eq!(options.password.unwrap().reveal(), "p");
+    }
+
+    #[test]
+    fn as_amazon_es_has_it() {
+        let (options, findings) = read_as(
+            "amazon_es",
+            r#"hosts => ["foo.us-east-1.es.amazonaws.com"] region => "us-east-1"
+               aws_access_key_id => 'ACCESS_KEY' aws_secret_access_key => 'SECRET_KEY'"#,
+        );
+        assert_eq!(findings, "");
+        assert_eq!(
+            bulk(&options),
+            "https://foo.us-east-1.es.amazonaws.com/_bulk"
+        );
+        assert!(options.aws.unwrap().keys.is_some());
+
+        let (options, findings) = read_as(
+            "amazon_es",
+            r#"hosts => ["gateway"] protocol => "http" port => "8080" max_bulk_bytes => 1000000 service_name => "es""#,
+        );
+        assert_eq!(findings, "");
+        assert_eq!(bulk(&options), "http://gateway:8080/_bulk");
+        assert_eq!(options.bulk_max_bytes, 1_000_000);
+        assert!(options.aws.unwrap().keys.is_none());
+
+        let (options, findings) = read_as(
+            "amazon_es",
+            r#"user => "u" password => "p" flush_size => 500"#,
+        );
+        assert!(findings.contains("are not sent"), "{findings}");
+        assert!(findings.contains("`bulk_max_events`"), "{findings}");
+        assert_eq!(bulk(&options), "https://127.0.0.1/_bulk");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (name, text, words) in [
+            (
+                "opensearch",
+                "auth_type => { region => x }",
+                "it says no `type`",
+            ),
+            (
+                "opensearch",
+                "auth_type => { type => iam }",
+                "`iam` is not known",
+            ),
+            (
+                "opensearch",
+                "auth_type => { type => aws_iam regoin => x }",
+                "`regoin` is not known",
+            ),
+            (
+                "opensearch",
+                "auth_type => { type => aws_iam aws_access_key_id => a }",
+                "`aws_secret_access_key` is missing",
+            ),
+            (
+                "opensearch",
+                "auth_type => { type => aws_iam external_id => a }",
+                "`role_arn` is missing",
+            ),
+            (
+                "opensearch",
+                "user => u password => p auth_type => { type => aws_iam }",
+                "multiple authentication options",
+            ),
+            (
+                "opensearch",
+                "hosts => 'https://u:p@a' auth_type => { type => aws_iam }",
+                "multiple authentication options",
+            ),
+            (
+                "amazon_es",
+                "aws_secret_access_key => a",
+                "`aws_access_key_id` is missing",
+            ),
+            ("elasticsearch", "region => x", "region"),
+        ] {
+            let (_, findings) = read_as(name, text);
+            assert!(findings.contains(words), "{text}: {findings}");
+        }
+    }
 }

@@ -40,28 +40,29 @@ impl Answer {
     ///
     /// COMPAT: Amazon's services throttle with a 403 or 400 too, whose text or header says so.
     pub(super) fn is_throttled(&self) -> bool {
-        let says = |text: &[u8]| {
-            let text = text.to_ascii_lowercase();
-            [
-                &b"throttl"[..],
-                b"toomanyrequests",
-                b"requestlimitexceeded",
-                b"slowdown",
-            ]
-            .iter()
-            .any(|word| memchr::memmem::find(&text, word).is_some())
-        };
         let by_header = || {
             let error_type = self.error_type.as_ref();
-            error_type.is_some_and(|error_type| says(error_type.as_bytes()))
+            error_type.is_some_and(|error_type| speaks_of_throttling(error_type.as_bytes()))
         };
         match self.status {
             429 => true,
-            403 => by_header() || says(&self.body),
+            403 => by_header() || speaks_of_throttling(&self.body),
             400 => by_header(),
             _ => false,
         }
     }
+}
+
+fn speaks_of_throttling(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    [
+        &b"throttl"[..],
+        b"toomanyrequests",
+        b"requestlimitexceeded",
+        b"slowdown",
+    ]
+    .iter()
+    .any(|word| memchr::memmem::find(&text, word).is_some())
 }
 
 /// Why there is no answer.
@@ -325,7 +326,10 @@ impl Client {
         let signed = signer.sign(&mut request).await?;
         let sent = http.execute(request).await;
         let response = sent.map_err(|error| self.failed(&error))?;
-        if !matches!(response.status().as_u16(), 401 | 403) {
+        // One that is throttled is in order, and must not make us ask for credentials.
+        let error_type = response.headers().get(ERROR_TYPE);
+        let is_throttled = error_type.is_some_and(|it| speaks_of_throttling(it.as_bytes()));
+        if is_throttled || !matches!(response.status().as_u16(), 401 | 403) {
             return Ok(response);
         }
         let Some(mut request) = unsigned else {

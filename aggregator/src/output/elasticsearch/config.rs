@@ -303,7 +303,7 @@ fn pairs(options: &mut Options<'_>, name: &'static str) -> Vec<(String, String)>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use skidder_pipeline::language::{Diagnostics, ParseOptions, SourceMap, Statement, parse};
@@ -312,7 +312,11 @@ mod tests {
     use crate::tls::Verification;
 
     fn read(text: &str) -> (ElasticsearchOptions, String) {
-        let sources = SourceMap::single("t", format!("output {{ elasticsearch {{ {text} }} }}"));
+        read_as("elasticsearch", text)
+    }
+
+    pub(in super::super) fn read_as(name: &str, text: &str) -> (ElasticsearchOptions, String) {
+        let sources = SourceMap::single("t", format!("output {{ {name} {{ {text} }} }}"));
         let mut diagnostics = Diagnostics::new();
         let config = parse(&sources, ParseOptions::default(), &mut diagnostics);
         let Statement::Plugin(plugin) = &config.outputs[0] else {

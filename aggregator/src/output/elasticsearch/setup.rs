@@ -54,8 +54,9 @@ pub(super) async fn run(shared: Arc<Shared>, management: Management, ready: watc
             }
             Err(Trouble::Refused { what, reason }) => {
                 let waits = management.rollover.is_some();
+                let check = shared.what_to_check(&reason);
                 error!(
-                    plugin, host = %host.endpoint.name, what, reason, events_wait = waits,
+                    plugin, host = %host.endpoint.name, what, reason, events_wait = waits, check,
                     "the server refuses what the output sets up, trying again each minute: check the \
                      rights of the user, or set `manage_template => false`"
                 );
