@@ -432,11 +432,12 @@ fn refusals_are_alarms_and_never_losses(server: &Server) {
         "User: {ROLE} is not authorized to perform: es:ESHttpPost because no identity-based policy allows \
          the es:ESHttpPost action"
     );
-    let denied = json!([[403, json!({ "Message": words }).to_string(), {}]]);
-    case.amazon.refuse(&denied).unwrap();
+    // Often enough to be said again: it was said a moment ago that access is denied.
+    let denied = json!([403, json!({ "Message": words }).to_string(), {}]);
+    case.amazon.refuse(&json!(vec![denied; 40])).unwrap();
     lines.write("without the right");
-    case.wait_for("refused", 3, &aggregator);
     wait_for_log(&mut aggregator, "lacks `es:ESHttpPost`");
+    case.wait_for("refused", 3, &aggregator);
     assert!(
         aggregator.terminate().unwrap().success(),
         "{}",

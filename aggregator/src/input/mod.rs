@@ -181,19 +181,17 @@ impl Input {
         };
         match self.kind {
             Kind::Beats(beats) => {
-                let address = &beats.address;
                 let bound = beats.bind().await;
-                let listener = match bound {
-                    Ok(listener) => listener,
+                let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+                let (address, listener) = match bound {
+                    Ok(bound) => bound,
                     Err(error) => {
+                        let address = &beats.address;
                         return named(Err(format!("cannot listen on {address}: {error}")));
                     }
                 };
-                tracing::info!(
-                    address = beats.address,
-                    tls = beats.tls.is_some(),
-                    "listening"
-                );
+                let address = address.to_string();
+                tracing::info!(address, tls = beats.tls.is_some(), "listening");
                 Ok(Box::pin(beats.run(listener, queue, shutdown)))
             }
             Kind::DeadLetters(letters) => Ok(Box::pin(letters.run(queue, shutdown))),
