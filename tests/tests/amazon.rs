@@ -85,10 +85,21 @@ impl Case {
 
     /// An aggregator that asks nobody but the stand-ins for credentials.
     fn aggregator(&self, name: &str, pipeline: &str) -> Daemon {
+        self.aggregator_with(name, pipeline, &[])
+    }
+
+    /// The same with these variables, instead of those of this machine.
+    fn aggregator_with(&self, name: &str, pipeline: &str, variables: &[(&str, String)]) -> Daemon {
         let metadata = self.amazon.metadata();
+        let set = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let set: Vec<String> = set.collect();
+        let mut runner = WITHOUT_CREDENTIALS_OF_ITS_OWN.to_vec();
+        runner.extend(set.iter().map(String::as_str));
         Daemon::aggregator(self.path(), name, pipeline)
             .unwrap()
-            .run_by(&WITHOUT_CREDENTIALS_OF_ITS_OWN)
+            .run_by(&runner)
             .with_variable("HOME", &self.path().to_string_lossy())
             .with_variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata)
             .with_variable("AWS_ENDPOINT_URL_STS", &metadata)
@@ -370,10 +381,7 @@ fn every_source_of_credentials(server: &Server) {
             "input {{ generator {{ message => '{name}' count => 3 }} }}\n{}",
             case.output(name, &members)
         );
-        let mut aggregator = case.aggregator(name, &pipeline);
-        for (variable, value) in &variables {
-            aggregator = aggregator.with_variable(variable, value);
-        }
+        let mut aggregator = case.aggregator_with(name, &pipeline, &variables);
         aggregator.start().unwrap();
         let ended = aggregator.process().unwrap().wait(PATIENCE);
         assert!(
