@@ -74,6 +74,8 @@ pub(crate) struct StoredLetter {
     pub(crate) action: String,
     pub(crate) document: Option<String>,
     pub(crate) document_base64: Option<String>,
+    pub(crate) original: Option<String>,
+    pub(crate) original_base64: Option<String>,
 }
 
 /// Does what is asked with the letters of each of these pipelines; those without any are left out if there are several.

@@ -43,10 +43,14 @@ impl Letters {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_on(Stdio::null(), arguments)
+    }
+
+    fn run_on(&self, input: Stdio, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
             .args(arguments)
             .args(["--path.data", self.0.path().to_str().unwrap()])
-            .stdin(Stdio::null())
+            .stdin(input)
             .output()
             .unwrap()
     }
@@ -196,4 +200,108 @@ fn the_input_starts_at_a_time_and_says_why() {
             .lines(&["-e", &config, "--queue.type", "persisted"])
             .is_empty()
     );
+}
+
+#[test]
+fn a_codec_and_a_filter_make_letters_and_mended_filters_take_them() {
+    let letters = Letters(tempfile::tempdir().unwrap());
+    let source = letters.0.path().join("lines");
+    let output = letters.0.path().join("out");
+    std::fs::write(
+        &source,
+        b"{\"message\":\"GET /\",\"tags\":[\"web\"]}\n{\"message\":\"POST\"}\nno json \xff\n",
+    )
+    .unwrap();
+    let config = |pattern: &str| {
+        format!(
+            "input {{ stdin {{ codec => json_lines {{ }} }} }} \
+             filter {{ if \"_jsonparsefailure\" not in [tags] {{ grok {{ match => {{ message => \"^{pattern}$\" }} }} }} }} \
+             output {{ \
+               if \"_jsonparsefailure\" in [tags] {{ dead_letter_queue {{ stage => input id => json }} }} \
+               else if \"_grokparsefailure\" in [tags] {{ dead_letter_queue {{ reason => \"no grok for %{{message}}\" }} }} \
+               else {{ file {{ path => '{}' }} }} }}",
+            output.display()
+        )
+    };
+    let first = letters.run_on(
+        std::fs::File::open(&source).unwrap().into(),
+        &["-e", &config("%{WORD:verb}")],
+    );
+    assert!(first.status.success(), "{first:?}");
+    let found: Vec<Value> = letters
+        .lines(&["dlq", "show"])
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    let of = |stage: &str| {
+        found
+            .iter()
+            .find(|letter| letter["stage"] == stage)
+            .unwrap()
+    };
+    let filter = of("filter");
+    assert_eq!(filter["plugin"], "dead_letter_queue");
+    assert_eq!(filter["reason"], "no grok for GET /");
+    assert_eq!(filter["original"], "GET /");
+    assert_eq!(filter["config"].as_str().unwrap().len(), 16);
+    let document: Value = serde_json::from_str(filter["document"].as_str().unwrap()).unwrap();
+    assert_eq!(document["tags"], json!(["web", "_grokparsefailure"]));
+    let input = of("input");
+    assert_eq!(input["plugin"], "json");
+    assert_eq!(input["reason"], "_jsonparsefailure");
+    // The bytes as they came: not UTF-8.
+    assert_eq!(input["original_base64"], "bm8ganNvbiD/");
+    assert_eq!(
+        std::fs::read_to_string(&output).unwrap().lines().count(),
+        1,
+        "what is a letter is not delivered"
+    );
+
+    let mended = config("%{WORD:verb}( %{NOTSPACE:path})?");
+    letters.lines(&["dlq", "replay", "--through-pipeline", "-e", &mended]);
+    let delivered: Vec<Value> = std::fs::read_to_string(&output)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let again = delivered.iter().find(|event| event["verb"] == "GET");
+    let again = again.expect("the mended pattern takes it");
+    assert_eq!(again["path"], "/");
+    assert_eq!(again["tags"], json!(["web"]), "its failure is forgotten");
+    // What is in the letters is a text that no filter here can mend: the same as a new letter.
+    let unread = letters.lines(&["dlq", "show", "--reason", "no grok for no json"]);
+    assert_eq!(unread.len(), 1, "{unread:?}");
+}
+
+#[test]
+fn a_full_queue_drops_what_the_policy_says_and_says_so() {
+    for (policy, kept) in [("drop_newer", "first"), ("drop_older", "second")] {
+        let letters = Letters(tempfile::tempdir().unwrap());
+        let run = |word: &str| {
+            let large = format!(
+                "input {{ generator {{ count => 1 message => '{word} {}' }} }} output {{ dead_letter_queue {{ }} }}",
+                "x".repeat(40_000)
+            );
+            letters.run(&[
+                "-e",
+                &large,
+                "--dead_letter_queue.max_bytes",
+                "100kb",
+                "--dead_letter_queue.storage_policy",
+                policy,
+            ])
+        };
+        assert!(run("first").status.success());
+        let second = run("second");
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(second.status.success(), "{said}");
+        assert!(
+            said.contains("the dead letter queue is full, dropped"),
+            "{said}"
+        );
+        let left = letters.lines(&["dlq", "show"]);
+        assert_eq!(left.len(), 1, "{policy}");
+        assert!(left[0].contains(&format!("{kept} xxx")), "{policy}");
+    }
 }

@@ -186,7 +186,7 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 22] = [
+const PLUGINS: [&str; 23] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `exec`",
@@ -204,6 +204,7 @@ const PLUGINS: [&str; 22] = [
     "### Input `dead_letter_queue`",
     "### Input `generator`",
     "### Output `elasticsearch`, `opensearch`, `amazon_es`",
+    "### Output `dead_letter_queue`",
     "### Output `file`",
     "### Output `http`",
     "### Output `pipeline`",

@@ -2,7 +2,8 @@
 //!
 //! COMPAT: of Logstash's input: `path`, `pipeline_id`, `commit_offsets`, `sincedb_path`, `clean_consumed`,
 //! `start_timestamp`; the event is the document, and `[@metadata][dead_letter_queue]` says `plugin_id`, `plugin_type`,
-//! `reason` and `entry_time`. Ours: `stage`, `status` and `action` beside them, and the option `follow`.
+//! `reason` and `entry_time`. Ours: `stage`, `status`, `action` and `original` beside them, and the option `follow`.
+//! The event of a letter that a codec or a filter is at fault for comes without its failure tags: who reads it again tries again.
 //!
 //! The position (segment and offset) moves only over letters whose events are safe in every output. It is written to
 //! `sincedb_path` by replacing the file; a crash makes some letters come again, and loses none. `clean_consumed` removes
@@ -25,6 +26,7 @@ use tracing::{error, info, warn};
 
 use super::decoration::Decoration;
 use crate::ack::Ack;
+use crate::dead_letter::Stage;
 use crate::dead_letter_command::{StoredLetter, parse, segments};
 use crate::worker::{Batch, Records};
 
@@ -156,9 +158,10 @@ impl DeadLetterInput {
         lock(progress).batches.insert(from, (to, false));
         let progress = Arc::clone(progress);
         let ack = Ack::new(Box::new(move || lock(&progress).done(from)));
-        let records = letters.into_iter().map(|mut letter| {
-            let document = document(&mut letter);
-            (letter, document)
+        let records = letters.into_iter().map(|mut letter| ReadLetter {
+            document: document(&mut letter),
+            original: bytes(letter.original.take(), letter.original_base64.take()),
+            letter,
         });
         let records = LetterRecords {
             letters: records.collect(),
@@ -303,11 +306,8 @@ const UPDATE: &[u8] = b"{\"doc\":";
 
 /// The document of a letter as it was before it became an action of a bulk request.
 fn document(letter: &mut StoredLetter) -> Vec<u8> {
-    let document = match (letter.document.take(), letter.document_base64.take()) {
-        (Some(text), _) => text.into_bytes(),
-        (None, Some(encoded)) => STANDARD.decode(encoded).unwrap_or_default(),
-        (None, None) => Vec::new(),
-    };
+    let document = bytes(letter.document.take(), letter.document_base64.take());
+    let document = document.unwrap_or_default();
     // `{"doc":…,"upsert":…}` is what was sent, and the document is the first part of it.
     if letter.action.starts_with("{\"update\"")
         && let Some(rest) = document.strip_prefix(UPDATE)
@@ -320,8 +320,38 @@ fn document(letter: &mut StoredLetter) -> Vec<u8> {
     document
 }
 
+/// What stands in a letter as a text or in base64.
+fn bytes(text: Option<String>, encoded: Option<String>) -> Option<Vec<u8>> {
+    match (text, encoded) {
+        (Some(text), _) => Some(text.into_bytes()),
+        (None, encoded) => encoded.map(|encoded| STANDARD.decode(encoded).unwrap_or_default()),
+    }
+}
+
+struct ReadLetter {
+    letter: StoredLetter,
+    document: Vec<u8>,
+    original: Option<Vec<u8>>,
+}
+
+/// Removes what says that a codec or a filter failed: the tags that begin with `_`.
+fn remove_failure_tags(event: &mut Event<'_>) {
+    let is_failure = |tag: &Value<'_>| tag.as_text().is_some_and(|tag| tag.starts_with(b"_"));
+    let is_empty = match event.fields.get_mut(&event::TAGS) {
+        Some(Value::Array(tags)) => {
+            tags.retain(|tag| !is_failure(tag));
+            tags.is_empty()
+        }
+        Some(tag) => is_failure(tag),
+        None => false,
+    };
+    if is_empty {
+        event.fields.remove(&event::TAGS);
+    }
+}
+
 struct LetterRecords {
-    letters: Vec<(StoredLetter, Vec<u8>)>,
+    letters: Vec<ReadLetter>,
     input: Arc<DeadLetterInput>,
 }
 
@@ -337,14 +367,29 @@ impl Records for LetterRecords {
         now: Timestamp,
         each: &mut dyn FnMut(Event<'b>),
     ) {
-        let (letter, document) = &self.letters[index];
-        let mut event = Event::from_json(document, now, arena).unwrap_or_else(|_| {
-            let mut event = Event::with_timestamp_in(now, arena);
-            event.fields.push_new(event::MESSAGE, Value::Text(document));
-            event.tag(b"_jsonparsefailure", arena);
-            event
-        });
-        let mut about = Object::with_capacity_in(7, arena);
+        let ReadLetter {
+            letter,
+            document,
+            original,
+        } = &self.letters[index];
+        let is_by_us = [Stage::Input, Stage::Filter]
+            .iter()
+            .any(|stage| stage.name() == letter.stage);
+        let mut event = match Event::from_json(document, now, arena) {
+            Ok(mut event) => {
+                if is_by_us {
+                    remove_failure_tags(&mut event);
+                }
+                event
+            }
+            Err(_) => {
+                let mut event = Event::with_timestamp_in(now, arena);
+                event.fields.push_new(event::MESSAGE, Value::Text(document));
+                event.tag(b"_jsonparsefailure", arena);
+                event
+            }
+        };
+        let mut about = Object::with_capacity_in(8, arena);
         for (name, text) in [
             ("entry_time", &letter.time),
             ("plugin_id", &letter.plugin),
@@ -354,7 +399,15 @@ impl Records for LetterRecords {
         ] {
             about.push_new(Name::new(name), Value::Text(text.as_bytes()));
         }
-        about.push_new(Name::new("plugin_type"), Value::Text(b"elasticsearch"));
+        if let Some(original) = original {
+            about.push_new(Name::new("original"), Value::Text(original));
+        }
+        let plugin_type: &[u8] = if is_by_us {
+            b"dead_letter_queue"
+        } else {
+            b"elasticsearch"
+        };
+        about.push_new(Name::new("plugin_type"), Value::Text(plugin_type));
         about.push_new(
             Name::new("status"),
             Value::Integer(i64::from(letter.status)),

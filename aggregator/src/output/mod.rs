@@ -4,6 +4,7 @@
 //! encodes the event where it stands, in the worker's thread, and takes a hold on the batch's
 //! [`Ack`] that it gives back when the event is safe, whatever that means for the output.
 
+mod dead_letter_queue;
 pub mod deadline;
 pub mod elasticsearch;
 mod failure;
@@ -23,6 +24,7 @@ use skidder_pipeline::template::Template;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::dead_letter_queue::{LetterOptions, LetterWriter};
 use self::deadline::Deadline;
 use self::elasticsearch::{
     BulkSender, Delivery, DeliverySummary, ElasticsearchOptions, EventWriter, Templates,
@@ -41,6 +43,7 @@ use crate::settings::Settings;
 /// The outputs there are.
 pub const NAMES: &[&str] = &[
     "amazon_es",
+    "dead_letter_queue",
     "elasticsearch",
     "file",
     "http",
@@ -69,6 +72,7 @@ pub struct Output {
 }
 
 enum Kind {
+    DeadLetterQueue(Arc<LetterOptions>),
     Elasticsearch(Box<ElasticsearchOptions>, Arc<Templates>),
     File(Arc<Files>, Arc<dyn Codec>),
     Http(Box<HttpOptions>),
@@ -79,6 +83,8 @@ enum Kind {
 
 /// A running output.
 pub enum Running {
+    /// Dead letters, and until when a failing write is tried again.
+    DeadLetterQueue(Arc<LetterOptions>, Arc<DeadLetters>, Deadline),
     /// Bulk requests go to the delivery, which ends when every sender is gone.
     Elasticsearch(BulkSender, Arc<Templates>, JoinHandle<DeliverySummary>),
     /// Files, and until when a failing write is tried again.
@@ -112,23 +118,22 @@ impl Output {
             name: self.name.clone(),
             reason,
         };
-        let letters = || {
-            let mut letters =
-                DeadLetterOptions::new(settings.dead_letters(), settings.pipeline_id.as_str());
-            letters.config.clone_from(&settings.config_hash);
-            letters.max_bytes = settings.dead_letter_max_bytes;
-            DeadLetters::open(letters).map_err(|error| failed(error.to_string()))
-        };
         Ok(match self.kind {
+            Kind::DeadLetterQueue(options) => {
+                let letters = open_letters(&self.name, settings)?;
+                Running::DeadLetterQueue(options, letters, deadline)
+            }
             Kind::Elasticsearch(options, templates) => {
-                let (sender, delivery) = Delivery::start(*options, letters()?, deadline)
+                let letters = open_letters(&self.name, settings)?;
+                let (sender, delivery) = Delivery::start(*options, letters, deadline)
                     .map_err(|error| failed(error.to_string()))?;
                 Running::Elasticsearch(sender, templates, delivery)
             }
             Kind::File(files, codec) => Running::File(files, codec, deadline),
             Kind::Http(options) => {
                 let (posts, delivery) =
-                    http::start(*options, letters()?, deadline).map_err(failed)?;
+                    http::start(*options, open_letters(&self.name, settings)?, deadline)
+                        .map_err(failed)?;
                 Running::Http(posts, delivery)
             }
             Kind::Null => Running::Null,
@@ -144,18 +149,19 @@ impl Running {
     /// A writer for one worker.
     pub fn writer(&self) -> Box<dyn Writer> {
         match self {
+            Self::DeadLetterQueue(options, letters, deadline) => Box::new(LetterWriter::new(
+                Arc::clone(options),
+                Arc::clone(letters),
+                Box::new(giving_up(deadline)),
+            )),
             Self::Elasticsearch(sender, templates, _) => {
                 Box::new(EventWriter::new(Arc::clone(templates), sender.clone()))
             }
-            Self::File(files, codec, deadline) => {
-                let deadline = deadline.clone();
-                let give_up = move || deadline.borrow().is_some_and(|at| Instant::now() >= at);
-                Box::new(FileWriter::new(
-                    Arc::clone(files),
-                    Arc::clone(codec),
-                    Box::new(give_up),
-                ))
-            }
+            Self::File(files, codec, deadline) => Box::new(FileWriter::new(
+                Arc::clone(files),
+                Arc::clone(codec),
+                Box::new(giving_up(deadline)),
+            )),
             Self::Http(posts, _) => Box::new(HttpWriter::new(posts.clone())),
             Self::Null => Box::new(null::NullWriter),
             Self::Pipeline(targets, deadline) => {
@@ -185,7 +191,9 @@ impl Running {
                     Err(RuntimeError::Undelivered { events })
                 };
             }
-            Self::File(..) | Self::Null | Self::Stdout(_) => return Ok(()),
+            Self::DeadLetterQueue(..) | Self::File(..) | Self::Null | Self::Stdout(_) => {
+                return Ok(());
+            }
         };
         let summary = delivery
             .await
@@ -204,6 +212,20 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// The dead letters of the pipeline, for the output of this name.
+fn open_letters(name: &str, settings: &Settings) -> Result<Arc<DeadLetters>, RuntimeError> {
+    DeadLetters::open(DeadLetterOptions::of(settings)).map_err(|error| RuntimeError::Output {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Says when what fails is not tried again.
+fn giving_up(deadline: &Deadline) -> impl Fn() -> bool + Send + use<> {
+    let deadline = deadline.clone();
+    move || deadline.borrow().is_some_and(|at| Instant::now() >= at)
 }
 
 /// Builds the outputs of a configuration; what is wrong goes into `diagnostics`.
@@ -226,6 +248,9 @@ fn build_one(
     let mut options =
         Options::new(plugin, "output", diagnostics).with_escape_style(settings.escape_style);
     let kind = match plugin.name.value.as_str() {
+        "dead_letter_queue" => Some(Kind::DeadLetterQueue(Arc::new(
+            LetterOptions::from_options(&mut options, settings),
+        ))),
         "elasticsearch" | "opensearch" | elasticsearch::ALWAYS_SIGNS => {
             elasticsearch_from_options(&mut options, settings)
         }

@@ -23,12 +23,34 @@ pub use self::table::{Kind, Setting, TABLE};
 
 use self::reading::Reading;
 use self::tree::{NodeKind, tree};
+use crate::dead_letter::StoragePolicy;
 use crate::log;
 use crate::queue::{Compression, QueueOptions};
 use skidder_pipeline::language::{
     EscapeStyle, SourceMap, UndefinedVariable, Variables, nearest, parse_setting_duration,
     parse_setting_size, substitute_text,
 };
+
+/// The settings of the dead letters, but for where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterSettings {
+    /// `dead_letter_queue.max_bytes`
+    pub max_bytes: u64,
+    /// `dead_letter_queue.storage_policy`
+    pub storage_policy: StoragePolicy,
+    /// `dead_letter_queue.retain.age`; none for ever.
+    pub retain_age: Option<Duration>,
+}
+
+impl Default for DeadLetterSettings {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            storage_policy: StoragePolicy::Block,
+            retain_age: None,
+        }
+    }
+}
 
 /// How the fields of inputs and patterns are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +127,8 @@ pub struct Settings {
     pub queue: QueueOptions,
     /// `pipeline.shutdown_timeout`
     pub shutdown_timeout: Duration,
-    /// `dead_letter_queue.max_bytes`
-    pub dead_letter_max_bytes: u64,
+    /// `dead_letter_queue.…`
+    pub letters: DeadLetterSettings,
     /// `path.dead_letter_queue`
     pub path_dead_letters: Option<PathBuf>,
     /// `log.level`
@@ -196,7 +218,7 @@ impl Default for Settings {
             queue_max_memory: 256 << 20,
             queue: QueueOptions::default(),
             shutdown_timeout: Duration::from_secs(30),
-            dead_letter_max_bytes: 1 << 30,
+            letters: DeadLetterSettings::default(),
             path_dead_letters: None,
             log_level: tracing::level_filters::LevelFilter::INFO,
             config_hash: String::new(),
@@ -354,7 +376,17 @@ impl Settings {
             "path.data" => self.path_data = value.into(),
             "path.dead_letter_queue" => self.path_dead_letters = Some(value.into()),
             "path.settings" => self.path_settings = value.into(),
-            "dead_letter_queue.max_bytes" => self.dead_letter_max_bytes = bytes()?,
+            "dead_letter_queue.max_bytes" => self.letters.max_bytes = bytes()?,
+            "dead_letter_queue.storage_policy" => {
+                self.letters.storage_policy = StoragePolicy::from_name(value)
+                    .ok_or_else(|| wrong("block, drop_newer or drop_older"))?;
+            }
+            "dead_letter_queue.retain.age" => {
+                self.letters.retain_age = match value.as_str() {
+                    "never" => None,
+                    age => Some(duration(age).ok_or_else(|| wrong("never, or a time such as 5d"))?),
+                };
+            }
             "queue.max_memory_bytes" => {
                 self.queue_max_memory =
                     usize::try_from(bytes()?).map_err(|_| wrong("a size that fits memory"))?;

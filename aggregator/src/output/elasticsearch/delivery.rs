@@ -272,6 +272,7 @@ impl Shared {
             status,
             action: item.action_line(body),
             document: item.document_line(body),
+            ..Letter::default()
         };
         self.dead_letters.write_letter(lines, &letter);
     }

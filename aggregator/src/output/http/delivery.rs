@@ -331,6 +331,7 @@ async fn bury(shared: &Shared, post: &Post, trouble: &Trouble) {
             status: trouble.status,
             action: action.as_bytes(),
             document: post.event(place),
+            ..Letter::default()
         };
         shared.dead_letters.write_letter(&mut lines, &letter);
     }

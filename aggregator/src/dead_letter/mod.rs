@@ -1,17 +1,20 @@
 //! Events that no server will ever take, kept on disk with the reason.
 //!
 //! Letters are JSON lines in numbered segments, `<directory>/<pipeline>/000000001.jsonl` and so
-//! on. A segment is closed when it is full; nothing here ever deletes one, that is the operator's
-//! (or a replay's) business, and a running process notices it.
+//! on. A segment is closed when it is full. Unless the settings say otherwise ([`StoragePolicy`],
+//! [`DeadLetterOptions::retain_age`]), nothing here ever deletes one, that is the operator's (or a replay's) business, and a running process notices it.
 //!
-//! One letter: `{"time","pipeline","stage","plugin","reason","status","config","action","document"}`;
+//! One letter: `{"time","pipeline","stage","plugin","reason","status","config","action","document","original"}`;
 //! `status` is 0 when no server was asked, `config` is a hash of the pipeline's configuration, `action`
-//! is the action line as text, and a document that is not UTF-8 stands as base64 in `document_base64`
-//! instead.
+//! is the action line as text, `original` is the record as it came, if it is known, and what is not UTF-8
+//! stands as base64 in `document_base64` and `original_base64` instead.
 //!
 //! INVARIANT: an append that returned is on the disk (fsync), whole. Until it returns nothing may
 //! be acknowledged. A full disk, or a queue that has reached its cap, delays the append for as long
-//! as it lasts and is logged; it never loses a letter.
+//! as it lasts and is logged; it never loses a letter, unless a policy other than [`StoragePolicy::Block`]
+//! is asked for: then what is lost is counted and said.
+
+mod retention;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -26,6 +29,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tracing::{error, info};
 
+use self::retention::Retention;
+pub use self::retention::StoragePolicy;
+use crate::settings::Settings;
 use crate::throttle::Throttle;
 use skidder_pipeline::event::write_json_text;
 
@@ -33,7 +39,7 @@ use skidder_pipeline::event::write_json_text;
 ///
 /// # Defaults
 /// 1 GiB in all (`dead_letter_queue.max_bytes`), segments of 10 MiB, a first retry after 500 ms and
-/// later ones at most 30 s apart.
+/// later ones at most 30 s apart; at the cap everything waits, and no letter grows too old.
 #[derive(Clone, Debug)]
 pub struct DeadLetterOptions {
     /// The folder of all pipelines, usually `dead_letter_queue` below `path.data`.
@@ -50,6 +56,10 @@ pub struct DeadLetterOptions {
     pub retry_initial_interval: Duration,
     /// The longest wait between attempts.
     pub retry_max_interval: Duration,
+    /// What happens at the cap.
+    pub storage_policy: StoragePolicy,
+    /// Segments whose last letter is older are removed.
+    pub retain_age: Option<Duration>,
 }
 
 impl DeadLetterOptions {
@@ -63,6 +73,19 @@ impl DeadLetterOptions {
             segment_max_bytes: 10 << 20,
             retry_initial_interval: Duration::from_millis(500),
             retry_max_interval: Duration::from_secs(30),
+            storage_policy: StoragePolicy::Block,
+            retain_age: None,
+        }
+    }
+
+    /// What the settings of a pipeline say.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            config: settings.config_hash.clone(),
+            max_bytes: settings.letters.max_bytes,
+            storage_policy: settings.letters.storage_policy,
+            retain_age: settings.letters.retain_age,
+            ..Self::new(settings.dead_letters(), settings.pipeline_id.as_str())
         }
     }
 }
@@ -99,9 +122,34 @@ pub enum DeadLetterError {
     BadPipelineName(String),
 }
 
+/// Where an event was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// When its record was read.
+    Input,
+    /// In a filter.
+    Filter,
+    /// When it was to be delivered.
+    #[default]
+    Output,
+}
+
+impl Stage {
+    /// Its name in letters and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Filter => "filter",
+            Self::Output => "output",
+        }
+    }
+}
+
 /// One event to be kept, with the reason.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Letter<'a> {
+    /// Where it was given up.
+    pub stage: Stage,
     /// The id of the plugin that gives it up.
     pub plugin: &'a str,
     /// Why, in the server's words.
@@ -112,6 +160,8 @@ pub struct Letter<'a> {
     pub action: &'a [u8],
     /// The document as it was sent; empty when the action has none.
     pub document: &'a [u8],
+    /// The record as it came, if that is known.
+    pub original: Option<&'a [u8]>,
 }
 
 /// The dead letter queue of one pipeline.
@@ -121,6 +171,7 @@ pub struct DeadLetters {
     directory: PathBuf,
     open: Mutex<Option<Segment>>,
     written: AtomicU64,
+    retention: Retention,
     stuck: Throttle,
     /// The folder, locked (shared) by everyone who may write, so that a purge knows whether
     /// somebody does.
@@ -160,6 +211,7 @@ impl DeadLetters {
             _lock: lock,
             open: Mutex::new(None),
             written: AtomicU64::new(0),
+            retention: Retention::default(),
             stuck: Throttle::default(),
         });
         writers.insert(letters.directory.clone(), Arc::downgrade(&letters));
@@ -172,7 +224,9 @@ impl DeadLetters {
         write_json_text(format!("{:.3}", jiff::Timestamp::now()).as_bytes(), lines);
         lines.extend_from_slice(b",\"pipeline\":");
         write_json_text(self.options.pipeline.as_bytes(), lines);
-        lines.extend_from_slice(b",\"stage\":\"output\",\"plugin\":");
+        lines.extend_from_slice(b",\"stage\":\"");
+        lines.extend_from_slice(letter.stage.name().as_bytes());
+        lines.extend_from_slice(b"\",\"plugin\":");
         write_json_text(letter.plugin.as_bytes(), lines);
         lines.extend_from_slice(b",\"reason\":");
         write_json_text(letter.reason.as_bytes(), lines);
@@ -182,12 +236,9 @@ impl DeadLetters {
         write_json_text(self.options.config.as_bytes(), lines);
         lines.extend_from_slice(b",\"action\":");
         write_json_text(String::from_utf8_lossy(letter.action).as_bytes(), lines);
-        if let Ok(document) = std::str::from_utf8(letter.document) {
-            lines.extend_from_slice(b",\"document\":");
-            write_json_text(document.as_bytes(), lines);
-        } else {
-            lines.extend_from_slice(b",\"document_base64\":");
-            write_json_text(STANDARD.encode(letter.document).as_bytes(), lines);
+        write_bytes("document", letter.document, lines);
+        if let Some(original) = letter.original {
+            write_bytes("original", original, lines);
         }
         lines.extend_from_slice(b"}\n");
     }
@@ -219,10 +270,29 @@ impl DeadLetters {
         self.written.fetch_add(letters, Ordering::Relaxed);
     }
 
+    /// The same in the thread of the caller; false if `give_up` said so before they were on the disk.
+    pub(crate) fn append_or(&self, lines: &[u8], letters: u64, give_up: &dyn Fn() -> bool) -> bool {
+        let mut wait = self.options.retry_initial_interval;
+        while let Err(reason) = self.try_append(lines) {
+            self.complain(&reason, letters);
+            if give_up() {
+                return false;
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(self.options.retry_max_interval);
+        }
+        self.written.fetch_add(letters, Ordering::Relaxed);
+        true
+    }
+
     /// Writes lines once; when it fails, none of them count as written.
     pub fn try_append(&self, lines: &[u8]) -> Result<(), DeadLetterError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let size = lines.len() as u64;
+        if self.is_age_due() {
+            *open = None;
+            self.remove_aged()?;
+        }
         let fits = open.as_ref().is_some_and(|segment| {
             segment.length + size <= self.options.segment_max_bytes
                 && segment.total + size <= self.options.max_bytes
@@ -232,7 +302,21 @@ impl DeadLetters {
         }
         let mut segment = match open.take() {
             Some(segment) => segment,
-            None => self.segment_for(size)?,
+            None => match self.segment_for(size) {
+                Err(DeadLetterError::Full { .. })
+                    if self.options.storage_policy != StoragePolicy::Block =>
+                {
+                    if self.options.storage_policy == StoragePolicy::DropNewer
+                        || size > self.options.max_bytes
+                    {
+                        self.drop_newer(lines);
+                        return Ok(());
+                    }
+                    self.drop_older(size)?;
+                    self.segment_for(size)?
+                }
+                found => found?,
+            },
         };
         let written = segment
             .file
@@ -252,7 +336,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// How many letters this process has written.
+    /// How many letters this process has taken, those of [`Self::dropped`] included.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
@@ -291,7 +375,17 @@ impl DeadLetters {
                 });
             }
         }
-        let path = self.segment_path(last.unwrap_or(0) + 1);
+        let (file, path) = self.create_segment(last.unwrap_or(0) + 1)?;
+        Ok(Segment {
+            file,
+            path,
+            length: 0,
+            total,
+        })
+    }
+
+    fn create_segment(&self, number: u64) -> Result<(File, PathBuf), DeadLetterError> {
+        let path = self.segment_path(number);
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
@@ -300,12 +394,7 @@ impl DeadLetters {
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(disk("sync the folder", &self.directory))?;
-        Ok(Segment {
-            file,
-            path,
-            length: 0,
-            total,
-        })
+        Ok((file, path))
     }
 
     /// The size of all segments and the highest number among them.
@@ -334,6 +423,19 @@ impl DeadLetters {
 }
 
 const EXTENSION: &str = "jsonl";
+
+/// A text member, or one in base64 if the bytes are none.
+fn write_bytes(name: &str, bytes: &[u8], lines: &mut Vec<u8>) {
+    lines.extend_from_slice(b",\"");
+    lines.extend_from_slice(name.as_bytes());
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        lines.extend_from_slice(b"\":");
+        write_json_text(text.as_bytes(), lines);
+    } else {
+        lines.extend_from_slice(b"_base64\":");
+        write_json_text(STANDARD.encode(bytes).as_bytes(), lines);
+    }
+}
 
 /// The writers of this process, by their folders.
 static WRITERS: Mutex<BTreeMap<PathBuf, Weak<DeadLetters>>> = Mutex::new(BTreeMap::new());
@@ -401,6 +503,7 @@ mod tests {
             status: 400,
             action: b"{\"index\":{}}",
             document,
+            ..Letter::default()
         };
         queue.write_letter(&mut lines, &letter);
         lines
