@@ -23,6 +23,7 @@ use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::template::Template;
 
 use super::Writer;
+use super::gzip::gzip;
 use crate::ack::Ack;
 use crate::throttle::Throttle;
 
@@ -201,8 +202,8 @@ pub struct FileWriter {
     buffers: Vec<(PathBuf, Vec<u8>)>,
     bytes: usize,
     acks: Vec<Ack>,
-    /// Only with `gzip`; and room for what it makes.
-    compressor: Option<(Compressor, Vec<u8>)>,
+    /// Only with `gzip`.
+    compressor: Option<Compressor>,
     /// The filled path of the event at hand.
     filled: Vec<u8>,
     give_up: Box<dyn Fn() -> bool + Send>,
@@ -215,9 +216,9 @@ impl FileWriter {
         encoder: Arc<dyn Codec>,
         give_up: Box<dyn Fn() -> bool + Send>,
     ) -> Self {
-        let compressor = |()| (Compressor::new(CompressionLvl::default()), Vec::new());
+        let compressor = || Compressor::new(CompressionLvl::default());
         Self {
-            compressor: files.options.gzip.then_some(()).map(compressor),
+            compressor: files.options.gzip.then(compressor),
             files,
             encoder,
             buffers: Vec::new(),
@@ -239,10 +240,9 @@ impl FileWriter {
             if buffer.is_empty() {
                 continue;
             }
-            let bytes = match &mut self.compressor {
-                Some((compressor, room)) => packed(compressor, buffer, room),
-                None => buffer,
-            };
+            let compressor = self.compressor.as_mut();
+            let packed = compressor.and_then(|compressor| gzip(compressor, buffer));
+            let bytes = packed.as_deref().unwrap_or(buffer);
             all &= self.files.append(path, bytes, give_up);
             buffer.clear();
         }
@@ -253,16 +253,6 @@ impl FileWriter {
         } else {
             self.acks.clear();
         }
-    }
-}
-
-/// The bytes as a gzip member, in `room`.
-fn packed<'r>(compressor: &mut Compressor, bytes: &'r [u8], room: &'r mut Vec<u8>) -> &'r [u8] {
-    room.resize(compressor.gzip_compress_bound(bytes.len()), 0);
-    match compressor.gzip_compress(bytes, room) {
-        Ok(length) => &room[..length],
-        // The bound is enough by contract; should it ever not be, plain bytes are better than none.
-        Err(_) => bytes,
     }
 }
 

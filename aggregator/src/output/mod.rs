@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod elasticsearch;
 mod failure;
 pub mod file;
+mod gzip;
 mod http;
 pub mod null;
 mod pipeline;

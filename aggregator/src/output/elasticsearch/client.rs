@@ -22,6 +22,7 @@ use super::endpoint::Endpoint;
 use super::options::{ElasticsearchOptions, OptionsError};
 use crate::aws::{Service, SignError, Signer};
 use crate::output::failure::explain;
+use crate::output::gzip::gzip;
 use crate::tls;
 
 /// The answer of a server.
@@ -251,8 +252,7 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
         let mut compressor = kept.unwrap_or_else(|| Compressor::new(level));
-        let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
-        let length = compressor.gzip_compress(body, &mut out);
+        let packed = gzip(&mut compressor, body);
         let mut compressors = self
             .compressors
             .lock()
@@ -261,17 +261,15 @@ impl Client {
             compressors.push(compressor);
         }
         drop(compressors);
-        match length {
-            Ok(length) => {
-                out.truncate(length);
-                out.shrink_to_fit();
+        match packed {
+            Some(mut packed) => {
+                packed.shrink_to_fit();
                 WireBody {
-                    bytes: out.into(),
+                    bytes: packed.into(),
                     gzip: true,
                 }
             }
-            // The bound is enough by contract; should it ever not be, the plain body is right too.
-            Err(_) => WireBody {
+            None => WireBody {
                 bytes: body.clone(),
                 gzip: false,
             },

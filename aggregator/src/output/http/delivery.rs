@@ -29,6 +29,7 @@ use crate::output::deadline::{Deadline, passed};
 use crate::output::elasticsearch::DeliverySummary;
 use crate::output::elasticsearch::backoff::Backoff;
 use crate::output::failure::explain;
+use crate::output::gzip::gzip;
 use crate::throttle::Throttle;
 use crate::tls::{self, Verification};
 
@@ -229,14 +230,16 @@ impl fmt::Display for Trouble {
 async fn deliver(shared: Arc<Shared>, post: Post, _place: OwnedSemaphorePermit) {
     let options = &shared.options;
     let events = post.places.len() as u64;
-    let (body, packed) = if options.gzip {
-        gzip(&post.body)
+    let packed = if options.gzip {
+        gzip(&mut Compressor::new(CompressionLvl::fastest()), &post.body)
     } else {
-        (post.body.clone(), false)
+        None
     };
+    let is_packed = packed.is_some();
+    let body = packed.map_or_else(|| post.body.clone(), Bytes::from);
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
-        let (trouble, at_least) = match attempt(&shared, &post, &body, packed).await {
+        let (trouble, at_least) = match attempt(&shared, &post, &body, is_packed).await {
             Outcome::Taken => {
                 shared.delivered.fetch_add(events, Ordering::Relaxed);
                 break;
@@ -261,7 +264,7 @@ async fn deliver(shared: Arc<Shared>, post: Post, _place: OwnedSemaphorePermit) 
     }
 }
 
-async fn attempt(shared: &Shared, post: &Post, body: &Bytes, packed: bool) -> Outcome {
+async fn attempt(shared: &Shared, post: &Post, body: &Bytes, is_packed: bool) -> Outcome {
     let refused = |reason: String| Outcome::Refused(Trouble { status: 0, reason });
     let options = &shared.options;
     let url = match Url::parse(&post.url) {
@@ -275,7 +278,7 @@ async fn attempt(shared: &Shared, post: &Post, body: &Bytes, packed: bool) -> Ou
         };
         request = request.header(name, value);
     }
-    if packed {
+    if is_packed {
         request = request.header(CONTENT_ENCODING, "gzip");
     }
     let mut answer = match request.body(body.clone()).send().await {
@@ -349,19 +352,5 @@ fn shown(url: &str) -> String {
             url.into()
         }
         Err(_) => url.split('?').next().unwrap_or_default().to_owned(),
-    }
-}
-
-/// The body as gzip, and whether it is.
-fn gzip(body: &Bytes) -> (Bytes, bool) {
-    let mut compressor = Compressor::new(CompressionLvl::fastest());
-    let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
-    match compressor.gzip_compress(body, &mut out) {
-        Ok(length) => {
-            out.truncate(length);
-            (out.into(), true)
-        }
-        // The bound is enough by contract; should it ever not be, the plain body is right too.
-        Err(_) => (body.clone(), false),
     }
 }

@@ -89,8 +89,8 @@ impl HttpWriter {
         self.posts.send(post);
     }
 
-    /// Fills url and headers for the event; says whether they are others than those at hand.
-    fn address(&mut self, event: &Event<'_>, now: Timestamp) -> bool {
+    /// Fills url and headers for the event; sends what is there if that goes elsewhere.
+    fn address(&mut self, event: &Event<'_>, now: Timestamp) {
         let filled = |template: &Template| {
             let mut text = Vec::new();
             template.write(event, now, &mut text);
@@ -99,14 +99,10 @@ impl HttpWriter {
         let url = filled(&self.options.url);
         let headers = self.options.headers.iter();
         let headers: Vec<Vec<u8>> = headers.map(|(_, template)| filled(template)).collect();
-        if url == self.url && headers == self.headers {
-            return false;
-        }
-        if !self.places.is_empty() {
+        if url != self.url || headers != self.headers {
             self.send();
+            (self.url, self.headers) = (url, headers);
         }
-        (self.url, self.headers) = (url, headers);
-        true
     }
 }
 
