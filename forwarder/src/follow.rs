@@ -1,7 +1,7 @@
 //! Files without the link: who takes the batches is the caller, and says when each is safe.
 //!
-//! INVARIANT: as with the link, a position moves only when everything before it is safe. Batches may become
-//! safe in any order; they count in the order in which they were read. A batch that its
+//! INVARIANT: as with the link, a position moves only when everything before it is safe, and a stream's name is
+//! saved before its first line is handed on. Batches may become safe in any order; they count in the order in which they were read. A batch that its
 //! destination gives up (its [`Receipt`] is dropped) is sent again, unless the reading is stopping.
 
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ use crate::reader::{Batches, Reader};
 use crate::registry::Ledger;
 use crate::registry::store::{Store, now};
 use crate::report::{Counters, Throttle, add};
-use crate::run::{RunError, keep, open_registry};
+use crate::run::{RunError, keep, open_registry, save_new_streams};
 use crate::tail::{Tails, Trust};
 
 /// Before a batch that was given up is sent again.
@@ -174,6 +174,9 @@ pub async fn follow<D: Destination>(
                     if let (true, Some(index)) = (ready, next) {
                         let number = flight.first + index as u64;
                         let receipt = Receipt { number, answers: Some(answers.clone()) };
+                        if let Some(store) = &store {
+                            save_new_streams(store, &ledger, &throttle);
+                        }
                         destination.send(&flight.batches[index].batch, receipt);
                         flight.batches[index].state = State::Sent;
                     } else {
@@ -471,6 +474,30 @@ mod tests {
         }
     }
 
+    /// Says for each batch whether the names of its streams were in the registry when it came, and keeps it.
+    struct Looks {
+        registry: PathBuf,
+        saved: mpsc::Sender<(bool, Receipt)>,
+    }
+
+    impl Destination for Looks {
+        async fn ready(&mut self) -> bool {
+            self.saved.reserve().await.is_ok()
+        }
+
+        fn send(&mut self, batch: &Batch, receipt: Receipt) {
+            let registry = std::fs::read(&self.registry).expect("is there");
+            let registry = String::from_utf8_lossy(&registry);
+            let saved = batch.lines(0..batch.len()).all(|line| {
+                let stream = line.source.stream.as_ref();
+                registry.contains(stream.expect("has a name").as_str())
+            });
+            self.saved
+                .try_send((saved, receipt))
+                .expect("there is room");
+        }
+    }
+
     fn append(path: &Path, text: &str) {
         let file = OpenOptions::new().append(true).create(true).open(path);
         file.expect("opens")
@@ -480,6 +507,33 @@ mod tests {
 
     async fn locally<F: Future>(future: F) -> F::Output {
         tokio::task::LocalSet::new().run_until(future).await
+    }
+
+    #[tokio::test]
+    async fn complaint_31_a_stream_has_its_name_before_its_first_line_is_handed_on() {
+        locally(async {
+            let directory = tempfile::tempdir().expect("a directory");
+            append(&directory.path().join("a.log"), "1\n2\n3\n");
+            let mut config = config(directory.path(), "*.log", Following::default());
+            // Nothing else saves it in time.
+            config.limits.registry_interval = SECOND * 3600;
+            let registry = Registry::open(&config).expect("opens");
+            let path = config.registry.clone();
+            let (saved, mut looked) = mpsc::channel(4);
+            let (stop, stopping) = watch::channel(false);
+            let looks = Looks {
+                registry: path,
+                saved,
+            };
+            let following = tokio::task::spawn_local(follow(config, registry, 4, looks, stopping));
+            let looked = tokio::time::timeout(SECOND * 60, looked.recv()).await;
+            let (saved, receipt) = looked.expect("in time").expect("a batch");
+            assert!(saved, "a crash now would send the lines under another name");
+            drop(receipt);
+            stop.send_replace(true);
+            following.abort();
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -339,8 +339,12 @@ pub(crate) fn open_registry(config: &Config) -> Result<(Store, Ledger, Trust), R
     Ok((store, ledger, trust))
 }
 
-/// Saves the names of new streams; to be called before their lines are sent.
-fn save_new_streams(store: &RefCell<Store>, ledger: &RefCell<Ledger>, throttle: &Throttle) {
+/// Saves the names of new streams. To be called before their lines are sent: a name that is forgotten makes other lines of them.
+pub(crate) fn save_new_streams(
+    store: &RefCell<Store>,
+    ledger: &RefCell<Ledger>,
+    throttle: &Throttle,
+) {
     if !ledger.borrow().has_new_streams() {
         return;
     }
