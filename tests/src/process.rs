@@ -259,7 +259,8 @@ fn reaper(group: Pid) -> Result<Child> {
         .spawn()?)
 }
 
-fn append(path: &Path) -> Result<File> {
+/// Opens a file at its end; makes it if it is not there.
+pub fn append(path: &Path) -> Result<File> {
     File::options()
         .create(true)
         .append(true)

@@ -76,19 +76,9 @@ impl Plan {
         }
     }
 
-    /// Starts writing.
-    pub fn start(self) -> Writer {
-        let written = Arc::new(AtomicU64::new(0));
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let (written, stop) = (Arc::clone(&written), Arc::clone(&stop));
-            std::thread::spawn(move || Run::new(self, &written, &stop)?.write_all())
-        };
-        Writer {
-            written,
-            stop,
-            thread: Some(thread),
-        }
+    /// Starts writing. The writer tells how often it rotated.
+    pub fn start(self) -> Writer<u64> {
+        Writer::start(move |written, stop| Run::new(self, written, stop)?.write_all())
     }
 
     /// Writes everything in this thread.
@@ -97,22 +87,41 @@ impl Plan {
     }
 }
 
-/// A writer at work. Dropping it stops it.
+/// A writer at work, with what it tells in the end. Dropping it stops it.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Writer<T> {
     written: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<u64>>>,
+    thread: Option<JoinHandle<Result<T>>>,
 }
 
-impl Writer {
+impl<T: Send + 'static> Writer<T> {
+    /// Starts a thread that counts the lines it has written completely, and ends when it is told to stop.
+    pub fn start(
+        write: impl FnOnce(&AtomicU64, &AtomicBool) -> Result<T> + Send + 'static,
+    ) -> Self {
+        let written = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (written, stop) = (Arc::clone(&written), Arc::clone(&stop));
+            std::thread::spawn(move || write(&written, &stop))
+        };
+        Self {
+            written,
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl<T> Writer<T> {
     /// How many lines it has written completely.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Waits until it has written everything; returns how often it rotated.
-    pub fn finish(mut self) -> Result<u64> {
+    /// Waits until it has written everything.
+    pub fn finish(&mut self) -> Result<T> {
         let thread = self
             .thread
             .take()
@@ -121,7 +130,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl<T> Drop for Writer<T> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

@@ -185,7 +185,7 @@ fn complaint_31_each_line_once_when_the_forwarder_is_killed() {
     let Some(server) = server() else { return };
     for round in 0..kill_rounds() {
         let mut line = Line::start(&server, "killed-forwarder");
-        let writer = Plan {
+        let mut writer = Plan {
             rate: 15_000,
             ..Plan::new(&line.site.log(), LINES)
         }
@@ -211,7 +211,7 @@ fn complaint_31_each_line_once_when_the_aggregator_is_killed() {
     let Some(server) = server() else { return };
     for round in 0..kill_rounds() {
         let mut line = Line::start(&server, "killed-aggregator");
-        let writer = Plan {
+        let mut writer = Plan {
             rate: 15_000,
             ..Plan::new(&line.site.log(), LINES)
         }
@@ -246,7 +246,7 @@ fn complaint_31_each_line_of_the_aggregators_own_files_once_when_it_is_killed() 
     let pipeline = input + &elasticsearch_output(&server.host(), INDEX, QUICK);
     let mut aggregator = Daemon::aggregator(site.path(), "aggregator", &pipeline).unwrap();
     aggregator.start().unwrap();
-    let writer = Plan {
+    let mut writer = Plan {
         rate: 15_000,
         ..Plan::new(&site.log(), LINES)
     }
@@ -272,7 +272,7 @@ fn complaint_31_each_line_once_when_the_cluster_is_killed() {
     let Some(mut server) = server() else { return };
     for round in 0..kill_rounds() {
         let line = Line::start(&server, "killed-cluster");
-        let writer = Plan {
+        let mut writer = Plan {
             rate: 10_000,
             ..Plan::new(&line.site.log(), LINES)
         }

@@ -153,7 +153,7 @@ fn complaint_22_kills_under_load_lose_nothing() {
         rate: 15_000,
         ..Plan::new(&scenario.site.log(), LINES)
     };
-    let writer = plan.start();
+    let mut writer = plan.start();
     for round in 1..=rounds {
         let wanted = LINES * round / (rounds + 1);
         scenario.stub.wait_for_taken(wanted, DEADLINE).unwrap();

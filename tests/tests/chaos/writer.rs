@@ -8,13 +8,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use skidder_tests::writers::line;
+use anyhow::{Context, Result};
+use skidder_tests::process::append;
+use skidder_tests::writers::{self, line};
 
 use crate::random::Random;
 
@@ -71,15 +70,13 @@ pub(crate) struct Plan {
     pub(crate) arrived: Arrived,
 }
 
-/// A writer at work. Dropping it stops it.
+/// A writer at work.
 pub(crate) struct Writer {
     /// Its name.
     pub(crate) name: String,
     /// The number of its first line.
     pub(crate) first: u64,
-    written: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<String>>>,
+    work: writers::Writer<String>,
 }
 
 /// How long a writer waits for its lines to arrive before it gives up deleting and writes on.
@@ -91,65 +88,46 @@ impl Plan {
     pub(crate) fn start(self) -> Result<Writer> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("creating {}", self.folder.display()))?;
-        let written = Arc::new(AtomicU64::new(0));
-        let stop = Arc::new(AtomicBool::new(false));
         let (name, first) = (self.name.clone(), self.first);
-        let mut run = Run {
-            current: self.folder.join("app.log"),
-            plan: self,
-            written: Arc::clone(&written),
-            stop: Arc::clone(&stop),
-            done: 0,
-            files: 0,
-            story: Vec::new(),
-        };
-        let thread = std::thread::spawn(move || run.write_all());
-        Ok(Writer {
-            name,
-            first,
-            written,
-            stop,
-            thread: Some(thread),
-        })
+        let work = writers::Writer::start(move |written, stop| {
+            let mut run = Run {
+                current: self.folder.join("app.log"),
+                plan: self,
+                written,
+                stop,
+                done: 0,
+                files: 0,
+                story: Vec::new(),
+            };
+            run.write_all()
+        });
+        Ok(Writer { name, first, work })
     }
 }
 
 impl Writer {
     /// How many lines it has written.
     pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::SeqCst)
+        self.work.written()
     }
 
     /// Waits until its time is over; says how often it rotated in which way.
     pub(crate) fn finish(&mut self) -> Result<String> {
-        let thread = self
-            .thread
-            .take()
-            .context("a writer that was finished already")?;
-        thread.join().map_err(|_| anyhow!("the writer panicked"))?
+        self.work.finish()
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
-    }
-}
-
-struct Run {
+struct Run<'w> {
     plan: Plan,
     current: PathBuf,
-    written: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
+    written: &'w AtomicU64,
+    stop: &'w AtomicBool,
     done: u64,
     files: u64,
     story: Vec<Way>,
 }
 
-impl Run {
+impl Run<'_> {
     fn write_all(&mut self) -> Result<String> {
         let started = Instant::now();
         let mut file = append(&self.current)?;
@@ -293,12 +271,4 @@ fn compress(path: &Path) -> Result<()> {
     std::fs::write(PathBuf::from(name), packed)?;
     std::fs::remove_file(path)?;
     Ok(())
-}
-
-fn append(path: &Path) -> Result<File> {
-    File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("opening {}", path.display()))
 }
