@@ -284,20 +284,7 @@ impl Flight {
                 flying.state = State::GivenUp;
             }
         }
-        if self
-            .batches
-            .front()
-            .is_some_and(|first| first.state == State::GivenUp)
-        {
-            // Nothing behind it can count, but what is under way is waited for.
-            while self
-                .batches
-                .back()
-                .is_some_and(|last| last.state != State::Sent)
-            {
-                self.batches.pop_back();
-            }
-        }
+        self.end_at_given_up();
     }
 
     /// Counts what is safe. True if that is something.
@@ -322,21 +309,22 @@ impl Flight {
             // There is room for all batches; nobody reads any more if it fails.
             drop(empty.try_send(batch));
         }
-        // A batch that is given up for good ends the count; what follows it is read again.
-        if self
-            .batches
-            .front()
-            .is_some_and(|first| first.state == State::GivenUp)
-        {
-            while self
-                .batches
-                .back()
-                .is_some_and(|last| last.state != State::Sent)
-            {
-                self.batches.pop_back();
-            }
-        }
+        self.end_at_given_up();
         landed
+    }
+
+    /// A batch that is given up for good ends the count: what follows it is read again. What is under way is waited
+    /// for all the same.
+    fn end_at_given_up(&mut self) {
+        let first = self.batches.front();
+        if first.is_none_or(|first| first.state != State::GivenUp) {
+            return;
+        }
+        while let Some(last) = self.batches.back()
+            && last.state != State::Sent
+        {
+            self.batches.pop_back();
+        }
     }
 }
 
