@@ -10,6 +10,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,8 +29,33 @@ const MIB: u64 = 1 << 20;
 const MAX_SHIPPING: u64 = 20 * MIB;
 /// The forwarder with nothing to do.
 const MAX_IDLE: u64 = 10 * MIB;
+/// The forwarder without libraries, as a file.
+const MAX_STATIC: u64 = 6 * MIB;
 /// From the start of the process to its first event on standard output.
 const MAX_START: Duration = Duration::from_millis(50);
+
+#[test]
+#[ignore = "builds a release, and needs Rust's target and the C compiler for musl"]
+fn the_static_forwarder_is_small() {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let built = Command::new(env!("CARGO"))
+        .current_dir(workspace)
+        .args(["build", "--release", "--locked", "-p", "skidder-forwarder"])
+        .args(["--target", TARGET])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let binary = workspace.join(format!("target/{TARGET}/release/skidder-forwarder"));
+    let size = std::fs::metadata(&binary).unwrap().len();
+    println!("{size} bytes, {:.2} MiB", size as f64 / MIB as f64);
+    assert!(size < MAX_STATIC, "{size} bytes");
+    let version = Command::new(&binary).arg("--version").output().unwrap();
+    assert!(version.status.success());
+    let headers = Command::new("readelf").arg("-lW").arg(&binary).output();
+    let headers = String::from_utf8(headers.unwrap().stdout).unwrap();
+    assert!(headers.contains("DYNAMIC") && !headers.contains("INTERP"));
+}
 
 #[test]
 fn the_forwarder_stays_small() {
