@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::batch::Batch;
 use crate::cloud;
 use crate::config::Config;
-use crate::config::plan::STDIN;
+use crate::config::files::STDIN;
 use crate::event::{Source, StreamId};
 use crate::health::links::Board;
 use crate::health::systemd::Notifier;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::plan::Reader;
+use super::values::Reader;
 use crate::tail::complete::{Following, Order};
 use crate::tail::turns::Priority;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::plan::{HOUR, MILLISECOND, Reader, items};
+use super::values::{HOUR, MILLISECOND, Reader, items};
 use crate::cloud::Settings;
 use crate::cloud::http::Endpoint;
 use crate::cloud::imds;

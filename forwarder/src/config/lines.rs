@@ -4,8 +4,8 @@ use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 
 use super::Problems;
-use super::plan::Reader;
 use super::raw::RawSection;
+use super::values::Reader;
 use super::yaml::{Node, Value};
 use crate::tail::shape::container::Format;
 use crate::tail::shape::multiline::{

@@ -5,19 +5,24 @@
 //! in range. Both collect every problem they find, so that one `check` shows them all.
 
 pub mod environment;
+pub mod files;
 mod following;
 pub mod host;
 pub mod lines;
+pub mod network;
 pub mod options;
 pub mod plan;
 pub mod raw;
 pub mod units;
+mod values;
 pub mod yaml;
 
 use std::fmt;
 use std::path::Path;
 
-pub use plan::{Config, FileGroup, Limits, Network, NetworkFiles, Overrides, StartPosition};
+pub use files::{FileGroup, NetworkFiles, StartPosition};
+pub use network::Network;
+pub use plan::{Config, Limits, Overrides};
 
 /// One thing that is wrong.
 #[derive(Debug)]

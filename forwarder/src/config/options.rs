@@ -2,7 +2,7 @@
 //!
 //! It is the one list the reader of config files, the hint for a misspelt key, and the test
 //! that compares `docs/forwarder.md` with the code all use. It holds no values: those are in
-//! [`super::plan`].
+//! [`super::plan`] and the files beside it.
 
 /// The part of the config file an option belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

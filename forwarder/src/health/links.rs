@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::status::LinkStatus;
-use crate::config::plan::Server;
+use crate::config::network::Server;
 use crate::report::add;
 
 /// What a link is doing.

@@ -18,7 +18,7 @@ use tracing::debug;
 use super::backoff::Random;
 use super::tls;
 use crate::config::Network;
-use crate::config::plan::{Protocol, Server};
+use crate::config::network::{Protocol, Server};
 use crate::config::units::show;
 
 /// What windows are sent over.

@@ -15,7 +15,8 @@ use super::backoff::{Backoff, Random};
 use super::connect::{Connected, Stream, connect, explain_io};
 use super::flight::Flight;
 use super::pool::Pool;
-use crate::config::plan::{Config, Network, Protocol, Server};
+use crate::config::network::{Protocol, Server};
+use crate::config::{Config, Network};
 use crate::health::links::{Board, LinkRow, Stage};
 use crate::report::{Counters, add};
 

@@ -1,0 +1,242 @@
+//! The options under `network`: which servers, and how they are spoken with.
+//!
+//! Building opens the TLS files, so that `check` finds what is wrong with them, but no socket.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Problems;
+use super::raw::RawSection;
+use super::values::{HOUR, MILLISECOND, Reader, items};
+use crate::cloud::{self, facts::Facts};
+use crate::link::tls::{self, TlsSettings};
+
+/// What is spoken with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The native framing with a server that chooses it in the TLS handshake, version 2 with any other.
+    Auto,
+    /// The native framing.
+    Native,
+    /// Lumberjack, version 2.
+    V2,
+    /// Lumberjack, version 1.
+    V1,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "the native framing or lumberjack version 2, as the server chooses",
+            Self::Native => "the native framing",
+            Self::V2 => "lumberjack version 2",
+            Self::V1 => "lumberjack version 1",
+        })
+    }
+}
+
+/// Where to ship to, and how.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The servers, at least one.
+    pub servers: Vec<Server>,
+    /// TLS, unless it is off.
+    pub tls: Option<tls::Tls>,
+    /// For connecting, the handshake, a write, and the wait for an acknowledgement.
+    pub timeout: Duration,
+    /// The idle time after which TCP probes the peer.
+    pub tcp_keepalive: Duration,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// 0 is off, 9 is smallest.
+    pub compression_level: u8,
+    /// Windows on the wire before an acknowledgement is needed.
+    pub pipelining: usize,
+    /// The first upper bound of the wait before connecting again.
+    pub reconnect_delay: Duration,
+    /// The last upper bound of the wait before connecting again.
+    pub max_reconnect_delay: Duration,
+    /// Whether all servers are used at once.
+    pub balance: bool,
+    /// Connections at once, to each server if all are used.
+    pub workers: usize,
+    /// A connection is renewed after about this time; zero is never.
+    pub repick_interval: Duration,
+    /// The cloud that the host is in.
+    pub cloud: Option<Rc<cloud::Settings>>,
+    /// What it says of the host, once that is known.
+    pub facts: Option<Rc<Facts>>,
+}
+
+impl Network {
+    /// Whether a connection made by the other is as one made by this.
+    pub fn connects_like(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(two)) => one.is_like(two),
+            _ => false,
+        };
+        tls && self.timeout == other.timeout
+            && self.tcp_keepalive == other.tcp_keepalive
+            && self.protocol == other.protocol
+            && self.compression_level == other.compression_level
+    }
+
+    /// Connections at once.
+    pub fn connections(&self) -> usize {
+        if self.balance {
+            self.workers * self.servers.len()
+        } else {
+            self.workers
+        }
+    }
+}
+
+/// One server as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Network {
+    /// No server at all: of a plan whose batches go somewhere else ([`crate::follow`]).
+    pub fn nowhere() -> Self {
+        Self {
+            servers: Vec::new(),
+            tls: None,
+            timeout: Duration::ZERO,
+            tcp_keepalive: Duration::ZERO,
+            protocol: Protocol::Auto,
+            compression_level: 0,
+            pipelining: 0,
+            reconnect_delay: Duration::ZERO,
+            max_reconnect_delay: Duration::ZERO,
+            balance: false,
+            workers: 0,
+            repick_interval: Duration::ZERO,
+            cloud: None,
+            facts: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Network> {
+    let servers = build_servers(section, problems);
+    let mut reader = Reader { section, problems };
+    let tls_on = reader.switch("tls", true);
+    let settings = TlsSettings {
+        ca: reader.text("ssl ca").map(PathBuf::from),
+        certificate: reader.text("ssl certificate").map(PathBuf::from),
+        key: reader.text("ssl key").map(PathBuf::from),
+        server_name: reader.text("tls server name"),
+    };
+    let protocol = match reader.choice("protocol", &["auto", "native", "v2", "v1"]) {
+        "native" => Protocol::Native,
+        "v2" => Protocol::V2,
+        "v1" => Protocol::V1,
+        _ => Protocol::Auto,
+    };
+    let mut network = Network {
+        servers,
+        tls: None,
+        timeout: reader.duration("timeout", Duration::from_secs(15), MILLISECOND, HOUR),
+        tcp_keepalive: reader.seconds("tcp keepalive", 30),
+        protocol,
+        compression_level: reader.number("compression level", 1, 0, 9) as u8,
+        pipelining: reader.number("pipelining", 2, 1, 64) as usize,
+        reconnect_delay: reader.duration(
+            "reconnect delay",
+            Duration::from_secs(1),
+            MILLISECOND,
+            HOUR,
+        ),
+        max_reconnect_delay: reader.duration(
+            "max reconnect delay",
+            Duration::from_mins(1),
+            MILLISECOND,
+            24 * HOUR,
+        ),
+        balance: reader.choice("servers mode", &["failover", "loadbalance"]) == "loadbalance",
+        workers: reader.number("workers", 1, 1, 16) as usize,
+        repick_interval: reader.duration_or_off("repick interval", Duration::from_mins(30)),
+        cloud: super::host::build(&mut reader).map(Rc::new),
+        facts: None,
+    };
+    if tls_on {
+        match tls::build(&settings) {
+            Ok(tls) => network.tls = Some(tls),
+            Err(errors) => {
+                for error in errors {
+                    let place = section.find(error.option()).map(|node| &node.place);
+                    problems.add(place, error.to_string());
+                }
+                return None;
+            }
+        }
+    } else if settings.ca.is_some() || settings.certificate.is_some() || settings.key.is_some() {
+        let place = section.find("tls").map(|node| &node.place);
+        problems.add(
+            place,
+            "`tls` is off but `ssl …` options are given; remove one or the other",
+        );
+    }
+    Some(network)
+}
+
+fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {
+    let mut servers = Vec::new();
+    let Some(node) = section.find("servers") else {
+        let message = "no `servers` under `network`; give at least one, like [\"logs:5043\"]";
+        problems.add(section.place.as_ref(), message);
+        return servers;
+    };
+    for node in items(node) {
+        match node.text().map(server) {
+            Some(Ok(server)) => servers.push(server),
+            Some(Err(message)) => problems.add(Some(&node.place), message),
+            None => {
+                let message = format!("a server is `host:port`, not {}", node.kind());
+                problems.add(Some(&node.place), message);
+            }
+        }
+    }
+    if items(node).is_empty() {
+        problems.add(
+            Some(&node.place),
+            "`servers` is empty; give at least one `host:port`",
+        );
+    }
+    servers
+}
+
+fn server(text: &str) -> Result<Server, String> {
+    let wrong = || format!("`{text}` is not `host:port`; write it like `logs.example.com:5043`");
+    let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').ok_or_else(wrong)?,
+        None if host.contains(':') => return Err(wrong()),
+        None => host,
+    };
+    if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
+        return Err(wrong());
+    }
+    Ok(Server {
+        host: host.to_owned(),
+        port,
+    })
+}
