@@ -7,4 +7,5 @@ pub mod access_log;
 pub mod app_log;
 pub mod grok_cases;
 pub mod pipelines;
+pub mod program;
 pub mod random;

@@ -1,6 +1,6 @@
 // Command go-lumber lets the protocol's reference library talk to ours.
 //
-//	go-lumber server [flags]   takes events and writes each as a JSON line to stdout
+//	go-lumber server [flags]   takes events and writes each as a JSON line to stdout, or their number
 //	go-lumber client [flags]   sends events and writes each acknowledgement as a JSON line
 //
 // The server writes {"listening":"127.0.0.1:PORT"} first and ends when its stdin does. The
@@ -42,6 +42,7 @@ type options struct {
 	certificate string
 	key         string
 	name        string
+	count       bool
 }
 
 func main() {
@@ -70,6 +71,7 @@ func run() error {
 	flags.StringVar(&o.certificate, "certificate", "", "PEM file of our certificate; switches TLS on in the server")
 	flags.StringVar(&o.key, "key", "", "PEM file of its key")
 	flags.StringVar(&o.name, "server-name", "localhost", "name that the server's certificate must have")
+	flags.BoolVar(&o.count, "count", false, "the server writes only how many events there were so far, after each window")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
 	}
@@ -137,10 +139,18 @@ func serve(o options) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	taken := 0
 	for batch := range s.ReceiveChan() {
-		for _, event := range batch.Events {
-			if err := output.Encode(event); err != nil {
+		taken += len(batch.Events)
+		if o.count {
+			if err := output.Encode(map[string]int{"taken": taken}); err != nil {
 				return err
+			}
+		} else {
+			for _, event := range batch.Events {
+				if err := output.Encode(event); err != nil {
+					return err
+				}
 			}
 		}
 		time.Sleep(o.delay)

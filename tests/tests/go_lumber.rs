@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,7 +19,8 @@ use skidder_lumberjack::{
     WindowBuilder, serve,
 };
 use skidder_tests::certificates::{Authority, Identity};
-use skidder_tests::environment::{skip, workspace};
+use skidder_tests::environment::skip;
+use skidder_tests::go_lumber;
 use skidder_tests::process::{Process, run};
 use skidder_tests::wait::until;
 use tempfile::TempDir;
@@ -35,7 +36,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-const BUILD_PATIENCE: Duration = Duration::from_mins(5);
 const WINDOWS: usize = 4;
 const EVENTS: usize = 700;
 
@@ -247,7 +247,7 @@ impl GoServer {
 
 impl Bench {
     fn new() -> Option<Self> {
-        let program = match go_program() {
+        let program = match go_lumber::program() {
             Ok(program) => program.clone(),
             Err(reason) => {
                 skip(reason);
@@ -402,24 +402,6 @@ async fn consume(mut deliveries: mpsc::Receiver<Delivery>, hold: Duration) -> Ve
         ack.acknowledge();
     }
     lines
-}
-
-/// Builds the Go program once for all the tests.
-fn go_program() -> &'static Result<PathBuf, String> {
-    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-lumber");
-        let logs = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let mut command = Command::new("go");
-        command
-            .current_dir(workspace().join("tests/go-lumber"))
-            .args(["build", "-o"])
-            .arg(&program)
-            .arg(".");
-        run("build", command, logs.path(), BUILD_PATIENCE)
-            .map(|_| program)
-            .map_err(|error| format!("go-lumber could not be built: {error:#}"))
-    })
 }
 
 fn certificate(path: &Path) -> CertificateDer<'static> {

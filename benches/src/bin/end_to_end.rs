@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use skidder_benches::access_log::AccessLog;
 use skidder_benches::pipelines::ACCESS_LOG_FILTER;
+use skidder_benches::program::{find, say, size};
 use skidder_tests::process::{self, Process, Usage};
 use skidder_tests::site::{Site, elasticsearch_output};
 use skidder_tests::stub::{Counts, Stub};
@@ -331,37 +332,4 @@ fn machine() -> String {
         kernel.trim(),
         load.split(' ').next().unwrap_or_default(),
     )
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin")])
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-}
-
-/// Prints a line of the result.
-fn say(text: &str) -> Result<()> {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}").context("writing the result")
-}
-
-/// `256MiB`, `1GiB`, `1000000`.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("no number in {text:?}"))?;
-    let factor = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        unit => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
-    };
-    number
-        .checked_mul(factor)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is out of range"))
 }

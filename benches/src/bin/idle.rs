@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use skidder_benches::program::say;
 use skidder_tests::daemon::Program;
 use skidder_tests::process::Process;
 use skidder_tests::site::{Site, elasticsearch_output};
@@ -201,9 +202,4 @@ fn processor_time(id: u32) -> Result<Duration> {
         total += time.parse::<u64>().context("reading a schedstat")?;
     }
     Ok(Duration::from_nanos(total))
-}
-
-fn say(text: &str) -> Result<()> {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}").context("writing the result")
 }
