@@ -150,6 +150,12 @@ pub fn client_config(options: &ClientTlsOptions) -> Result<ClientConfig, TlsErro
     }
 }
 
+/// The same for the error of a stream, in which there may be one of TLS.
+pub(crate) fn explain_stream(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner.map_or_else(|| error.to_string(), explain)
+}
+
 /// Says what a failed handshake means and what to do about it.
 pub fn explain(error: &rustls::Error) -> String {
     match error {

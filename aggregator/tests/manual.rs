@@ -186,7 +186,7 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 23] = [
+const PLUGINS: [&str; 24] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `exec`",
@@ -207,6 +207,7 @@ const PLUGINS: [&str; 23] = [
     "### Output `dead_letter_queue`",
     "### Output `file`",
     "### Output `http`",
+    "### Output `lumberjack`",
     "### Output `pipeline`",
     "### Output `stdout`",
     "### Output `null`",

@@ -34,7 +34,7 @@ use super::received::{Decode, Origin, Stored};
 use super::{Build, Running, streamed_codec};
 use crate::chunks::Cut;
 use crate::queue::stored::{Form, Restore};
-use crate::tls::{ClientTlsOptions, Verification, client_config, explain};
+use crate::tls::{ClientTlsOptions, Verification, client_config, explain_stream};
 use crate::worker::Batch;
 
 /// Before a client connects again: the first pause, and the longest.
@@ -241,7 +241,7 @@ impl Client {
                 }
                 Err(error) => {
                     if let Some(count) = connections.refused.due(1) {
-                        let reason = reason(&error);
+                        let reason = explain_stream(&error);
                         warn!(address = self.address, %reason, count, "cannot connect, trying again");
                     }
                 }
@@ -270,12 +270,6 @@ impl Client {
 enum Connection {
     Plain(TcpStream),
     Sealed(Box<TlsStream<TcpStream>>),
-}
-
-/// Why there is no connection, with what to do if it is the certificate.
-fn reason(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    inner.map_or_else(|| error.to_string(), explain)
 }
 
 /// Reads records of such inputs as lines, for those that are not there any more.

@@ -11,6 +11,7 @@ mod failure;
 pub mod file;
 mod gzip;
 mod http;
+mod lumberjack;
 pub mod null;
 mod pipeline;
 pub mod stdout;
@@ -32,6 +33,7 @@ use self::elasticsearch::{
 };
 use self::file::{FileOptions, FileWriter, Files};
 use self::http::{HttpOptions, HttpWriter, Posts};
+use self::lumberjack::{LumberjackOptions, WindowWriter, Windows};
 use self::pipeline::{PipelineOutput, PipelineWriter, Targets};
 use crate::ack::Ack;
 use crate::addresses::Addresses;
@@ -48,6 +50,7 @@ pub const NAMES: &[&str] = &[
     "elasticsearch",
     "file",
     "http",
+    "lumberjack",
     "null",
     "opensearch",
     "pipeline",
@@ -77,6 +80,7 @@ enum Kind {
     Elasticsearch(Box<ElasticsearchOptions>, Arc<Templates>),
     File(Arc<Files>, Arc<dyn Codec>),
     Http(Box<HttpOptions>),
+    Lumberjack(Box<LumberjackOptions>),
     Null,
     Pipeline(PipelineOutput),
     Stdout(Arc<dyn Codec>),
@@ -92,6 +96,8 @@ pub enum Running {
     File(Arc<Files>, Arc<dyn Codec>, Deadline),
     /// Requests go to their own delivery, which ends when every sender is gone.
     Http(Posts, JoinHandle<DeliverySummary>),
+    /// Windows go to their own delivery, which ends when every sender is gone.
+    Lumberjack(Windows, JoinHandle<DeliverySummary>),
     /// Nothing.
     Null,
     /// Addresses, and until when what they do not take is tried again.
@@ -137,6 +143,10 @@ impl Output {
                         .map_err(failed)?;
                 Running::Http(posts, delivery)
             }
+            Kind::Lumberjack(options) => {
+                let (windows, delivery) = lumberjack::start(*options, deadline).map_err(failed)?;
+                Running::Lumberjack(windows, delivery)
+            }
             Kind::Null => Running::Null,
             Kind::Pipeline(pipeline) => {
                 Running::Pipeline(Arc::new(pipeline.targets(addresses)), deadline)
@@ -164,6 +174,7 @@ impl Running {
                 Box::new(giving_up(deadline)),
             )),
             Self::Http(posts, _) => Box::new(HttpWriter::new(posts.clone())),
+            Self::Lumberjack(windows, _) => Box::new(WindowWriter::new(windows.clone())),
             Self::Null => Box::new(null::NullWriter),
             Self::Pipeline(targets, deadline) => {
                 Box::new(PipelineWriter::new(Arc::clone(targets), deadline.clone()))
@@ -183,6 +194,10 @@ impl Running {
             Self::Http(posts, delivery) => {
                 drop(posts);
                 ("http", delivery)
+            }
+            Self::Lumberjack(windows, delivery) => {
+                drop(windows);
+                ("lumberjack", delivery)
             }
             Self::Pipeline(targets, _) => {
                 let events = targets.finish().await;
@@ -259,6 +274,9 @@ fn build_one(
         "http" => {
             HttpOptions::from_options(&mut options, settings).map(|read| Kind::Http(Box::new(read)))
         }
+        "lumberjack" => Some(Kind::Lumberjack(Box::new(LumberjackOptions::from_options(
+            &mut options,
+        )))),
         "null" => Some(Kind::Null),
         "pipeline" => PipelineOutput::from_options(&mut options).map(Kind::Pipeline),
         "stdout" => codec_of(&mut options, settings, "rubydebug").map(Kind::Stdout),
