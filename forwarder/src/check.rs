@@ -35,6 +35,17 @@ pub fn describe(config: &Config) -> String {
     let servers: Vec<String> = network.servers.iter().map(ToString::to_string).collect();
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or_default();
     line(format_args!("ships to   {}", servers.join(", ")));
+    if let Some(proxy) = &network.proxy {
+        let login = if proxy.credentials.is_some() {
+            "with"
+        } else {
+            "without"
+        };
+        let resolver = if proxy.resolve_here { "here" } else { "there" };
+        line(format_args!(
+            "proxy      {proxy}, {login} user and password, names are resolved {resolver}"
+        ));
+    }
     match &network.tls {
         None => line(format_args!(
             "tls        off: everything travels in clear text"

@@ -18,9 +18,10 @@ pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Str
             continue;
         }
         let (name, remainder) = if let Some(inside) = after.strip_prefix('{') {
-            let end = inside.find('}').ok_or_else(|| {
-                format!("`${{` without `}}` in `{text}`; write `$$` for a plain `$`")
-            })?;
+            // The value is not repeated: it may hold a password.
+            let end = inside
+                .find('}')
+                .ok_or("`${` without `}`; write `$$` for a plain `$`")?;
             (&inside[..end], &inside[end + 1..])
         } else {
             let end = after

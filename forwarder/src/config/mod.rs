@@ -12,6 +12,7 @@ pub mod lines;
 pub mod network;
 pub mod options;
 pub mod plan;
+pub mod proxy;
 pub mod raw;
 pub mod units;
 mod values;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Problems;
+use super::proxy::Proxy;
 use super::raw::RawSection;
 use super::values::{HOUR, MILLISECOND, Reader, items};
 use crate::cloud::{self, facts::Facts};
@@ -41,6 +42,8 @@ impl std::fmt::Display for Protocol {
 pub struct Network {
     /// The servers, at least one.
     pub servers: Vec<Server>,
+    /// The proxy that connections go through.
+    pub proxy: Option<Proxy>,
     /// TLS, unless it is off.
     pub tls: Option<tls::Tls>,
     /// For connecting, the handshake, a write, and the wait for an acknowledgement.
@@ -77,7 +80,8 @@ impl Network {
             (Some(one), Some(two)) => one.is_like(two),
             _ => false,
         };
-        tls && self.timeout == other.timeout
+        tls && self.proxy == other.proxy
+            && self.timeout == other.timeout
             && self.tcp_keepalive == other.tcp_keepalive
             && self.protocol == other.protocol
             && self.compression_level == other.compression_level
@@ -107,6 +111,7 @@ impl Network {
     pub fn nowhere() -> Self {
         Self {
             servers: Vec::new(),
+            proxy: None,
             tls: None,
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::ZERO,
@@ -152,6 +157,7 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Net
     };
     let mut network = Network {
         servers,
+        proxy: super::proxy::build(&mut reader),
         tls: None,
         timeout: reader.duration("timeout", Duration::from_secs(15), MILLISECOND, HOUR),
         tcp_keepalive: reader.seconds("tcp keepalive", 30),

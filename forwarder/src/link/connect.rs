@@ -16,9 +16,11 @@ use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use super::backoff::Random;
+use super::proxy::{self, Target};
 use super::tls;
 use crate::config::Network;
 use crate::config::network::{Protocol, Server};
+use crate::config::proxy::Proxy;
 use crate::config::units::show;
 
 /// What windows are sent over.
@@ -67,6 +69,25 @@ pub enum ConnectError {
         /// As typed.
         server: Server,
     },
+    /// The proxy's name has no address.
+    #[error("cannot resolve the proxy {proxy}: {error}; check the name in `proxy` and the DNS")]
+    ResolveProxy {
+        /// As typed, without user and password.
+        proxy: Proxy,
+        /// What the resolver said.
+        #[source]
+        error: io::Error,
+    },
+    /// The proxy is not there, or makes no connection.
+    #[error("cannot connect to {target} through the proxy {proxy}: {reason}")]
+    Proxy {
+        /// What it was asked for.
+        target: Target,
+        /// As typed, without user and password.
+        proxy: Proxy,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// TLS failed.
     #[error("no TLS connection to {server}: {reason}")]
     Tls {
@@ -77,33 +98,35 @@ pub enum ConnectError {
     },
 }
 
+/// One way to a server.
+struct Route {
+    /// Where the TCP connection goes: to the server or the proxy.
+    address: SocketAddr,
+    /// What the proxy is asked for.
+    through: Option<(Proxy, Target)>,
+}
+
 /// Connects to one server. Its addresses are resolved anew and tried in random order.
 pub async fn connect(
     server: &Server,
     network: &Network,
     random: &mut Random,
 ) -> Result<Connected, ConnectError> {
-    let unresolved = |error| ConnectError::Resolve {
+    let routes = routes(server, network, random).await?;
+    let nothing = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    let mut failure = ConnectError::Resolve {
         server: server.clone(),
-        error,
+        error: nothing,
     };
-    let name = (server.host.as_str(), server.port);
-    let resolved = timeout(network.timeout, tokio::net::lookup_host(name)).await;
-    let resolved = resolved.unwrap_or_else(|_| Err(timed_out(network.timeout)));
-    let mut addresses: Vec<SocketAddr> = resolved.map_err(unresolved)?.collect();
-    random.shuffle(&mut addresses);
-    let mut failure = unresolved(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
     let mut offer = matches!(network.protocol, Protocol::Auto | Protocol::Native);
-    let mut addresses = addresses.into_iter().peekable();
-    while let Some(&address) = addresses.peek() {
-        let connecting = timeout(network.timeout, TcpStream::connect(address)).await;
-        let connected = connecting.unwrap_or_else(|_| Err(timed_out(network.timeout)));
-        match connected.and_then(|stream| prepare(stream, network.tcp_keepalive)) {
+    let mut routes = routes.into_iter().peekable();
+    while let Some(route) = routes.peek() {
+        match travel(route, server, network).await {
             Ok(stream) => match &network.tls {
                 None => {
                     return Ok(Connected {
                         stream: Box::new(stream),
-                        address,
+                        address: route.address,
                         version: network.protocol.without_tls(),
                     });
                 }
@@ -111,7 +134,7 @@ pub async fn connect(
                     Ok((stream, version)) => {
                         return Ok(Connected {
                             stream,
-                            address,
+                            address: route.address,
                             version,
                         });
                     }
@@ -127,17 +150,90 @@ pub async fn connect(
                 },
             },
             Err(error) => {
-                debug!(%server, %address, %error, "cannot connect");
-                failure = ConnectError::Connect {
-                    server: server.clone(),
-                    address,
-                    error,
-                };
+                debug!(address = %route.address, %error, "cannot connect");
+                failure = error;
             }
         }
-        addresses.next();
+        routes.next();
     }
     Err(failure)
+}
+
+/// All ways to a server, in the order in which they are tried.
+async fn routes(
+    server: &Server,
+    network: &Network,
+    random: &mut Random,
+) -> Result<Vec<Route>, ConnectError> {
+    let mut resolved = async |server: &Server| {
+        let name = (server.host.as_str(), server.port);
+        let resolved = timeout(network.timeout, tokio::net::lookup_host(name)).await;
+        let resolved = resolved.unwrap_or_else(|_| Err(timed_out(network.timeout)));
+        let mut addresses: Vec<SocketAddr> = resolved?.collect();
+        random.shuffle(&mut addresses);
+        Ok(addresses)
+    };
+    let unresolved = |error| ConnectError::Resolve {
+        server: server.clone(),
+        error,
+    };
+    let Some(proxy) = &network.proxy else {
+        let direct = |address| Route {
+            address,
+            through: None,
+        };
+        let addresses = resolved(server).await.map_err(unresolved)?;
+        return Ok(addresses.into_iter().map(direct).collect());
+    };
+    let targets = if proxy.resolve_here {
+        let addresses = resolved(server).await.map_err(unresolved)?;
+        addresses.into_iter().map(Target::Address).collect()
+    } else {
+        vec![Target::Named(server.clone())]
+    };
+    let proxies = resolved(&proxy.at).await;
+    let proxies = proxies.map_err(|error| ConnectError::ResolveProxy {
+        proxy: proxy.clone(),
+        error,
+    })?;
+    let routes = targets.iter().flat_map(|target| {
+        proxies.iter().map(|address| Route {
+            address: *address,
+            through: Some((proxy.clone(), target.clone())),
+        })
+    });
+    Ok(routes.collect())
+}
+
+/// Makes a TCP connection that ends at the server.
+async fn travel(
+    route: &Route,
+    server: &Server,
+    network: &Network,
+) -> Result<TcpStream, ConnectError> {
+    let address = route.address;
+    let connecting = timeout(network.timeout, TcpStream::connect(address)).await;
+    let connected = connecting.unwrap_or_else(|_| Err(timed_out(network.timeout)));
+    let connected = connected.and_then(|stream| prepare(stream, network.tcp_keepalive));
+    let Some((proxy, target)) = &route.through else {
+        return connected.map_err(|error| ConnectError::Connect {
+            server: server.clone(),
+            address,
+            error,
+        });
+    };
+    let failed = |reason| ConnectError::Proxy {
+        target: target.clone(),
+        proxy: proxy.clone(),
+        reason,
+    };
+    let mut stream = connected.map_err(|error| {
+        failed(format!(
+            "{error} ({address}); is the proxy running, is a firewall between?"
+        ))
+    })?;
+    let opened = proxy::open(&mut stream, proxy, target, network.timeout).await;
+    opened.map(|()| stream).map_err(failed)
 }
 
 impl Protocol {

@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod connect;
 pub mod flight;
 pub mod pool;
+pub mod proxy;
 pub mod slot;
 pub mod tls;
 

@@ -12,6 +12,7 @@ mod many;
 mod model;
 mod native;
 mod program;
+mod proxy;
 mod registry;
 mod rotation;
 mod support;
