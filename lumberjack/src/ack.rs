@@ -76,6 +76,8 @@ struct Queue {
     version: Option<Version>,
     /// The reader holds undecoded bytes and cannot go on: the peer has to be kept waiting.
     stalled: bool,
+    /// A native window is being received, which may take long.
+    receiving: bool,
     /// The reader is done, nothing will be added.
     finished: bool,
     /// The peer is to be asked to leave.
@@ -199,6 +201,16 @@ impl Pending {
         self.changed.notify_one();
     }
 
+    /// Says whether a native peer is in the middle of a window, and would like to know that it arrives.
+    pub(crate) fn set_receiving(&self, receiving: bool) {
+        {
+            let mut queue = self.lock();
+            queue.receiving = receiving;
+            queue.version = Some(Version::Native);
+        }
+        self.changed.notify_one();
+    }
+
     /// Asks the peer to send no further window, if it understands that.
     pub(crate) fn ask_to_leave(&self) {
         self.lock().leave = true;
@@ -210,6 +222,7 @@ impl Pending {
         {
             let mut queue = self.lock();
             queue.stalled = false;
+            queue.receiving = false;
             queue.finished = true;
         }
         self.changed.notify_one();
@@ -245,7 +258,7 @@ impl Pending {
                 }
             }
         };
-        let waiting = queue.stalled || !queue.entries.is_empty();
+        let waiting = queue.stalled || queue.receiving || !queue.entries.is_empty();
         let keep_alive = queue
             .version
             .filter(|version| waiting && *version != Version::V1);

@@ -6,6 +6,9 @@
 //!
 //! Acknowledgements are also read while sending, because a busy server stops reading and keeps
 //! its peer alive with keep-alives, which must then count as life.
+//!
+//! A server of the native framing that is silent while it owes nothing is asked for a sign of life, by a window
+//! of no lines.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +20,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until, timeout_at},
 };
 
 use crate::{
     ClientError, EncodedWindow, Version,
+    native::{LineBuilder, NativeCompression},
     version::{ACK, ACK_BYTES, LEAVE_FRAME, read_u32},
 };
 
@@ -37,6 +42,9 @@ pub struct ClientOptions {
     pub ack_timeout: Duration,
     /// The longest that the server may take no bytes and send no keep-alive; default 15 s.
     pub write_timeout: Duration,
+    /// The longest silence of a native server while nothing is in flight; at half of it the server is asked for
+    /// a sign of life. Default `None`: it may be silent for ever, as servers of the other versions may.
+    pub heartbeat_timeout: Option<Duration>,
 }
 
 impl ClientOptions {
@@ -46,6 +54,7 @@ impl ClientOptions {
             version,
             ack_timeout: Duration::from_secs(15),
             write_timeout: Duration::from_secs(15),
+            heartbeat_timeout: None,
         }
     }
 }
@@ -83,6 +92,10 @@ pub struct Client<S> {
     heard: Instant,
     sending: bool,
     asked_to_leave: bool,
+    /// What is left to write of the question for a sign of life; empty, it has to be flushed.
+    question: Option<Bytes>,
+    /// When that question was put, until something is heard.
+    asked_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +128,8 @@ where
             heard: Instant::now(),
             sending: false,
             asked_to_leave: false,
+            question: None,
+            asked_at: None,
         }
     }
 
@@ -166,7 +181,7 @@ where
             match poll_fn(|context| self.poll_send(context, rest, sleep.as_mut())).await? {
                 Progress::Written(count) => rest = rest.get(count..).unwrap_or_default(),
                 Progress::Flushed => break,
-                Progress::Heard => {}
+                Progress::Asked | Progress::Heard => {}
             }
             alive = Instant::now();
         }
@@ -184,29 +199,56 @@ where
     }
 
     /// Waits for the next acknowledgement of the oldest window in flight, or the word to leave. Keep-alives are
-    /// handled here. With nothing in flight this waits without limit, and ends only by an
+    /// handled here. With nothing in flight this waits as long as there are signs of life, where
+    /// [`ClientOptions::heartbeat_timeout`] asks for them, else without limit; it ends only by an
     /// error, such as the server closing the connection. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Answer, ClientError> {
         loop {
             if let Some(acked) = self.received.pop_front() {
                 return Ok(Answer::Acked(acked));
             }
-            let meaning = if self.in_flight.is_empty() {
-                poll_fn(|context| self.poll_ack(context)).await?
-            } else {
-                let after = self.options.ack_timeout;
-                tokio::time::timeout_at(
-                    self.heard + after,
-                    poll_fn(|context| self.poll_ack(context)),
-                )
-                .await
-                .map_err(|_| ClientError::AckTimeout { after })??
+            let patience = self.patience();
+            let listen = poll_fn(|context| self.poll_listen(context));
+            let meaning = match patience {
+                Patience::Endless => listen.await?,
+                Patience::Answer(until) => {
+                    let heard = timeout_at(until, listen).await;
+                    let after = self.options.ack_timeout;
+                    heard.map_err(|_| ClientError::AckTimeout { after })??
+                }
+                Patience::SignOfLife(until, after) => {
+                    let heard = timeout_at(until, listen).await;
+                    heard.map_err(|_| ClientError::HeartbeatTimeout { after })??
+                }
+                Patience::Quiet(until) => match timeout_at(until, listen).await {
+                    Ok(meaning) => meaning?,
+                    Err(_) => {
+                        let mut nothing = LineBuilder::new(NativeCompression::None, 1);
+                        self.question = Some(nothing.finish().bytes);
+                        self.asked_at = Some(Instant::now());
+                        continue;
+                    }
+                },
             };
             match meaning {
                 Meaning::Acked(acked) => return Ok(Answer::Acked(acked)),
                 Meaning::Leave => return Ok(Answer::Leave),
                 Meaning::KeepAlive => {}
             }
+        }
+    }
+
+    /// How long the server may be silent from now on.
+    fn patience(&self) -> Patience {
+        if !self.in_flight.is_empty() {
+            return Patience::Answer(self.heard + self.options.ack_timeout);
+        }
+        match self.options.heartbeat_timeout {
+            Some(after) if self.options.version == Version::Native => match self.asked_at {
+                None => Patience::Quiet(self.heard + after / 2),
+                Some(asked) => Patience::SignOfLife(asked + after / 2, after),
+            },
+            _ => Patience::Endless,
         }
     }
 
@@ -221,6 +263,14 @@ where
         rest: &[u8],
         deadline: Pin<&mut Sleep>,
     ) -> Poll<Result<Progress, ClientError>> {
+        // The question is in front, and may be half written.
+        if self.question.as_ref().is_some_and(|left| !left.is_empty()) {
+            if let Poll::Ready(asked) = self.poll_question(context) {
+                return Poll::Ready(asked.map(|()| Progress::Asked));
+            }
+            return self.poll_blocked(context, deadline);
+        }
+        self.question = None;
         let stream = Pin::new(&mut self.stream);
         // A stream with a buffer of its own (TLS has one) can block here as well.
         let sent = if rest.is_empty() {
@@ -236,6 +286,15 @@ where
         if let Poll::Ready(progress) = sent {
             return Poll::Ready(progress.map_err(ClientError::Write));
         }
+        self.poll_blocked(context, deadline)
+    }
+
+    /// Listens while the stream takes no bytes.
+    fn poll_blocked(
+        &mut self,
+        context: &mut Context<'_>,
+        deadline: Pin<&mut Sleep>,
+    ) -> Poll<Result<Progress, ClientError>> {
         if let Poll::Ready(meaning) = self.poll_ack(context) {
             if let Meaning::Acked(acked) = meaning? {
                 self.received.push_back(acked);
@@ -246,6 +305,34 @@ where
         Poll::Ready(Err(ClientError::WriteTimeout {
             after: self.options.write_timeout,
         }))
+    }
+
+    /// Listens, and writes what is left of the question.
+    fn poll_listen(&mut self, context: &mut Context<'_>) -> Poll<Result<Meaning, ClientError>> {
+        if let Poll::Ready(Err(error)) = self.poll_question(context) {
+            return Poll::Ready(Err(error));
+        }
+        self.poll_ack(context)
+    }
+
+    fn poll_question(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        while let Some(left) = &mut self.question {
+            let stream = Pin::new(&mut self.stream);
+            if left.is_empty() {
+                ready!(stream.poll_flush(context)).map_err(ClientError::Write)?;
+                self.question = None;
+            } else {
+                match ready!(stream.poll_write(context, left)).map_err(ClientError::Write)? {
+                    0 => {
+                        return Poll::Ready(Err(ClientError::Write(
+                            io::ErrorKind::WriteZero.into(),
+                        )));
+                    }
+                    count => left.advance(count.min(left.len())),
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_ack(&mut self, context: &mut Context<'_>) -> Poll<Result<Meaning, ClientError>> {
@@ -267,11 +354,26 @@ where
         self.partial_length = 0;
         let meaning = self.understand(self.partial)?;
         self.heard = Instant::now();
+        self.asked_at = None;
         Poll::Ready(Ok(meaning))
     }
 }
 
+/// How long silence is borne.
+enum Patience {
+    /// For ever.
+    Endless,
+    /// Windows are in flight.
+    Answer(Instant),
+    /// Nothing is: then it is asked for a sign of life.
+    Quiet(Instant),
+    /// It was asked for one; the silence that is too long is given too.
+    SignOfLife(Instant, Duration),
+}
+
 enum Progress {
+    /// Of the question before the window.
+    Asked,
     /// Bytes that the stream took.
     Written(usize),
     /// The stream has nothing more in its own buffer.

@@ -117,6 +117,12 @@ impl Decoder {
         self.buffer.is_empty() && self.is_between_windows()
     }
 
+    /// Whether a part of a window of the native framing is there.
+    pub fn is_inside_native_window(&self) -> bool {
+        let first = self.buffer.first() == Some(&Version::Native.byte());
+        first && self.version.unwrap_or(Version::Native) == Version::Native
+    }
+
     /// Whether no window is open.
     pub fn is_between_windows(&self) -> bool {
         self.window.is_none() && self.inflated.is_none()
@@ -153,7 +159,7 @@ impl Decoder {
                 Some(Step::Window(window))
             } else if self.inflated.is_some() {
                 self.step_inflated()?
-            } else if self.is_native() {
+            } else if self.is_inside_native_window() {
                 self.step_native()?
             } else {
                 self.step_buffer()?
@@ -167,11 +173,6 @@ impl Decoder {
                 return Ok(step);
             }
         }
-    }
-
-    fn is_native(&self) -> bool {
-        let first = self.buffer.first() == Some(&Version::Native.byte());
-        first && self.version.unwrap_or(Version::Native) == Version::Native
     }
 
     /// One native window of the read buffer.

@@ -224,6 +224,12 @@ pub enum ClientError {
         /// [`crate::ClientOptions::ack_timeout`]
         after: Duration,
     },
+    /// The server owed nothing, was asked for a sign of life, and gave none.
+    #[error("server gave no sign of life for {after:?}")]
+    HeartbeatTimeout {
+        /// [`crate::ClientOptions::heartbeat_timeout`]
+        after: Duration,
+    },
     /// The server took no bytes and sent no keep-alive.
     #[error("server took no data and sent no keep-alive for {after:?}")]
     WriteTimeout {

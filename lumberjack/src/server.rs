@@ -37,7 +37,8 @@ pub struct Delivery {
 pub struct ServerOptions {
     /// What one peer may send.
     pub limits: Limits,
-    /// A version 2 peer is sent a keep-alive when it has waited this long; default 3 s.
+    /// A version 2 or native peer is sent a keep-alive when it has waited this long; a native one also while a
+    /// window of it is being received. Default 3 s.
     ///
     /// COMPAT: Filebeat gives up after 30 s of silence, others after 15 s; go-lumber sends one
     /// every 3 s.
@@ -173,6 +174,7 @@ where
     let mut shutdown = pin!(shutdown);
     // Since the shutdown: until when a peer that was asked to leave is listened to.
     let mut draining: Option<Instant> = None;
+    let mut receiving = false;
     loop {
         if pending.len() >= options.max_pending_windows.max(1) {
             pending.freed.notified().await;
@@ -204,6 +206,10 @@ where
                 pending.set_stalled(None, false);
             }
             Step::NeedInput => {
+                if receiving != decoder.is_inside_native_window() {
+                    receiving = !receiving;
+                    pending.set_receiving(receiving);
+                }
                 let between = decoder.is_between_windows();
                 let read = patience.read(reader, &mut decoder, pending);
                 let count = if let Some(until) = leaving {

@@ -10,6 +10,7 @@ use super::Problems;
 use super::proxy::Proxy;
 use super::raw::RawSection;
 use super::values::{HOUR, MILLISECOND, Reader, items};
+use super::yaml::Node;
 use crate::cloud::{self, facts::Facts};
 use crate::link::tls::{self, TlsSettings};
 
@@ -50,6 +51,8 @@ pub struct Network {
     pub timeout: Duration,
     /// The idle time after which TCP probes the peer.
     pub tcp_keepalive: Duration,
+    /// The longest silence of an aggregator over the native framing.
+    pub heartbeat_timeout: Option<Duration>,
     /// What is spoken.
     pub protocol: Protocol,
     /// 0 is off, 9 is smallest.
@@ -83,6 +86,7 @@ impl Network {
         tls && self.proxy == other.proxy
             && self.timeout == other.timeout
             && self.tcp_keepalive == other.tcp_keepalive
+            && self.heartbeat_timeout == other.heartbeat_timeout
             && self.protocol == other.protocol
             && self.compression_level == other.compression_level
     }
@@ -115,6 +119,7 @@ impl Network {
             tls: None,
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::ZERO,
+            heartbeat_timeout: None,
             protocol: Protocol::Auto,
             compression_level: 0,
             pipelining: 0,
@@ -160,7 +165,8 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Net
         proxy: super::proxy::build(&mut reader),
         tls: None,
         timeout: reader.duration("timeout", Duration::from_secs(15), MILLISECOND, HOUR),
-        tcp_keepalive: reader.seconds("tcp keepalive", 30),
+        tcp_keepalive: reader.seconds("tcp keepalive", 5),
+        heartbeat_timeout: heartbeat(&mut reader),
         protocol,
         compression_level: reader.number("compression level", 1, 0, 9) as u8,
         pipelining: reader.number("pipelining", 2, 1, 64) as usize,
@@ -201,6 +207,15 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Net
         );
     }
     Some(network)
+}
+
+/// The least is longer than the 3s between two signs of life of an aggregator.
+fn heartbeat(reader: &mut Reader<'_>) -> Option<Duration> {
+    let (name, default) = ("heartbeat timeout", Duration::from_secs(10));
+    match reader.section.find(name).and_then(Node::text) {
+        Some("off") => None,
+        _ => Some(reader.duration(name, default, Duration::from_secs(4), HOUR)),
+    }
 }
 
 fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::network::Server;
-use super::plan::Reader;
+use super::values::Reader;
 
 /// Names and passwords are this long at most: what SOCKS5 has room for (RFC 1929).
 pub const MAX_CREDENTIAL_BYTES: usize = 255;

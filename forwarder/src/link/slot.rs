@@ -242,8 +242,15 @@ impl Slot {
         server: &Server,
     ) -> End {
         let mut options = ClientOptions::new(version);
-        options.ack_timeout = network.timeout;
-        options.write_timeout = network.timeout;
+        let heartbeat = network.heartbeat_timeout;
+        // Our aggregator gives a sign of life every 3s, also while it cannot take more or a window is on its way.
+        let silence = match heartbeat.filter(|_| version == Version::Native) {
+            Some(heartbeat) => heartbeat.min(network.timeout),
+            None => network.timeout,
+        };
+        options.ack_timeout = silence;
+        options.write_timeout = silence;
+        options.heartbeat_timeout = heartbeat;
         let mut client = Client::new(stream, options);
         let repick = self.repick_time(network);
         let pool = Rc::clone(&self.pool);

@@ -3,6 +3,7 @@
 
 mod cloud;
 mod drain;
+mod half_open;
 mod health;
 mod identity;
 mod lines;

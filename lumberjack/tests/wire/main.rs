@@ -5,6 +5,7 @@ mod client;
 mod conversation;
 mod decoder;
 mod frames;
+mod heartbeat;
 mod limits;
 mod native;
 mod properties;
