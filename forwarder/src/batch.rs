@@ -4,6 +4,7 @@
 //! link encodes windows from it and keeps it until the receiver has all of it, then it comes
 //! back empty. This is what bounds memory and what stops the reading when the link is slow.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -23,13 +24,18 @@ pub struct Batch {
     extras: Vec<(usize, Extra)>,
 }
 
+/// Name and value. A name of several parts, with [`NESTED`](skidder_lumberjack::native::NESTED) between them, is an object in an object.
+pub type Field = (Cow<'static, str>, Vec<u8>);
+
 /// What an event has that is not simply a line of its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extra {
     /// Fields of this event alone.
-    pub fields: Vec<(&'static str, Vec<u8>)>,
+    pub fields: Vec<Field>,
     /// Hash of what stands in the file before `next`; the text does not tell.
     pub mark: Option<Mark>,
+    /// Where its source goes on behind it, if a number does not tell.
+    pub cursor: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +80,11 @@ impl LineView<'_> {
             Some(extra) => extra.mark,
             None => Mark::of(self.text, self.start + self.text.len() as u64),
         }
+    }
+
+    /// Where its source goes on behind it, if `next` does not tell.
+    pub fn cursor(&self) -> Option<&str> {
+        self.extra?.cursor.as_deref()
     }
 }
 

@@ -10,10 +10,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
-use skidder_lumberjack::native::SourceFields;
+use skidder_lumberjack::native::{NESTED, SourceFields};
 
+use crate::batch::Field;
 use crate::cloud::facts::{self, Facts};
 
 /// The name of one run of content: a file from its beginning until it is truncated or rewritten.
@@ -28,19 +30,37 @@ pub struct StreamId(String);
 impl StreamId {
     /// A name that no other stream has; `None` if the system has no random numbers to give.
     pub fn random() -> Option<Self> {
-        let mut bytes = [0; 12];
+        let mut bytes = [0; STREAM_BYTES];
         SystemRandom::new().fill(&mut bytes).ok()?;
-        let digits = bytes.chunks_exact(3).flat_map(|three| {
-            let word = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-            [18, 12, 6, 0].map(|shift| BASE64[(word >> shift & 63) as usize] as char)
-        });
-        Some(Self(digits.collect()))
+        Some(Self(base64(&bytes)))
+    }
+
+    /// The name of a stream that is known by what it is: always the same for the same parts.
+    pub fn of(parts: &[&str]) -> Self {
+        let mut hash = Context::new(&SHA256);
+        for part in parts {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        Self(base64(&hash.finish().as_ref()[..STREAM_BYTES]))
     }
 
     /// Its 16 characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Bytes of a name, a multiple of three.
+const STREAM_BYTES: usize = 12;
+
+/// Of a multiple of three bytes.
+fn base64(bytes: &[u8]) -> String {
+    let digits = bytes.chunks_exact(3).flat_map(|three| {
+        let word = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        [18, 12, 6, 0].map(|shift| BASE64[(word >> shift & 63) as usize] as char)
+    });
+    digits.collect()
 }
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -62,8 +82,10 @@ pub struct Source {
     end: Vec<u8>,
     /// The pairs before the offset, in the order of version 1.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The pairs of the config.
+    /// The pairs of the config, then what is known of the host.
     fields: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many of these are of the config.
+    own_fields: usize,
 }
 
 impl Source {
@@ -99,7 +121,7 @@ impl Source {
             .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
             .collect();
         pairs.reverse();
-        let fields = fields
+        let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| (name.clone().into(), value.clone().into()))
             .collect();
@@ -113,6 +135,7 @@ impl Source {
             middle,
             end,
             pairs,
+            own_fields: fields.len(),
             fields,
         }
     }
@@ -175,7 +198,16 @@ impl Source {
     pub fn describe(&self, description: SourceFields<'_>) {
         let stream = self.stream.as_ref().map_or("", StreamId::as_str);
         let own = self.pairs.iter().rev().map(as_slices);
-        description.write(stream.as_bytes(), own, self.fields.iter().map(as_slices));
+        let mut after = self.fields.clone();
+        // What is known of the host is objects, in the order in which they write their members.
+        let facts = &mut after[self.own_fields..];
+        for (name, _) in facts.iter_mut() {
+            for byte in name.iter_mut().filter(|byte| **byte == b'.') {
+                *byte = NESTED as u8;
+            }
+        }
+        facts.sort();
+        description.write(stream.as_bytes(), own, after.iter().map(as_slices));
     }
 
     /// The pairs of the event of version 1; `offset` as [`decimal`] writes it.
@@ -193,11 +225,25 @@ impl Source {
 }
 
 /// Adds fields to an event of version 2 that has just been written.
-pub fn write_fields(json: &mut Vec<u8>, fields: &[(&'static str, Vec<u8>)]) {
+///
+/// Fields of one object have to follow each other.
+pub fn write_fields(json: &mut Vec<u8>, fields: &[Field]) {
     let end = json.pop();
+    let mut open: Vec<&str> = Vec::new();
     for (name, value) in fields {
+        let (path, name) = name.rsplit_once(NESTED).unwrap_or(("", name));
+        let parts = path.split(NESTED).filter(|part| !part.is_empty());
+        let shared = parts.clone().zip(&open).take_while(|(a, b)| a == *b);
+        let shared = shared.count();
+        json.extend(open.drain(shared..).map(|_| b'}'));
+        for part in parts.skip(shared) {
+            write_name(json, part.as_bytes());
+            json.push(b'{');
+            open.push(part);
+        }
         write_member(json, name.as_bytes(), value);
     }
+    json.extend(open.iter().map(|_| b'}'));
     json.extend(end);
 }
 
@@ -206,11 +252,19 @@ fn as_slices(pair: &(Vec<u8>, Vec<u8>)) -> (&[u8], &[u8]) {
 }
 
 fn write_member(json: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    json.extend_from_slice(b",\"");
-    write_escaped(json, name);
-    json.extend_from_slice(b"\":\"");
+    write_name(json, name);
+    json.push(b'"');
     write_escaped(json, value);
     json.push(b'"');
+}
+
+fn write_name(json: &mut Vec<u8>, name: &[u8]) {
+    if json.last() != Some(&b'{') {
+        json.push(b',');
+    }
+    json.push(b'"');
+    write_escaped(json, name);
+    json.extend_from_slice(b"\":");
 }
 
 /// The digits of a number, without formatting machinery: this runs once per event.
@@ -333,7 +387,7 @@ mod tests {
         let source = source.with_stream(Some(stream.clone()));
         let mut json = Vec::new();
         source.write_json(&mut json, b"t", b"m", 7);
-        write_fields(&mut json, &[("stream", b"stdout".to_vec())]);
+        write_fields(&mut json, &[("stream".into(), b"stdout".to_vec())]);
         let event: serde_json::Value = serde_json::from_slice(&json).expect("valid");
         assert_eq!(event["@metadata"]["stream"], stream.as_str());
         assert_eq!(event["stream"], "stdout");
@@ -368,13 +422,26 @@ mod tests {
         source.write_json(&mut json, b"t", b"m", 0);
         write_fields(
             &mut json,
-            &[("stream", b"std\"out".to_vec()), ("time", b"now".to_vec())],
+            &[
+                ("stream".into(), b"std\"out".to_vec()),
+                ("time".into(), b"now".to_vec()),
+            ],
         );
         let text = String::from_utf8(json).expect("valid");
         assert!(
             text.ends_with(r#","type":"x","stream":"std\"out","time":"now"}"#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn fields_of_several_parts_are_objects() {
+        let mut json = b"{}".to_vec();
+        let names = ["a\0b\0c", "a\0b\0d", "a\0e", "f", "g\0h", "g\0i\0j", "k\0l"];
+        let fields: Vec<Field> = names.map(|name| (name.into(), b"v".to_vec())).into();
+        write_fields(&mut json, &fields);
+        let expected = r#"{"a":{"b":{"c":"v","d":"v"},"e":"v"},"f":"v","g":{"h":"v","i":{"j":"v"}},"k":{"l":"v"}}"#;
+        assert_eq!(String::from_utf8(json).expect("text"), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the forwarder does as it writes JSON is done here: U+FFFD for what is not UTF-8, the offset as text.
 
 use bumpalo::Bump;
-use skidder_lumberjack::native::Line;
+use skidder_lumberjack::native::{Line, NESTED};
 use skidder_pipeline::event::{
     Event, MESSAGE, Name, Object, TIMESTAMP, Timestamp, Value, write_json_value,
 };
@@ -47,7 +47,7 @@ fn object<'b>(line: &'b Line, arena: &'b Bump) -> Object<'b> {
     let offset = bumpalo::format!(in arena, "{}", line.offset).into_bump_str();
     fields.set(OFFSET, Value::Text(offset.as_bytes()));
     for (name, value) in &source.after {
-        fields.set(Name::new(name), text(value, arena));
+        set(&mut fields, name, text(value, arena), arena, MAX_DEPTH);
     }
     if !source.stream.is_empty() {
         let mut metadata = Object::new_in(arena);
@@ -55,10 +55,35 @@ fn object<'b>(line: &'b Line, arena: &'b Bump) -> Object<'b> {
         fields.set(METADATA, Value::object(metadata, arena));
     }
     for (name, value) in line.extra() {
-        let name = Name::copied_in(&String::from_utf8_lossy(name), arena);
-        fields.set(name, text(value, arena));
+        let name = arena.alloc_str(&String::from_utf8_lossy(name));
+        set(&mut fields, name, text(value, arena), arena, MAX_DEPTH);
     }
     fields
+}
+
+/// Objects in each other that the name of a field may ask for; the rest of a longer name is one name.
+const MAX_DEPTH: usize = 16;
+
+/// Sets a field, whose name may say which objects it is in.
+fn set<'b>(
+    fields: &mut Object<'b>,
+    name: &'b str,
+    value: Value<'b>,
+    arena: &'b Bump,
+    depth: usize,
+) {
+    let parts = name.split_once(NESTED).filter(|_| depth > 0);
+    let Some((outer, rest)) = parts else {
+        fields.set(Name::new(name), value);
+        return;
+    };
+    let outer = Name::new(outer);
+    if !matches!(fields.get(&outer), Some(Value::Object(_))) {
+        fields.set(outer, Value::object(Object::new_in(arena), arena));
+    }
+    if let Some(Value::Object(inner)) = fields.get_mut(&outer) {
+        set(inner, rest, value, arena, depth - 1);
+    }
 }
 
 fn text<'b>(bytes: &'b [u8], arena: &'b Bump) -> Value<'b> {
@@ -73,6 +98,7 @@ mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
+    use skidder_forwarder::batch::Field;
     use skidder_forwarder::event::{Source, StreamId, timestamp, write_fields};
     use skidder_lumberjack::native::{LineBuilder, NativeCompression};
     use skidder_lumberjack::{ByteBudget, Decoder, Limits, Payload, Step};
@@ -81,7 +107,7 @@ mod tests {
     use super::*;
     use crate::input::beats;
 
-    type Extra = Vec<(&'static str, Vec<u8>)>;
+    type Extra = Vec<Field>;
 
     const READ_AT: i64 = 1_764_100_000_123;
     const OFFSET: u64 = u64::MAX - 5;
@@ -156,9 +182,14 @@ mod tests {
             "na\u{ef}ve \u{1f600}".as_bytes(),
             b"one\ntwo\0\x1f",
         ];
-        let extras: [Extra; 2] = [
-            Vec::new(),
-            vec![("stream", b"std\xffout".to_vec()), ("type", b"x".to_vec())],
+        let extra = |names: &[&'static str], value: &[u8]| -> Extra {
+            let fields = names.iter().map(|name| ((*name).into(), value.to_vec()));
+            fields.collect()
+        };
+        let extras = [
+            Extra::new(),
+            extra(&["stream", "type"], b"std\xffout"),
+            extra(&["a\0b\0c", "a\0b\0d", "a\0e", "type", "x\0y"], b"v"),
         ];
         for fields in &configured {
             for text in texts {

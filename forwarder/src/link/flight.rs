@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use skidder_lumberjack::native::{LineBuilder, NativeCompression};
+use skidder_lumberjack::native::{LineBuilder, NESTED, NativeCompression};
 use skidder_lumberjack::{Acked, Compression, EncodeError, EncodedWindow, Version, WindowBuilder};
 
 use super::pool::{Numbered, Pool};
@@ -234,6 +234,13 @@ impl Encoder {
             Self::V1(builder) => {
                 let mut digits = [0; 20];
                 let offset = decimal(line.start, &mut digits);
+                // It has no objects: a name says where it would be in one.
+                let dotted = extra
+                    .iter()
+                    .map(|(name, value)| (name.replace(NESTED, "."), value));
+                let dotted: Vec<_> = dotted.collect();
+                let pairs = dotted.iter();
+                let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_slice()));
                 builder.push_pairs(line.source.pairs(line.text, offset).chain(pairs))
             }
             Self::V2(json) => {

@@ -62,6 +62,9 @@ pub enum Record<E> {
         /// Hash of the text before it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mark: Option<Mark>,
+        /// The position in the words of its source, if it has such.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cursor: Option<Box<str>>,
         /// When that was, in seconds since 1970.
         seen: u64,
     },
@@ -161,11 +164,13 @@ fn decode_log<'a>(lines: impl Iterator<Item = &'a [u8]>, damage: Option<String>)
                 number,
                 offset,
                 mark,
+                cursor,
                 seen,
             } => match files.get_mut(&number) {
                 Some(entry) => {
                     entry.offset = offset;
                     entry.mark = mark;
+                    entry.cursor = cursor.or(entry.cursor.take());
                     entry.seen = entry.seen.max(seen);
                 }
                 None => {
@@ -327,11 +332,13 @@ mod tests {
             number: 2,
             offset: 501,
             mark,
+            cursor: Some("s=1".into()),
             seen: 1_800_000_000,
         };
         append(&mut text, &at).expect("encodes");
         append(&mut text, &Record::<&Entry>::Gone { number: 1 }).expect("encodes");
         (entries[1].offset, entries[1].mark, entries[1].seen) = (501, mark, 1_800_000_000);
+        entries[1].cursor = Some("s=1".into());
         entries.remove(0);
         assert_eq!(decode(text.as_bytes()), expected(&entries));
     }
@@ -346,6 +353,7 @@ mod tests {
                 number: 1,
                 offset,
                 mark: None,
+                cursor: None,
                 seen: 0,
             };
             append(&mut text, &record).expect("encodes");

@@ -48,6 +48,7 @@ pub(super) fn entry(identity: Identity, offset: u64, path: PathBuf) -> Entry {
         fingerprint: Fingerprint::default(),
         offset,
         mark: None,
+        cursor: None,
         path,
         packed: None,
         stream: None,

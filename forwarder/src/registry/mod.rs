@@ -42,6 +42,9 @@ pub struct Entry {
     /// Hash of text just before the position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// The position in the words of its source, where the number says nothing to it: of a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Box<str>>,
     /// The path it was found at first; its events carry this one.
     #[serde(with = "format::path")]
     pub path: PathBuf,
@@ -57,11 +60,12 @@ pub struct Entry {
 }
 
 /// Where a batch leaves a source: what remains of its lines when they are acknowledged out of order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Position {
     source: u64,
     next: u64,
     mark: Option<Mark>,
+    cursor: Option<Box<str>>,
 }
 
 impl Position {
@@ -72,6 +76,7 @@ impl Position {
                 source: line.source.id,
                 next: line.next,
                 mark: line.mark(),
+                cursor: line.cursor().map(Box::from),
             };
             positions.insert(position.source, position);
         }
@@ -301,7 +306,8 @@ impl Ledger {
     /// The receiver has these lines of the batch.
     pub fn acknowledge(&mut self, batch: &Batch, lines: Range<usize>) {
         for line in batch.last_lines(lines) {
-            self.move_to(line.source.id, line.next, || line.mark());
+            let cursor = || line.cursor().map(Box::from);
+            self.move_to(line.source.id, line.next, || line.mark(), cursor);
         }
     }
 
@@ -314,11 +320,22 @@ impl Ledger {
     /// The receiver has everything up to these positions.
     pub fn acknowledge_positions(&mut self, positions: impl IntoIterator<Item = Position>) {
         for position in positions {
-            self.move_to(position.source, position.next, || position.mark);
+            self.move_to(
+                position.source,
+                position.next,
+                || position.mark,
+                || position.cursor,
+            );
         }
     }
 
-    fn move_to(&mut self, source: u64, next: u64, mark: impl FnOnce() -> Option<Mark>) {
+    fn move_to(
+        &mut self,
+        source: u64,
+        next: u64,
+        mark: impl FnOnce() -> Option<Mark>,
+        cursor: impl FnOnce() -> Option<Box<str>>,
+    ) {
         let Some(number) = self.active.get(&source) else {
             return;
         };
@@ -335,6 +352,9 @@ impl Ledger {
         debug_assert!(next >= entry.offset, "positions only move forward");
         entry.offset = entry.offset.max(next);
         entry.mark = mark().or(entry.mark);
+        if let Some(cursor) = cursor() {
+            entry.cursor = Some(cursor);
+        }
         self.changes.entry(*number).or_insert(Change::Moved);
     }
 
@@ -390,6 +410,7 @@ pub(crate) mod tests {
             fingerprint: Fingerprint::of(b"head"),
             offset,
             mark: Mark::of(b"last line", offset),
+            cursor: None,
             path: format!("/var/log/{inode}.log").into(),
             packed: None,
             stream: None,

@@ -187,6 +187,7 @@ impl Store {
                         number,
                         offset: entry.offset,
                         mark: entry.mark,
+                        cursor: entry.cursor.clone(),
                         seen: entry.seen,
                     };
                     format::append(&mut text, &record)

@@ -297,6 +297,7 @@ impl Tails {
             fingerprint: Fingerprint::default(),
             offset: 0,
             mark: None,
+            cursor: None,
             path: path.to_owned(),
             packed: Some(false),
             stream: None,

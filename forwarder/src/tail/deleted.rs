@@ -96,10 +96,10 @@ impl Tails {
                 format!("{unread} bytes of {path} were given up, from byte {from} on: {reason}");
             let extra = Extra {
                 fields: vec![
-                    ("lost_bytes", unread.to_string().into_bytes()),
-                    ("lost_reason", reason.into()),
+                    ("lost_bytes".into(), unread.to_string().into_bytes()),
+                    ("lost_reason".into(), reason.into()),
                 ],
-                mark: None,
+                ..Extra::default()
             };
             let source = &tail.source;
             last.push_extra(source, read_at, text.as_bytes(), from, from + unread, extra);

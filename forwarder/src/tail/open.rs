@@ -70,6 +70,7 @@ pub(super) fn entry_of(tail: &Tail) -> Entry {
         fingerprint: tail.fingerprint,
         offset: tail.offset,
         mark: None,
+        cursor: None,
         path: tail.first_path.clone(),
         packed: None,
         stream: tail.source.stream.clone(),

@@ -25,6 +25,9 @@ pub const MAX_SOURCES: usize = 1024;
 /// Bytes of the descriptions of all sources that a connection knows at a time, and so of each.
 pub const MAX_SOURCES_BYTES: usize = 256 * 1024;
 
+/// Between the parts of a name: it is that of a field in an object, which may be in another.
+pub const NESTED: char = '\0';
+
 pub(crate) const WINDOW: u8 = b'W';
 
 /// The bytes of `'N' 'W' codec flags lines:4 unpacked:4 packed:4 checksum:8`

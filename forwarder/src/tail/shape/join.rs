@@ -111,6 +111,7 @@ impl Joined {
         let safe = self.lines.front().map_or(next, |held| held.start);
         let extra = Extra {
             fields: Vec::new(),
+            cursor: None,
             mark,
         };
         sink.batch

@@ -134,8 +134,9 @@ pub struct Sink<'a> {
 /// What an event has whose end was left out.
 pub fn truncated(text: &[u8], start: u64) -> Extra {
     Extra {
-        fields: vec![("truncated", b"true".to_vec())],
+        fields: vec![("truncated".into(), b"true".to_vec())],
         mark: Mark::of(text, start + text.len() as u64),
+        cursor: None,
     }
 }
 
@@ -384,11 +385,11 @@ impl Shaper {
         let stream = &self.slots[slot].stream;
         for (name, value) in [("stream", stream), ("time", &event.time)] {
             if !value.is_empty() {
-                extra.fields.push((name, value.clone()));
+                extra.fields.push((name.into(), value.clone()));
             }
         }
         if event.truncated {
-            extra.fields.push(("truncated", b"true".to_vec()));
+            extra.fields.push(("truncated".into(), b"true".to_vec()));
         }
         let mut text = event.text;
         if self.rules.multiline.is_some() {
