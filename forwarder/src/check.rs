@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::units::show;
 use crate::config::{Config, FileGroup, StartPosition};
+use crate::feed::journal;
 use crate::tail::pattern::Visitor;
 
 /// Files listed per element of `files`.
@@ -76,7 +77,35 @@ pub fn describe(config: &Config) -> String {
     for (number, group) in config.groups.iter().enumerate() {
         describe_group(&mut text, number + 1, group);
     }
+    for journal in &config.feeds.journals {
+        describe_journal(&mut text, journal);
+    }
     text
+}
+
+fn describe_journal(text: &mut String, journal: &journal::Settings) {
+    let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or_default();
+    let start = if journal.from_end { "end" } else { "beginning" };
+    line(format_args!(
+        "journal    {}, from the {start}",
+        journal.name
+    ));
+    for (name, value) in &journal.fields {
+        line(format_args!("  field    {name} = {value}"));
+    }
+    let program = journal.program.display();
+    line(format_args!(
+        "  read by  {program} {}",
+        journal.arguments.join(" ")
+    ));
+    match std::process::Command::new(&journal.program)
+        .arg("--version")
+        .output()
+    {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => line(format_args!("    which does not work: {}", output.status)),
+        Err(error) => line(format_args!("    which cannot be run: {error}")),
+    }
 }
 
 fn describe_group(text: &mut String, number: usize, group: &FileGroup) {

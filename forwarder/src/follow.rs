@@ -363,6 +363,7 @@ mod tests {
                 line_options: Typed::default(),
                 following,
             })],
+            feeds: crate::feed::Settings::default(),
             registry: directory.join("data/registry"),
             import_registry: None,
             machine: None,

@@ -1,6 +1,6 @@
 //! The forwarder: tails files and ships their lines to an aggregator, losing none.
 //!
-//! Reading order: [`config`] (what was asked for), [`tail`] (files to lines), [`batch`] and
+//! Reading order: [`config`] (what was asked for), [`tail`] (files to lines), [`feed`] (what are no files), [`batch`] and
 //! [`event`] (lines to windows), [`link`] (windows to servers), [`registry`] (what is safe),
 //! [`reader`] and [`run`] (all of it put together), [`health`] and [`reload`] (what can be asked and ordered
 //! while it runs), [`cli`] (the program). [`follow`] is for another program that wants the files and not
@@ -18,6 +18,7 @@ pub mod config;
 pub mod crowd;
 pub mod drain;
 pub mod event;
+pub mod feed;
 pub mod follow;
 pub mod health;
 pub mod link;

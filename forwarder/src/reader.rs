@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::batch::Batch;
 use crate::config::Config;
+use crate::feed::Feeds;
 use crate::health::{Question, Reach};
 use crate::report::{Counters, Summary, Throttle, add};
 use crate::tail::Tails;
@@ -74,6 +75,7 @@ pub struct Reader {
     watcher: Watcher,
     hints_work: bool,
     stdin: Option<Input>,
+    feeds: Option<Feeds>,
     budget: Budget,
     full: mpsc::Sender<Batch>,
     empty: mpsc::Receiver<Batch>,
@@ -158,6 +160,7 @@ impl Reader {
                 empty: true,
                 last: now,
             }),
+            feeds: None,
             full: batches.full,
             empty: batches.empty,
             filling: None,
@@ -188,6 +191,12 @@ impl Reader {
     /// Answers questions about the files.
     pub fn with_questions(mut self, questions: mpsc::Receiver<Question>) -> Self {
         self.questions = Some(questions);
+        self
+    }
+
+    /// Reads what there is beside files, too.
+    pub fn with_feeds(mut self, feeds: Option<Feeds>) -> Self {
+        self.feeds = feeds;
         self
     }
 
@@ -244,7 +253,7 @@ impl Reader {
             if self.input_has_ended() {
                 break;
             }
-            if opened || (self.tails.has_work(now) && self.filling.is_some() && !self.on_hold) {
+            if opened || (self.has_work(now) && self.filling.is_some() && !self.on_hold) {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -284,6 +293,14 @@ impl Reader {
             .as_mut()
             .filter(|input| wants_input && input.empty);
         let chunks = input.and_then(|input| input.chunks.as_mut());
+        let feeds = self.feeds.as_mut();
+        let feeds = feeds.filter(|feeds| wants_input && feeds.is_empty());
+        let record = async {
+            match feeds {
+                Some(feeds) => feeds.wait().await,
+                None => std::future::pending().await,
+            }
+        };
         let chunk = async {
             match chunks {
                 Some(chunks) => chunks.recv().await,
@@ -305,6 +322,7 @@ impl Reader {
                 }
             }
             chunk = chunk => self.take_input(chunk),
+            () = record => {}
             // It is taken over at the beginning of the next round.
             () = changed(&mut self.configs) => {}
             Some(question) = asked(&mut self.questions) => self.answer(question),
@@ -348,6 +366,12 @@ impl Reader {
             }
             Question::Left(answer) => drop(answer.send(self.tails.left())),
         }
+    }
+
+    /// Whether there is something to read at once.
+    fn has_work(&self, now: Instant) -> bool {
+        let records = self.feeds.as_ref().is_some_and(|feeds| !feeds.is_empty());
+        records || self.tails.has_work(now)
     }
 
     fn take_input(&mut self, chunk: Option<Bytes>) {
@@ -397,6 +421,9 @@ impl Reader {
                 add(&self.counters.events_read, (batch.len() - before.0) as u64);
                 add(&self.counters.bytes_read, (batch.bytes() - before.1) as u64);
             }
+            if room && let Some(feeds) = &mut self.feeds {
+                room = feeds.fill(batch, self.budget);
+            }
             if room && self.tails.has_work(now) {
                 room = self.tails.read_next(batch, self.budget, now);
             }
@@ -405,14 +432,14 @@ impl Reader {
             }
             if !room || batch.len() >= self.budget.events {
                 self.hand_over();
-            } else if !self.tails.has_work(now) {
+            } else if !self.has_work(now) {
                 break;
             }
         }
         let limit = self.config.limits.flush_interval;
         let overdue = self.first_line.is_some_and(|first| first + limit <= now);
         let due = self.flush_time().is_some_and(|time| time <= now);
-        if overdue || (due && !self.tails.has_work(now)) {
+        if overdue || (due && !self.has_work(now)) {
             self.hand_over();
         }
     }
@@ -460,11 +487,12 @@ impl Reader {
 
     fn reach(&self) -> Reach {
         let input_is_read = self.stdin.as_ref().is_none_or(|input| input.empty);
+        let feeds_are_read = self.feeds.as_ref().is_none_or(Feeds::is_empty);
         let nothing_held = self.filling.as_ref().is_none_or(Batch::is_empty);
         // A batch comes back when all of it is acknowledged.
         let back = self.empty.len() + usize::from(self.filling.is_some());
         Reach {
-            at_end: input_is_read && nothing_held && self.tails.is_at_end(),
+            at_end: input_is_read && feeds_are_read && nothing_held && self.tails.is_at_end(),
             acknowledged: nothing_held && back >= self.batches,
         }
     }
@@ -474,7 +502,7 @@ impl Reader {
             let nothing_held = self.filling.as_ref().is_none_or(Batch::is_empty);
             return nothing_held && self.tails.all_is_read();
         }
-        let Some(input) = &self.stdin else {
+        let Some(input) = self.stdin.as_ref().filter(|_| self.feeds.is_none()) else {
             return false;
         };
         let files = self

@@ -38,6 +38,12 @@ pub struct Counters {
     pub lost_bytes: Cell<u64>,
     /// Deleted files that were given up before their end.
     pub lost_files: Cell<u64>,
+    /// Times that `journalctl` was started again.
+    pub journal_restarts: Cell<u64>,
+    /// Times that the journal did not have the entry any more at which reading stopped.
+    pub journal_gaps: Cell<u64>,
+    /// Messages whose end was left out.
+    pub messages_truncated: Cell<u64>,
 }
 
 /// Adds to a counter.

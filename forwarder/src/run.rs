@@ -17,6 +17,7 @@ use crate::cloud;
 use crate::config::Config;
 use crate::config::files::STDIN;
 use crate::event::{Source, StreamId};
+use crate::feed::Feeds;
 use crate::health::links::Board;
 use crate::health::systemd::Notifier;
 use crate::health::{Health, MAX_QUESTIONS, http, socket};
@@ -191,6 +192,7 @@ fn build(
             Some((chunks, Stdin::new(Rc::new(source), &group.lines, b"")))
         }
     };
+    let feeds = Feeds::start(&config, &ledger, &acknowledged, &counters);
     let tails = Tails::new(
         Rc::clone(&config),
         Rc::clone(&ledger),
@@ -216,6 +218,7 @@ fn build(
     let reader = reader
         .with_configs(configs.clone())
         .with_questions(questions)
+        .with_feeds(feeds)
         .telling(started_sender);
     let secure = {
         let (store, ledger) = (Rc::clone(store), Rc::clone(&ledger));

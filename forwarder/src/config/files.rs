@@ -73,10 +73,10 @@ pub(super) fn build(
     overrides: &Overrides,
     problems: &mut Problems,
 ) -> Vec<Rc<FileGroup>> {
-    if raw.files.is_empty() {
+    if raw.files.is_empty() && raw.journal.is_empty() {
         problems.add(
             None,
-            "no `files` in the config; give at least one element with `paths`",
+            "no `files` in the config; give at least one element with `paths`, or of `journal`",
         );
     }
     let mut groups = Vec::with_capacity(raw.files.len());
@@ -172,7 +172,7 @@ fn absolute(path: &str) -> String {
 /// Names an event has of its own: a field of that name would destroy it.
 const RESERVED_FIELDS: &[&str] = &["message", "@timestamp", "offset"];
 
-fn build_fields(node: Option<&Node>, problems: &mut Problems) -> Vec<(String, String)> {
+pub(super) fn build_fields(node: Option<&Node>, problems: &mut Problems) -> Vec<(String, String)> {
     let mut fields: Vec<(String, String)> = Vec::new();
     let Some(node) = node.filter(|node| !node.is_null()) else {
         return fields;

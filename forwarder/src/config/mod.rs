@@ -8,6 +8,7 @@ pub mod environment;
 pub mod files;
 mod following;
 pub mod host;
+pub mod journal;
 pub mod lines;
 pub mod network;
 pub mod options;

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::Problems;
@@ -144,6 +145,29 @@ impl std::fmt::Display for Server {
     }
 }
 
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is not `host:port`; write it like `logs.example.com:5043`");
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        let host = match host.strip_prefix('[') {
+            Some(address) => address.strip_suffix(']').ok_or_else(wrong)?,
+            None if host.contains(':') => return Err(wrong()),
+            None => host,
+        };
+        if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
+            return Err(wrong());
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
 pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Network> {
     let servers = build_servers(section, problems);
     let mut reader = Reader { section, problems };
@@ -226,7 +250,7 @@ fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {
         return servers;
     };
     for node in items(node) {
-        match node.text().map(server) {
+        match node.text().map(Server::from_str) {
             Some(Ok(server)) => servers.push(server),
             Some(Err(message)) => problems.add(Some(&node.place), message),
             None => {
@@ -242,22 +266,4 @@ fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {
         );
     }
     servers
-}
-
-fn server(text: &str) -> Result<Server, String> {
-    let wrong = || format!("`{text}` is not `host:port`; write it like `logs.example.com:5043`");
-    let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
-    let port: u16 = port.parse().map_err(|_| wrong())?;
-    let host = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']').ok_or_else(wrong)?,
-        None if host.contains(':') => return Err(wrong()),
-        None => host,
-    };
-    if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
-        return Err(wrong());
-    }
-    Ok(Server {
-        host: host.to_owned(),
-        port,
-    })
 }

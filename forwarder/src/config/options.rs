@@ -15,6 +15,8 @@ pub enum Section {
     Files,
     /// The mapping under `multiline` in an element of `files`.
     Multiline,
+    /// One element of the list under `journal`.
+    Journal,
 }
 
 impl Section {
@@ -25,6 +27,7 @@ impl Section {
             Self::Network => "`network`",
             Self::Files => "an element of `files`",
             Self::Multiline => "`multiline`",
+            Self::Journal => "an element of `journal`",
         }
     }
 }
@@ -52,6 +55,7 @@ const fn option(section: Section, name: &'static str, default: &'static str) -> 
 pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Top, "network", "required"),
     option(Section::Top, "files", "required"),
+    option(Section::Top, "journal", "none"),
     option(Section::Top, "data dir", "/var/lib/skidder-forwarder"),
     option(Section::Top, "registry", "`registry` in `data dir`"),
     option(Section::Top, "import registry", "none"),
@@ -147,6 +151,18 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Multiline, "max lines", "500"),
     option(Section::Multiline, "max bytes", "256KiB"),
     option(Section::Multiline, "timeout", "5s"),
+    option(Section::Journal, "name", "system"),
+    option(Section::Journal, "units", "none"),
+    option(Section::Journal, "identifiers", "none"),
+    option(Section::Journal, "priority", "none"),
+    option(Section::Journal, "matches", "none"),
+    option(Section::Journal, "boot", "all"),
+    option(Section::Journal, "start position", "beginning"),
+    option(Section::Journal, "directory", "none"),
+    option(Section::Journal, "namespace", "none"),
+    option(Section::Journal, "keep", "known"),
+    option(Section::Journal, "fields", "none"),
+    option(Section::Journal, "journalctl", "journalctl"),
 ];
 
 /// Brings a typed key into the form of the table: lower case, `_` and `-` as spaces.

@@ -14,6 +14,7 @@ use super::network::Network;
 use super::raw::{RawConfig, RawSection};
 use super::values::{HOUR, MILLISECOND, Reader};
 use super::{Problems, files, network};
+use crate::feed;
 use crate::registry::machine;
 
 /// The default of `data dir`.
@@ -28,6 +29,8 @@ pub struct Config {
     pub network: Rc<Network>,
     /// What to read.
     pub groups: Vec<Rc<FileGroup>>,
+    /// What to read beside files.
+    pub feeds: feed::Settings,
     /// The registry's file.
     pub registry: PathBuf,
     /// A registry of another shipper to take over when there is no registry of ours.
@@ -198,9 +201,14 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
     .or_else(|| overrides.import_registry.clone());
     let network = network::build(&raw.network, problems);
     let groups = files::build(raw, overrides, problems);
+    let (line_bytes, start) = (limits.max_line_bytes, overrides.start_position);
+    let feeds = feed::Settings {
+        journals: super::journal::build(&raw.journal, line_bytes, start, problems),
+    };
     Some(Config {
         network: Rc::new(network?),
         groups,
+        feeds,
         registry: registry.unwrap_or_else(|| data_dir.join(REGISTRY)),
         import_registry,
         machine,

@@ -39,12 +39,14 @@ impl RawSection {
 /// Everything that was typed.
 #[derive(Debug, Default)]
 pub struct RawConfig {
-    /// The outermost keys but `network` and `files`.
+    /// The outermost keys but those below.
     pub top: RawSection,
     /// What stood under `network`, of all files.
     pub network: RawSection,
     /// The elements of `files`, of all files.
     pub files: Vec<RawSection>,
+    /// The elements of `journal`, of all files.
+    pub journal: Vec<RawSection>,
 }
 
 /// Reads the file, or all files of the directory in the order of their names.
@@ -145,7 +147,7 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
     };
     for (name, key, value) in known_keys(Section::Top, pairs, problems) {
         match name {
-            "network" | "files" if value.is_null() => {}
+            "network" | "files" | "journal" if value.is_null() => {}
             "network" => {
                 raw.network.place.get_or_insert(key);
                 let Some(pairs) = mapping(Section::Network, value, problems) else {
@@ -155,31 +157,41 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
                     insert(&mut raw.network, name, &key, value, problems);
                 }
             }
-            "files" => {
-                let Value::List(items) = value.value else {
-                    let message = format!("`files` must be a list, not {}", value.kind());
-                    problems.add(Some(&value.place), message);
-                    continue;
-                };
-                for item in items {
-                    let mut section = RawSection {
-                        place: Some(item.place.clone()),
-                        ..RawSection::default()
-                    };
-                    let Some(pairs) = mapping(Section::Files, item, problems) else {
-                        continue;
-                    };
-                    for (name, key, value) in known_keys(Section::Files, pairs, problems) {
-                        if name == "multiline" && matches!(value.value, Value::Map(_)) {
-                            section.multiline = Some(Box::new(multiline(&value, problems)));
-                        }
-                        insert(&mut section, name, &key, value, problems);
-                    }
-                    raw.files.push(section);
-                }
-            }
+            "files" => elements(Section::Files, name, value, &mut raw.files, problems),
+            "journal" => elements(Section::Journal, name, value, &mut raw.journal, problems),
             _ => insert(&mut raw.top, name, &key, value, problems),
         }
+    }
+}
+
+/// The mappings of a list.
+fn elements(
+    kind: Section,
+    name: &str,
+    value: Node,
+    sections: &mut Vec<RawSection>,
+    problems: &mut Problems,
+) {
+    let Value::List(items) = value.value else {
+        let message = format!("`{name}` must be a list, not {}", value.kind());
+        problems.add(Some(&value.place), message);
+        return;
+    };
+    for item in items {
+        let mut section = RawSection {
+            place: Some(item.place.clone()),
+            ..RawSection::default()
+        };
+        let Some(pairs) = mapping(kind, item, problems) else {
+            continue;
+        };
+        for (name, key, value) in known_keys(kind, pairs, problems) {
+            if name == "multiline" && matches!(value.value, Value::Map(_)) {
+                section.multiline = Some(Box::new(multiline(&value, problems)));
+            }
+            insert(&mut section, name, &key, value, problems);
+        }
+        sections.push(section);
     }
 }
 

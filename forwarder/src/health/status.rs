@@ -170,6 +170,21 @@ pub fn counts(counters: &Counters) -> Vec<Count> {
             counters.lost_files.get(),
             "Deleted files that were given up before their end.",
         ),
+        (
+            "journal_restarts",
+            counters.journal_restarts.get(),
+            "Times that journalctl was started again.",
+        ),
+        (
+            "journal_gaps",
+            counters.journal_gaps.get(),
+            "Times that the journal had dropped entries before they were read.",
+        ),
+        (
+            "messages_truncated",
+            counters.messages_truncated.get(),
+            "Messages of the journal whose end was left out.",
+        ),
     ]
 }
 

@@ -100,13 +100,13 @@ fn show(decoded: &Decoded, path: Option<&Path>) -> Answer {
     .unwrap_or_default();
     for entry in &entries {
         let identity = entry.identity;
-        let size = std::fs::metadata(&entry.path)
-            .ok()
-            .filter(|metadata| Identity::of(metadata) == identity)
-            .map_or_else(
-                || "elsewhere".to_owned(),
-                |metadata| metadata.len().to_string(),
-            );
+        let metadata = std::fs::metadata(&entry.path).ok();
+        let metadata = metadata.filter(|metadata| Identity::of(metadata) == identity);
+        let size = match (metadata, &entry.cursor) {
+            (Some(metadata), _) => metadata.len().to_string(),
+            (None, Some(_)) => "entries".to_owned(),
+            (None, None) => "elsewhere".to_owned(),
+        };
         writeln!(
             text,
             "{:>14}  {size:>14}  {:>20}  {:>20}  {}",

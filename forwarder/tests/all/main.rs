@@ -6,6 +6,7 @@ mod drain;
 mod half_open;
 mod health;
 mod identity;
+mod journal;
 mod lines;
 mod link;
 mod manual;

@@ -23,6 +23,7 @@ fn documented() -> Vec<(Section, String, String)> {
                 "`network`" => Some(Section::Network),
                 "`files`" => Some(Section::Files),
                 "`multiline`" => Some(Section::Multiline),
+                "`journal`" => Some(Section::Journal),
                 _ => None,
             };
         }
@@ -76,6 +77,10 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             "normal",
             "hold",
             "auto",
+            "system",
+            "all",
+            "known",
+            "journalctl",
             "utf-8",
             "plain",
             "split",
@@ -91,13 +96,18 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             Section::Top => format!("{text}{}: {value}\n", option.name),
             Section::Network => text.replace("off}", &format!("off, {}: {value}}}", option.name)),
             Section::Files => text.replace("[/a]", &format!("[/a], {}: {value}", option.name)),
+            Section::Journal => format!("{text}journal: [{{{}: {value}}}]\n", option.name),
             Section::Multiline => text.replace(
                 "[/a]",
                 &format!("[/a], multiline: {{preset: go, {}: {value}}}", option.name),
             ),
         };
-        let defaults = if option.section == Section::Multiline {
-            let with = text.replace("[/a]", "[/a], multiline: {preset: go}");
+        let bare = match option.section {
+            Section::Multiline => Some(text.replace("[/a]", "[/a], multiline: {preset: go}")),
+            Section::Journal => Some(format!("{text}journal: [{{}}]\n")),
+            _ => None,
+        };
+        let defaults = if let Some(with) = bare {
             std::fs::write(&path, with).expect("writes");
             &config::load(&path, &Overrides::default()).expect("valid")
         } else {
@@ -244,6 +254,22 @@ fn every_kind_of_mistake_has_its_message() {
             "cannot read `ssl ca` from `/missing`",
         ),
         (&good.replace("a:1", "a:b"), "is not `host:port`"),
+        (
+            &format!("{good}journal: [{{}}, {{}}]\n"),
+            "two elements of `journal` have the name `system`",
+        ),
+        (
+            &format!("{good}journal: [{{priority: loud}}]\n"),
+            "`priority` is one of emerg, alert",
+        ),
+        (
+            &format!("{good}journal: [{{matches: [--all]}}]\n"),
+            "one of `matches` is like",
+        ),
+        (
+            &format!("{good}journal: [{{keep: [pid]}}]\n"),
+            "`keep` is known, all, none, or a list",
+        ),
         (
             &good.replace("/a]", "/a], encoding: klingon"),
             "unknown encoding `klingon`",

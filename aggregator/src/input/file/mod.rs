@@ -447,6 +447,7 @@ impl Plan {
         };
         Ok(Config {
             network: Rc::new(Network::nowhere()),
+            feeds: skidder_forwarder::feed::Settings::default(),
             groups: vec![Rc::new(group)],
             registry: self.registry.clone().unwrap_or_default(),
             import_registry: sincedb,

@@ -1,0 +1,313 @@
+//! Sources of lines that are no files: the systemd [`journal`].
+//!
+//! Each has a task of its own, which makes records of what comes and waits while there is no room for them. They
+//! are handed over in parcels; the reader puts them into its batches as it does with lines of files.
+//!
+//! INVARIANT: as with files, the registry moves when the receiver has acknowledged. What it keeps of such a source is a
+//! cursor; the number beside it counts the records.
+
+pub mod journal;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::vec::IntoIter;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use self::journal::Start;
+use crate::batch::{Batch, Extra, Field};
+use crate::config::Config;
+use crate::event::{Source, StreamId};
+use crate::registry::store::now;
+use crate::registry::{Entry, Ledger};
+use crate::report::{Counters, add};
+use crate::tail::identity::{Fingerprint, Identity};
+use crate::tail::reading::Budget;
+
+/// Parcels that wait for the reader.
+const MAX_PARCELS: usize = 4;
+
+/// What there is beside files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The elements of `journal`.
+    pub journals: Vec<journal::Settings>,
+}
+
+impl Settings {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.journals.is_empty()
+    }
+}
+
+/// One event to be.
+#[derive(Debug)]
+pub struct Record {
+    /// What it says.
+    pub text: Vec<u8>,
+    /// What tells it from others of its stream.
+    pub offset: u64,
+    /// Its time, in milliseconds since 1970.
+    pub read_at: i64,
+    /// Fields of its own, those of one object after each other.
+    pub fields: Vec<Field>,
+    /// Where its source goes on behind it.
+    pub cursor: Option<Box<str>>,
+}
+
+/// What a source hands over.
+#[derive(Debug)]
+pub enum Parcel {
+    /// Records.
+    Records(Vec<Record>),
+    /// It begins here, if the registry knows nothing of it.
+    Begun(Option<String>),
+    /// Something is counted.
+    Noted(Noted, u64),
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Noted {
+    /// Times that `journalctl` was started again.
+    JournalRestarts,
+    /// Times that the journal did not have the entry any more at which reading stopped.
+    JournalGaps,
+    /// Messages whose end was left out.
+    MessagesTruncated,
+}
+
+/// Nobody takes records any more.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Where a source hands its parcels over.
+#[derive(Debug)]
+pub struct Outlet {
+    feed: usize,
+    sender: mpsc::Sender<(usize, Parcel)>,
+}
+
+impl Outlet {
+    /// Waits until there is room.
+    pub async fn send(&self, parcel: Parcel) -> Result<(), Gone> {
+        self.sender
+            .send((self.feed, parcel))
+            .await
+            .map_err(|_| Gone)
+    }
+
+    /// Lets something be counted.
+    pub async fn note(&self, what: Noted, count: u64) -> Result<(), Gone> {
+        self.send(Parcel::Noted(what, count)).await
+    }
+}
+
+/// All of them, as the reader has them.
+#[derive(Debug)]
+pub struct Feeds {
+    all: Vec<Feed>,
+    parcels: mpsc::Receiver<(usize, Parcel)>,
+    /// Records that are not in a batch yet, and whose.
+    current: Option<(usize, IntoIter<Record>)>,
+    /// The one that there was no room for.
+    next: Option<Record>,
+    ledger: Rc<RefCell<Ledger>>,
+    /// Told when it has changed other than by an acknowledgement.
+    changed: Rc<Notify>,
+    counters: Rc<Counters>,
+    /// They end with this.
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Feed {
+    source: Rc<Source>,
+    /// The path in the registry.
+    path: PathBuf,
+    /// Records so far.
+    count: u64,
+    /// Names of fields that records do not have, because the config says otherwise.
+    taken: Vec<String>,
+}
+
+impl Feeds {
+    /// Starts all of the config; `None` if there are none. Before files are looked for: entries of the
+    /// registry that are a feed's are no file's.
+    pub fn start(
+        config: &Config,
+        ledger: &Rc<RefCell<Ledger>>,
+        changed: &Rc<Notify>,
+        counters: &Rc<Counters>,
+    ) -> Option<Self> {
+        if config.feeds.is_empty() {
+            return None;
+        }
+        let (sender, parcels) = mpsc::channel(MAX_PARCELS);
+        let mut tasks = JoinSet::new();
+        let mut feeds = Vec::new();
+        for settings in &config.feeds.journals {
+            let path = PathBuf::from(format!("journal:{}", settings.name));
+            let stream = StreamId::of(&["journal", &settings.name]);
+            // Those of files count from the other end.
+            let id = u64::MAX - feeds.len() as u64;
+            let source = Source::new(id, true, &path, &config.hostname, &settings.fields)
+                .with_facts(config.network.facts.as_deref())
+                .with_stream(Some(stream));
+            let mut feed = Feed {
+                source: Rc::new(source),
+                path,
+                count: 0,
+                taken: settings
+                    .fields
+                    .iter()
+                    .map(|(name, _)| name.clone())
+                    .collect(),
+            };
+            let outlet = Outlet {
+                feed: feeds.len(),
+                sender: sender.clone(),
+            };
+            let start = feed.claim(ledger, settings.from_end);
+            tasks.spawn(journal::run(settings.clone(), start, outlet));
+            feeds.push(feed);
+        }
+        Some(Self {
+            all: feeds,
+            parcels,
+            current: None,
+            next: None,
+            ledger: Rc::clone(ledger),
+            changed: Rc::clone(changed),
+            counters: Rc::clone(counters),
+            _tasks: tasks,
+        })
+    }
+
+    /// Whether all records that have come are in batches.
+    pub fn is_empty(&self) -> bool {
+        self.next.is_none() && self.current.is_none() && self.parcels.is_empty()
+    }
+
+    /// Waits for the next parcel. To be called only when [`Feeds::is_empty`]. Cancel-safe.
+    pub async fn wait(&mut self) {
+        match self.parcels.recv().await {
+            Some((feed, parcel)) => self.take(feed, parcel),
+            // They never end by themselves.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts records into the batch. True if all that have come are in it, false if there was no room.
+    pub fn fill(&mut self, batch: &mut Batch, budget: Budget) -> bool {
+        loop {
+            let record = self.next.take().or_else(|| self.current.as_mut()?.1.next());
+            let (Some(record), Some((feed, _))) = (record, &self.current) else {
+                self.current = None;
+                match self.parcels.try_recv() {
+                    Ok((feed, parcel)) => self.take(feed, parcel),
+                    Err(_) => return true,
+                }
+                continue;
+            };
+            if !budget.allows(batch, record.text.len()) {
+                self.next = Some(record);
+                return false;
+            }
+            let bytes = record.text.len();
+            let feed = &mut self.all[*feed];
+            feed.push(batch, record);
+            add(&self.counters.events_read, 1);
+            add(&self.counters.bytes_read, bytes as u64);
+        }
+    }
+
+    fn take(&mut self, feed: usize, parcel: Parcel) {
+        match parcel {
+            Parcel::Records(records) => self.current = Some((feed, records.into_iter())),
+            Parcel::Begun(cursor) => {
+                self.all[feed].begin(&self.ledger, cursor);
+                self.changed.notify_one();
+            }
+            Parcel::Noted(what, count) => {
+                let counters = &self.counters;
+                let counter = match what {
+                    Noted::JournalRestarts => &counters.journal_restarts,
+                    Noted::JournalGaps => &counters.journal_gaps,
+                    Noted::MessagesTruncated => &counters.messages_truncated,
+                };
+                add(counter, count);
+            }
+        }
+    }
+}
+
+impl Feed {
+    /// Looks up where to go on.
+    fn claim(&mut self, ledger: &RefCell<Ledger>, from_end: bool) -> Start {
+        let mut ledger = ledger.borrow_mut();
+        let number = ledger.find_unclaimed_path(&self.path);
+        let known =
+            number.and_then(|number| Some((number, ledger.unclaimed_entry(number)?.clone())));
+        let Some((number, mut entry)) = known else {
+            return if from_end { Start::End } else { Start::Oldest };
+        };
+        self.count = entry.offset;
+        entry.seen = now();
+        let cursor = entry.cursor.clone();
+        ledger.claim(self.source.id, number, entry);
+        cursor.map_or(Start::Oldest, |cursor| Start::Behind(cursor.into()))
+    }
+
+    /// Makes it known to the registry, if it is not.
+    fn begin(&self, ledger: &RefCell<Ledger>, cursor: Option<String>) {
+        let mut ledger = ledger.borrow_mut();
+        if ledger.entry(self.source.id).is_some() {
+            return;
+        }
+        let entry = Entry {
+            identity: Identity {
+                device: 0,
+                inode: 0,
+            },
+            born: None,
+            fingerprint: Fingerprint::default(),
+            offset: 0,
+            mark: None,
+            cursor: cursor.map(Box::from),
+            path: self.path.clone(),
+            packed: None,
+            stream: None,
+            seen: now(),
+        };
+        ledger.insert(self.source.id, entry);
+    }
+
+    fn push(&mut self, batch: &mut Batch, record: Record) {
+        let mut fields = record.fields;
+        if !self.taken.is_empty() {
+            fields.retain(|(name, _)| {
+                let top = name.split('\0').next();
+                self.taken.iter().all(|taken| Some(taken.as_str()) != top)
+            });
+        }
+        self.count += 1;
+        let extra = Extra {
+            fields,
+            mark: None,
+            cursor: record.cursor,
+        };
+        let (source, text) = (&self.source, &record.text);
+        batch.push_extra(
+            source,
+            record.read_at,
+            text,
+            record.offset,
+            self.count,
+            extra,
+        );
+    }
+}
