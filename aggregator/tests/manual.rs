@@ -589,6 +589,12 @@ const SOURCES: &[Source] = &[
         others: &["autodetect_column_names", "ip", "listening", "true"],
     },
     Source {
+        text: include_str!("../src/output/own_queue/options.rs"),
+        document: MANUAL,
+        heading: "## Outputs",
+        others: &["own", "shared", "block", "shed", "key", "secret", "token"],
+    },
+    Source {
         text: include_str!("../src/output/mod.rs"),
         document: MANUAL,
         heading: "## Outputs",

@@ -13,6 +13,8 @@ mod gzip;
 mod http;
 mod lumberjack;
 pub mod null;
+pub(crate) mod own_queue;
+mod packing;
 mod pipeline;
 pub mod stdout;
 mod tls_options;
@@ -34,6 +36,7 @@ use self::elasticsearch::{
 use self::file::{FileOptions, FileWriter, Files};
 use self::http::{HttpOptions, HttpWriter, Posts};
 use self::lumberjack::{LumberjackOptions, WindowWriter, Windows};
+use self::own_queue::{OwnQueue, OwnQueueOptions};
 use self::pipeline::{PipelineOutput, PipelineWriter, Targets};
 use crate::ack::Ack;
 use crate::addresses::Addresses;
@@ -73,6 +76,7 @@ pub trait Writer: Send {
 pub struct Output {
     name: String,
     kind: Kind,
+    own_queue: Option<OwnQueueOptions>,
 }
 
 enum Kind {
@@ -100,6 +104,8 @@ pub enum Running {
     Lumberjack(Windows, JoinHandle<DeliverySummary>),
     /// Nothing.
     Null,
+    /// A queue with the output behind it.
+    Own(Box<OwnQueue>),
     /// Addresses, and until when what they do not take is tried again.
     Pipeline(Arc<Targets>, Deadline),
     /// Standard output.
@@ -114,8 +120,27 @@ impl Output {
         }
     }
 
+    /// What its own queue is called, if it has one.
+    pub(crate) fn own_queue(&self) -> Option<&str> {
+        self.own_queue.as_ref().map(|queue| queue.name.as_str())
+    }
+
     /// Starts the output: what can fail, fails here.
     pub fn start(
+        mut self,
+        settings: &Settings,
+        deadline: Deadline,
+        addresses: &Addresses,
+    ) -> Result<Running, RuntimeError> {
+        let Some(queue) = self.own_queue.take() else {
+            return self.start_plugin(settings, deadline, addresses);
+        };
+        let plugin = |deadline| self.start_plugin(settings, deadline, addresses);
+        let started = OwnQueue::start(&queue, settings, deadline, Box::new(plugin))?;
+        Ok(Running::Own(Box::new(started)))
+    }
+
+    fn start_plugin(
         self,
         settings: &Settings,
         deadline: Deadline,
@@ -176,6 +201,7 @@ impl Running {
             Self::Http(posts, _) => Box::new(HttpWriter::new(posts.clone())),
             Self::Lumberjack(windows, _) => Box::new(WindowWriter::new(windows.clone())),
             Self::Null => Box::new(null::NullWriter),
+            Self::Own(queue) => queue.writer(),
             Self::Pipeline(targets, deadline) => {
                 Box::new(PipelineWriter::new(Arc::clone(targets), deadline.clone()))
             }
@@ -199,6 +225,7 @@ impl Running {
                 drop(windows);
                 ("lumberjack", delivery)
             }
+            Self::Own(queue) => return queue.finish().await,
             Self::Pipeline(targets, _) => {
                 let events = targets.finish().await;
                 return if events == 0 {
@@ -250,14 +277,14 @@ pub fn build(
     plugins: &[Plugin],
     diagnostics: &mut Diagnostics,
 ) -> Vec<Output> {
-    plugins
-        .iter()
-        .filter_map(|plugin| build_one(plugin, settings, diagnostics))
+    let each = plugins.iter().enumerate();
+    each.filter_map(|(at, plugin)| build_one(plugin, &plugins[..at], settings, diagnostics))
         .collect()
 }
 
 fn build_one(
     plugin: &Plugin,
+    before: &[Plugin],
     settings: &Settings,
     diagnostics: &mut Diagnostics,
 ) -> Option<Output> {
@@ -292,12 +319,14 @@ fn build_one(
     };
     options.string("id");
     options.boolean("enable_metric");
+    let own_queue = OwnQueueOptions::from_options(&mut options, before);
     options.without_effect("workers", "every pipeline worker writes to every output");
     options.finish();
     let valid = options.is_valid();
     Some(Output {
         name: plugin.name.value.clone(),
         kind: kind.filter(|_| valid)?,
+        own_queue,
     })
 }
 

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::language::{Options, Spanned};
 use tokio::sync::Notify;
@@ -17,12 +16,9 @@ use tokio::time::Instant;
 
 use super::Writer;
 use super::deadline::Deadline;
+use super::packing::{Packed, Packing};
 use crate::ack::Ack;
 use crate::addresses::{Address, Addresses};
-use crate::queue::packed::pack;
-
-/// Bytes that are sent in the middle of a batch.
-const BUFFER_BYTES: usize = 512 << 10;
 
 /// What the configuration says.
 pub(crate) struct PipelineOutput {
@@ -133,10 +129,7 @@ impl PipelineOutput {
 pub(super) struct PipelineWriter {
     targets: Arc<Targets>,
     deadline: Deadline,
-    buffer: Vec<u8>,
-    events: u32,
-    /// One hold on each.
-    acks: Vec<Ack>,
+    packing: Packing,
 }
 
 impl PipelineWriter {
@@ -145,22 +138,19 @@ impl PipelineWriter {
         Self {
             targets,
             deadline,
-            buffer: Vec::new(),
-            events: 0,
-            acks: Vec::new(),
+            packing: Packing::default(),
         }
     }
 
     fn send(&mut self) {
-        if self.events == 0 {
+        let Some(Packed {
+            bytes: packed,
+            events,
+            acks,
+        }) = self.packing.take()
+        else {
             return;
-        }
-        let length = self.buffer.len();
-        let packed = Bytes::from(std::mem::take(&mut self.buffer));
-        // The next batch is probably like this one.
-        self.buffer.reserve(length.min(BUFFER_BYTES));
-        let events = std::mem::take(&mut self.events);
-        let acks = std::mem::take(&mut self.acks);
+        };
         let under_way = &self.targets.under_way;
         under_way.batches.fetch_add(1, Ordering::AcqRel);
         let token = Token {
@@ -191,13 +181,7 @@ impl PipelineWriter {
 
 impl Writer for PipelineWriter {
     fn write(&mut self, event: &Event<'_>, _now: Timestamp, ack: &Ack) {
-        pack(event, &mut self.buffer);
-        self.events += 1;
-        if !self.acks.last().is_some_and(|last| last.is(ack)) {
-            ack.hold(1);
-            self.acks.push(ack.clone());
-        }
-        if self.buffer.len() >= BUFFER_BYTES {
+        if self.packing.add(event, ack) {
             self.send();
         }
     }

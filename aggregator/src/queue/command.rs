@@ -4,7 +4,7 @@
 //! writing at that moment may then look unfinished. `repair` needs the queue for itself.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bumpalo::Bump;
@@ -13,7 +13,7 @@ use skidder_pipeline::event::{Timestamp, write_json};
 
 use super::format::SEGMENT_HEADER;
 use super::open::{Survey, open, survey};
-use super::running::directory;
+use super::places::{self, Label, directory};
 use super::scan::{Depth, Found, find, unpack};
 use super::state::segment_name;
 use super::storage::{Directory, Storage};
@@ -54,40 +54,102 @@ pub enum CommandError {
     Damaged(String),
 }
 
-/// Does what is asked with the queue of each of these pipelines. If there are several, the output says whose it is
-/// (but for `export`, whose lines are events), and those without a queue are left out.
+/// Does what is asked with the queues of these pipelines and of their outputs. If there are several, the output says whose each is
+/// (but for `export`, whose lines are events). A pipeline without a queue is left out, unless none has one.
 pub fn run_all(
     command: QueueCommand,
     pipelines: &[Settings],
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    if let [only] = pipelines {
-        return run(command, only, out);
-    }
-    let mut damaged = Vec::new();
-    let mut found = false;
+    let mut queues = Vec::new();
     for settings in pipelines {
-        let path = directory(settings);
-        if !path.is_dir() {
-            continue;
-        }
+        queues.extend(queues_of(settings)?);
+    }
+    let Some(first) = pipelines.first().filter(|_| queues.is_empty()) else {
+        return run_each(command, pipelines.len() > 1, &queues, out);
+    };
+    let path = directory(first);
+    let path = match (pipelines, path.parent()) {
+        ([_, _, ..], Some(parent)) => parent.to_owned(),
+        _ => path,
+    };
+    Err(QueueError::Missing { path }.into())
+}
+
+/// A queue that is there.
+struct Queue<'s> {
+    settings: &'s Settings,
+    path: PathBuf,
+    /// Whose it is, if it is not the pipeline's.
+    output: Option<String>,
+    options: QueueOptions,
+}
+
+fn queues_of(settings: &Settings) -> Result<Vec<Queue<'_>>, QueueError> {
+    let path = directory(settings);
+    let outputs = places::of_outputs(settings).map_err(|source| QueueError::Disk {
+        path: path.clone(),
+        operation: "look for the queues of outputs".into(),
+        source,
+    })?;
+    // A directory that is empty is one of before there was anything in it.
+    let is_pipelines = places::is_queue(&path) || (path.is_dir() && outputs.is_empty());
+    let mut queues = Vec::new();
+    if is_pipelines {
+        queues.push(Queue {
+            settings,
+            path,
+            output: None,
+            options: settings.queue.clone(),
+        });
+    }
+    for path in outputs {
+        let label = Label::read(&path);
+        let max_bytes = label.map_or(settings.queue.max_bytes, |label| label.max_bytes);
+        queues.push(Queue {
+            settings,
+            output: Some(places::output_name(&path)),
+            path,
+            options: QueueOptions {
+                max_bytes,
+                ..settings.queue.clone()
+            },
+        });
+    }
+    Ok(queues)
+}
+
+fn run_each(
+    command: QueueCommand,
+    several: bool,
+    queues: &[Queue<'_>],
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let mut damaged = Vec::new();
+    for (at, queue) in queues.iter().enumerate() {
+        let id = &queue.settings.pipeline_id;
         if !matches!(command, QueueCommand::Export { .. }) {
-            let line = if found { "\n" } else { "" };
-            writeln!(out, "{line}pipeline: {}", settings.pipeline_id)?;
+            if at > 0 {
+                writeln!(out)?;
+            }
+            if several {
+                writeln!(out, "pipeline: {id}")?;
+            }
+            if let Some(output) = &queue.output {
+                writeln!(out, "output:   {output}")?;
+            }
         }
-        found = true;
-        match run(command, settings, out) {
+        match run(command, queue, out) {
             Ok(()) => {}
-            Err(CommandError::Damaged(damage)) => {
-                damaged.push(format!("{}: {damage}", settings.pipeline_id));
+            Err(CommandError::Damaged(damage)) if queues.len() > 1 => {
+                let whose = match &queue.output {
+                    Some(output) => format!("{id}, output {output}"),
+                    None => id.clone(),
+                };
+                damaged.push(format!("{whose}: {damage}"));
             }
             Err(error) => return Err(error),
         }
-    }
-    if let (false, Some(first)) = (found, pipelines.first()) {
-        let path = directory(first);
-        let path = path.parent().unwrap_or(&path).to_owned();
-        return Err(QueueError::Missing { path }.into());
     }
     if damaged.is_empty() {
         return Ok(());
@@ -95,18 +157,14 @@ pub fn run_all(
     Err(CommandError::Damaged(damaged.join("; ")))
 }
 
-fn run(
-    command: QueueCommand,
-    settings: &Settings,
-    out: &mut dyn Write,
-) -> Result<(), CommandError> {
-    let path = directory(settings);
+fn run(command: QueueCommand, queue: &Queue<'_>, out: &mut dyn Write) -> Result<(), CommandError> {
+    let path = &queue.path;
     match command {
-        QueueCommand::Show => show(&path, &settings.queue, out),
-        QueueCommand::Check => check(&path, out),
-        QueueCommand::Repair => repair(&path, &settings.queue, out),
+        QueueCommand::Show => show(path, &queue.options, out),
+        QueueCommand::Check => check(path, out),
+        QueueCommand::Repair => repair(path, &queue.options, out),
         QueueCommand::Export { all, metadata } => {
-            export(&path, &bare_sources(settings), all, metadata, out)
+            export(path, &bare_sources(queue.settings), all, metadata, out)
         }
     }
 }

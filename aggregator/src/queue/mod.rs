@@ -69,8 +69,8 @@
 //! | 56 | 16 each | ranges of later ones that are done with: first, and after the last |
 //! | 4088 | 8 | checksum of bytes 0 to 4087, without salt |
 //!
-//! There is one cursor now. Cursors of single outputs would follow each other in a slot, with
-//! their names between the heads and the ranges, and a version of 2.
+//! There is one cursor. An output that must not hold the others back has a queue of its own instead ([`places`]), whose
+//! records are packed events.
 //!
 //! # Invariants
 //!
@@ -110,12 +110,14 @@ mod done;
 mod format;
 mod open;
 pub(crate) mod packed;
+pub(crate) mod places;
 mod reader;
 mod running;
 mod scan;
 mod state;
 pub(crate) mod storage;
 pub mod stored;
+mod writing;
 
 #[cfg(test)]
 mod faults;
@@ -125,6 +127,7 @@ mod model;
 use std::path::PathBuf;
 
 pub(crate) use self::running::{DiskQueue, RunningQueue};
+pub(crate) use self::writing::WhenFull;
 
 /// How much zstd does to records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

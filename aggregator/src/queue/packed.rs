@@ -213,7 +213,7 @@ pub(crate) struct PackedRecords {
 pub(crate) struct Receiver {
     /// What the disk queue calls it.
     pub(crate) name: String,
-    /// What it is called by those who send to it.
+    /// What it is called by those who send to it; empty if the events have not left their pipeline.
     pub(crate) address: String,
     /// `type`, `tags`, `add_field`.
     pub(crate) decoration: Decoration,
@@ -280,9 +280,12 @@ impl Records for PackedRecords {
             event.fields.push_new(MESSAGE, Value::Text(bytes));
             event
         });
-        // The same event may go to other addresses, too, and each of them may store it.
+        // The same event may go to other addresses, too, and each of them may store it. What waits for an
+        // output of its own pipeline has no address: it stays the event that it is.
         let address = self.receiver.address.as_bytes();
-        event.identity = event.identity.map(|identity| identity.branch(address));
+        if !address.is_empty() {
+            event.identity = event.identity.map(|identity| identity.branch(address));
+        }
         self.receiver.decoration.apply(&mut event, arena);
         each(event);
     }
@@ -390,6 +393,24 @@ mod tests {
         assert_eq!(ids[0], ids[1]);
         assert_ne!(ids[0], ids[2]);
         assert!(ids[0].starts_with("stream"));
+    }
+
+    #[test]
+    fn an_event_that_stays_in_its_pipeline_keeps_its_id() {
+        let arena = Bump::new();
+        let mut event = Event::new_in(&arena);
+        event.identity = Some(Identity::of_line(b"stream", 7, 8));
+        let mut id = Vec::new();
+        event.identity.as_ref().unwrap().write(&mut id);
+        let mut packed = Vec::new();
+        pack(&event, &mut packed);
+        let records = PackedRecords::new(packed.into(), Arc::new(Receiver::bare())).unwrap();
+        let copies = Bump::new();
+        records.decode(0, &copies, Timestamp::new(0, 0), &mut |copy| {
+            let mut copied = Vec::new();
+            copy.identity.as_ref().unwrap().write(&mut copied);
+            assert_eq!(copied, id);
+        });
     }
 
     proptest! {

@@ -1,12 +1,11 @@
-//! The threads of a queue: one writes what the inputs bring, one hands out to the workers, one
+//! The threads of a queue: one writes what the inputs bring ([`super::writing`]), one hands out to the workers, one
 //! keeps the checkpoint.
 //!
 //! Batches that come while a sync runs are written together by the next one, so many waiting
 //! senders share one sync, and a single one waits for its own only.
 
-use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,29 +16,28 @@ use skidder_pipeline::event::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::appender::{Appender, Group, NotAppended};
+use super::appender::Group;
 use super::checkpoint::Keeper;
 use super::open::{Opened, open, release_reserve};
+use super::places::directory;
 use super::reader::{Reader, Taken};
 use super::scan::Depth;
-use super::state::{Kept, Shared, State};
+use super::state::Shared;
 use super::storage::{Directory, Storage};
-use super::stored::{Sources, write_payload};
+use super::stored::Sources;
+use super::writing::{WhenFull, Writing};
 use super::{QueueError, QueueOptions};
 use crate::ack::Ack;
 use crate::log;
 use crate::settings::Settings;
 use crate::throttle::Throttle;
-use crate::worker::{Batch, Records};
-
-/// A group is written when it has this size, even if more batches wait.
-pub(super) const MAX_GROUP_BYTES: usize = 8 << 20;
+use crate::worker::Batch;
 
 /// How long a write that failed is left alone.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a thread waits before it looks whether it has to end.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A queue that is open and not yet started.
 #[derive(Debug)]
@@ -48,6 +46,7 @@ pub(crate) struct DiskQueue {
     options: QueueOptions,
     /// Bytes of batches that may stay in memory until a worker takes them.
     keep_bytes: u64,
+    when_full: WhenFull,
 }
 
 /// A running queue.
@@ -58,20 +57,22 @@ pub(crate) struct RunningQueue {
     keeper: JoinHandle<()>,
 }
 
-/// The directory of a pipeline's queue.
-pub(crate) fn directory(settings: &Settings) -> PathBuf {
-    let all = settings.queue.path.clone();
-    let all = all.unwrap_or_else(|| settings.path_data.join("queue"));
-    all.join(&settings.pipeline_id)
-}
-
 impl DiskQueue {
     /// Opens the queue of a pipeline; what a crash has left is put in order.
     pub(crate) fn open(settings: &Settings) -> Result<Self, QueueError> {
-        let directory = directory(settings);
-        let storage: Arc<dyn Storage> = Arc::new(Directory::lock(&directory)?);
+        let keep_bytes = settings.queue_max_memory as u64 / 4;
+        Self::open_at(&directory(settings), settings.queue.clone(), keep_bytes)
+    }
+
+    /// Opens the queue in a directory.
+    pub(crate) fn open_at(
+        directory: &Path,
+        options: QueueOptions,
+        keep_bytes: u64,
+    ) -> Result<Self, QueueError> {
+        let storage: Arc<dyn Storage> = Arc::new(Directory::lock(directory)?);
         let started = Instant::now();
-        let opened = open(&storage, &settings.queue, Depth::Header)?;
+        let opened = open(&storage, &options, Depth::Header)?;
         let state = opened.shared.lock();
         info!(
             path = %directory.display(),
@@ -84,9 +85,20 @@ impl DiskQueue {
         drop(state);
         Ok(Self {
             opened,
-            options: settings.queue.clone(),
-            keep_bytes: settings.queue_max_memory as u64 / 4,
+            options,
+            keep_bytes,
+            when_full: WhenFull::Block,
         })
+    }
+
+    /// With something else to do when it is full.
+    pub(crate) fn when_full(self, when_full: WhenFull) -> Self {
+        Self { when_full, ..self }
+    }
+
+    /// Events that wait in it.
+    pub(crate) fn waiting_events(&self) -> u64 {
+        self.opened.shared.lock().unread_events
     }
 
     /// Starts the threads.
@@ -110,6 +122,7 @@ impl DiskQueue {
             shared: Arc::clone(&shared),
             next,
             keep_bytes: self.keep_bytes,
+            when_full: self.when_full,
             stuck: Throttle::default(),
         };
         let reading = Reading {
@@ -173,157 +186,6 @@ impl RunningQueue {
         let after: u64 = state.done.ranges().map(|(first, end)| end - first).sum();
         state.end.saturating_sub(state.done.watermark() + after)
     }
-}
-
-/// A batch whose record is not on the disk yet.
-struct Pending {
-    sequence: u64,
-    bytes: u64,
-    records: Box<dyn Records>,
-    ack: Ack,
-}
-
-struct Writing {
-    group: Group,
-    appender: Appender,
-    shared: Arc<Shared>,
-    next: u64,
-    keep_bytes: u64,
-    stuck: Throttle,
-}
-
-impl Writing {
-    fn run(mut self, mut from_inputs: mpsc::Receiver<Batch>) {
-        let mut pending = VecDeque::new();
-        while let Some(batch) = from_inputs.blocking_recv() {
-            self.add(batch, &mut pending);
-            while self.group.bytes() < MAX_GROUP_BYTES
-                && let Ok(batch) = from_inputs.try_recv()
-            {
-                self.add(batch, &mut pending);
-            }
-            if !self.write(&mut pending) {
-                // Given up: what is pending is not acknowledged.
-                return;
-            }
-            self.group.clear();
-        }
-        self.appender.close();
-        self.shared.lock().finished = true;
-        self.shared.added.notify_all();
-    }
-
-    fn add(&mut self, batch: Batch, pending: &mut VecDeque<Pending>) {
-        let Batch { records, ack } = batch;
-        if records.is_empty() {
-            ack.done(1);
-            return;
-        }
-        let events = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let pushed = self
-            .group
-            .push(self.shared.salt, self.next, events, |payload| {
-                write_payload(records.as_ref(), payload);
-            });
-        match pushed {
-            Ok(bytes) => {
-                pending.push_back(Pending {
-                    sequence: self.next,
-                    bytes: bytes as u64,
-                    records,
-                    ack,
-                });
-                self.next += 1;
-            }
-            // Dropping the batch tells its sender that it was not taken.
-            Err(too_long) => error!(
-                bytes = too_long.bytes,
-                source = records.source(),
-                "refused a batch that is larger than the queue's limit of 1 GiB for one: make its sender send smaller ones"
-            ),
-        }
-    }
-
-    /// Writes the group however long that takes; false if the queue was given up meanwhile.
-    fn write(&mut self, pending: &mut VecDeque<Pending>) -> bool {
-        let mut written = 0;
-        let mut waited = None;
-        while written < self.group.len() {
-            let mut acks = Vec::new();
-            let keep_bytes = self.keep_bytes;
-            let appended = self.appender.append(&self.group, written, |state, count| {
-                acks.extend(
-                    pending
-                        .drain(..count)
-                        .map(|batch| keep_in_memory(state, batch, keep_bytes)),
-                );
-            });
-            match appended {
-                Ok(count) => {
-                    written += count;
-                    for ack in acks {
-                        ack.done(1);
-                    }
-                    continue;
-                }
-                Err(NotAppended::Full) => self.say_full(),
-                Err(NotAppended::Disk {
-                    operation,
-                    file,
-                    error,
-                }) => {
-                    if let Some(count) = self.stuck.due(1) {
-                        error!(
-                            path = %self.shared.storage.path().display(), file, %error, count,
-                            "cannot {operation} the queue: nothing is received until it works, trying again"
-                        );
-                    }
-                }
-            }
-            waited.get_or_insert_with(Instant::now);
-            let state = self.shared.lock();
-            if state.over {
-                return false;
-            }
-            let state = Shared::wait(&self.shared.freed, state, RETRY_INTERVAL);
-            if state.over {
-                return false;
-            }
-        }
-        if let Some(since) = waited
-            && since.elapsed() >= RETRY_INTERVAL
-        {
-            info!(waited = ?since.elapsed(), "the queue takes batches again");
-        }
-        true
-    }
-
-    fn say_full(&self) {
-        if let Some(count) = self.stuck.due(1) {
-            let state = self.shared.lock();
-            let (bytes, events) = (state.bytes, state.unread_events);
-            drop(state);
-            let options = &self.shared.options;
-            warn!(
-                path = %self.shared.storage.path().display(), bytes, events, count,
-                max_bytes = options.max_bytes, max_events = options.max_events,
-                "the queue is full: nothing is received until the outputs have taken some of it"
-            );
-        }
-    }
-}
-
-/// Keeps the records for the workers while there is room; gives what is to be acknowledged.
-fn keep_in_memory(state: &mut State, batch: Pending, keep_bytes: u64) -> Ack {
-    if state.kept_bytes + batch.bytes <= keep_bytes {
-        state.kept_bytes += batch.bytes;
-        state.kept.push_back(Kept {
-            sequence: batch.sequence,
-            records: batch.records,
-            bytes: batch.bytes,
-        });
-    }
-    batch.ack
 }
 
 struct Reading {

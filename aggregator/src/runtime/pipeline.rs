@@ -210,6 +210,9 @@ async fn start(
 ) -> Result<Started, RuntimeError> {
     let failed = |what| move |error| RuntimeError::Start { what, error };
     let settings = &plan.settings;
+    let names = plan.outputs.iter().filter_map(output::Output::own_queue);
+    let names: Vec<String> = names.map(ToOwned::to_owned).collect();
+    output::own_queue::report_left_over(settings, &names);
     let mut outputs = Vec::new();
     for output in plan.outputs {
         outputs.push(output.start(settings, deadline.clone(), &shared.addresses)?);
