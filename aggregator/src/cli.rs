@@ -32,6 +32,8 @@ pub enum Action {
     Run(Box<Settings>),
     /// Say what is wrong with a configuration.
     Check(CheckOptions, Box<Settings>),
+    /// Try what a configuration needs of other machines; as JSON or not.
+    Doctor(bool, Box<Settings>),
     /// Bring configurations into one form.
     Format(FormatArguments),
     /// Serve an editor.
@@ -145,6 +147,10 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             },
             Box::new(read_settings(&matches)?),
         )),
+        Some((name, matches)) if name == "doctor" => Ok(Action::Doctor(
+            matches.get_flag("json"),
+            Box::new(read_settings(&matches)?),
+        )),
         Some((name, matches)) if name == "lsp" => {
             Ok(Action::LanguageServer(Box::new(read_settings(&matches)?)))
         }
@@ -236,6 +242,15 @@ fn command() -> Command {
         .args(settings::TABLE.iter().map(flag))
         .arg(syntax_only())
         .subcommand(check_command())
+        .subcommand(
+            Command::new("doctor")
+                .about(
+                    "Tries what the outputs of a configuration need: names, connections, TLS, logins, \
+                     rights, templates; changes nothing",
+                )
+                .args(settings::TABLE.iter().map(flag))
+                .arg(switch("json", "Print JSON")),
+        )
         .subcommand(format_command())
         .subcommand(language_server_command())
         .subcommand(

@@ -19,8 +19,8 @@ use crate::selection::Selection;
 use crate::settings::Settings;
 use crate::sources::SourceError;
 use crate::{
-    dead_letter_command, explain, format_command, links, log, lsp, manual, queue, runtime,
-    selection, sources,
+    dead_letter_command, doctor, explain, format_command, links, log, lsp, manual, output, queue,
+    runtime, selection, sources,
 };
 
 /// Runs the pipelines, or with `-t` only checks them.
@@ -68,6 +68,38 @@ pub fn run(settings: &Settings) -> u8 {
 pub fn check(settings: &Settings, options: CheckOptions) -> u8 {
     log::start(settings.log_level);
     check::run(settings, options)
+}
+
+/// Tries what the outputs of a configuration need of other machines.
+pub fn doctor(settings: &Settings, as_json: bool) -> u8 {
+    log::start(settings.log_level);
+    let pipelines = match selection::all(settings) {
+        Ok(Selection::One(settings)) => vec![*settings],
+        Ok(Selection::File(pipelines)) => {
+            show(&pipelines.findings, &pipelines.sources);
+            if pipelines.findings.has_errors() {
+                return cli::EXIT_CONFIG;
+            }
+            pipelines.settings
+        }
+        Err(error) => {
+            log::complain(&error);
+            return cli::EXIT_CONFIG;
+        }
+    };
+    let mut all = Vec::new();
+    for settings in pipelines {
+        let Some((_, pipeline, mut diagnostics, sources)) = load(&settings, Use::Run) else {
+            return cli::EXIT_CONFIG;
+        };
+        let outputs = output::build(&settings, &pipeline.output_plugins, &mut diagnostics);
+        show(&diagnostics, &sources);
+        if diagnostics.has_errors() {
+            return cli::EXIT_CONFIG;
+        }
+        all.push((settings.pipeline_id, outputs));
+    }
+    doctor::run(all, as_json)
 }
 
 /// Brings configurations into one form.

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod commands;
 pub mod dead_letter;
 pub mod dead_letter_command;
+mod doctor;
 pub mod explain;
 pub mod filter_command;
 pub mod format_command;

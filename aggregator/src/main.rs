@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let code = match action {
         Action::Run(settings) => commands::run(&settings),
         Action::Check(options, settings) => commands::check(&settings, options),
+        Action::Doctor(as_json, settings) => commands::doctor(&settings, as_json),
         Action::Format(arguments) => commands::format(&arguments),
         Action::LanguageServer(settings) => commands::language_server(&settings),
         Action::Filter(arguments) => commands::filter(&arguments),

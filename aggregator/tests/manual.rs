@@ -598,7 +598,13 @@ const SOURCES: &[Source] = &[
         text: include_str!("../src/output/mod.rs"),
         document: MANUAL,
         heading: "## Outputs",
-        others: &["output"],
+        others: &["output", "servers"],
+    },
+    Source {
+        text: include_str!("../src/output/lumberjack/options.rs"),
+        document: MANUAL,
+        heading: "### Output `lumberjack`",
+        others: &["id", "lumberjack"],
     },
     Source {
         text: include_str!("../src/output/elasticsearch/amazon.rs"),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use skidder_tests::daemon::Program;
 use skidder_tests::http;
 use skidder_tests::servers::{OPENSEARCH_2, Server};
 
@@ -51,4 +52,34 @@ fn documents_survive_a_kill() {
     assert_eq!(numbers, (0..12_000).collect::<Vec<_>>());
     search.delete("kept").unwrap();
     assert_eq!(search.count("kept").unwrap(), 0);
+}
+
+#[test]
+fn doctor_looks_and_changes_nothing() {
+    let Some(server) = Server::start_or_skip(&OPENSEARCH_2, &[]) else {
+        return;
+    };
+    let host = server.host();
+    let output = format!(
+        "elasticsearch {{ hosts => ['http://{host}'] index => 'looked-at' manage_template => true }}"
+    );
+    let said = Program::Aggregator
+        .command()
+        .args(["doctor", "-e"])
+        .arg(format!("input {{ stdin {{ }} }} output {{ {output} }}"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success(), "{text}");
+    for line in [
+        "ok       server      opensearch 2.",
+        "ok       writing     into `looked-at`",
+        "ok       template    `logstash` is not there yet",
+        "ok       requests    may have 104857600 bytes",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let address = host.parse().unwrap();
+    let index = http::request(address, "HEAD", "/looked-at", None, Duration::from_secs(30));
+    assert_eq!(index.unwrap().status, 404, "no index is made");
 }

@@ -41,6 +41,7 @@ use self::pipeline::{PipelineOutput, PipelineWriter, Targets};
 use crate::ack::Ack;
 use crate::addresses::Addresses;
 use crate::dead_letter::{DeadLetterOptions, DeadLetters};
+use crate::doctor::Report;
 use crate::links::Links;
 use crate::plugins;
 use crate::runtime::RuntimeError;
@@ -123,6 +124,30 @@ impl Output {
     /// What its own queue is called, if it has one.
     pub(crate) fn own_queue(&self) -> Option<&str> {
         self.own_queue.as_ref().map(|queue| queue.name.as_str())
+    }
+
+    /// Its name in messages.
+    pub(crate) fn id(&self) -> &str {
+        match &self.kind {
+            Kind::Elasticsearch(options, _) => &options.plugin_id,
+            _ => &self.name,
+        }
+    }
+
+    /// Tries what the output needs of other machines, and changes nothing there.
+    pub(crate) async fn examine(&self, report: &mut Report) {
+        match &self.kind {
+            Kind::Elasticsearch(options, templates) => {
+                elasticsearch::examine(options, templates, report).await;
+            }
+            Kind::Http(_) | Kind::Lumberjack(_) => {
+                report.unknown(
+                    "servers",
+                    "they are not asked: they would take it for events",
+                );
+            }
+            _ => {}
+        }
     }
 
     /// Starts the output: what can fail, fails here.
