@@ -182,13 +182,66 @@ fn certificates(directory: &Path) {
     );
 }
 
-#[test]
-fn tls_is_spoken_and_who_does_not_speak_it_is_told_of_in_the_log() {
+/// A client's side of TLS that trusts these certificates, and asks for these protocols.
+fn session(folder: &Path, protocols: &[&[u8]]) -> rustls::ClientConnection {
     use std::sync::Arc;
 
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, ServerName};
 
+    let mut roots = rustls::RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap();
+    roots.add(ca).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from("localhost").unwrap();
+    rustls::ClientConnection::new(Arc::new(config), name).unwrap()
+}
+
+#[test]
+fn who_asks_for_other_protocols_is_served_as_one_that_asks_for_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("tls");
+    certificates(&folder);
+    let input = format!(
+        "beats {{ port => 0 host => '127.0.0.1' ssl_enabled => true ssl_certificate => '{}' ssl_key => '{}' }}",
+        folder.join("aggregator.pem").display(),
+        folder.join("aggregator-key.pem").display()
+    );
+    let daemon = Daemon::start_in(directory, &input, "", &[]);
+    let address = daemon.address();
+    let cases: [(&[&[u8]], _); 4] = [
+        (&[b"h2"], None),
+        (&[b"http/1.1", b"lumberjack"], None),
+        (&[], None),
+        (&[b"h2", b"skidder/1"], Some(&b"skidder/1"[..])),
+    ];
+    for (protocols, chosen) in cases {
+        let mut session = session(&folder, protocols);
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut tls = rustls::Stream::new(&mut session, &mut stream);
+        let event = br#"{"message":"one"}"#;
+        tls.write_all(b"2W\0\0\0\x012J\0\0\0\x01\0\0\0").unwrap();
+        tls.write_all(&[event.len() as u8]).unwrap();
+        tls.write_all(event).unwrap();
+        tls.flush().unwrap();
+        let mut answer = [0; 6];
+        tls.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"2A\0\0\0\x01", "{protocols:?}");
+        assert_eq!(session.alpn_protocol(), chosen, "{protocols:?}");
+    }
+    daemon.wait_for_events(4);
+    assert_eq!(messages(&daemon.stop()), ["one"; 4]);
+}
+
+#[test]
+fn tls_is_spoken_and_who_does_not_speak_it_is_told_of_in_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("tls");
     certificates(&folder);
@@ -208,17 +261,7 @@ fn tls_is_spoken_and_who_does_not_speak_it_is_told_of_in_the_log() {
     daemon.wait_for("word of the failed handshake", |daemon| {
         daemon.log().contains("the peer does not use TLS")
     });
-    let mut roots = rustls::RootCertStore::empty();
-    let ca = CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap();
-    roots.add(ca).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut session = session(&folder, &[]);
     let mut stream = TcpStream::connect(&address).unwrap();
     let mut tls = rustls::Stream::new(&mut session, &mut stream);
     tls.write_all(b"under the seal\n").unwrap();

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bumpalo::Bump;
-use skidder_lumberjack::native::ALPN;
 use skidder_lumberjack::{Delivery, Payload, ServerOptions, Window, serve_until};
 use skidder_pipeline::event::{self, Event, Name, Timestamp, Value};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +33,7 @@ use super::listener::{self, told_to_stop};
 use super::native_line;
 use super::proxy_protocol;
 use super::stored_window;
-use super::tls::{ClientAuthentication, ServerTls};
+use super::tls::{ClientAuthentication, ServerTls, offer_native};
 use crate::ack::Ack;
 use crate::queue::stored::Form;
 use crate::throttle::Throttle;
@@ -183,12 +182,6 @@ impl BeatsInput {
         })
         .await;
     }
-}
-
-/// Offers the native framing to whoever asks for it.
-fn offer_native(mut tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
-    Arc::make_mut(&mut tls).alpn_protocols = vec![ALPN.to_vec()];
-    tls
 }
 
 /// The TLS of the listener; none for a plain one, and none after an error.

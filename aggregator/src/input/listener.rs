@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{Instrument as _, debug, warn};
 
+use super::tls;
 use crate::throttle::Throttle;
 
 /// How long a TLS handshake may take.
@@ -104,7 +105,8 @@ pub(super) async fn handshake(
         }
         Ok(Ok(_)) => {}
     }
-    let reason = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let reason = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls::accept(acceptor, stream)).await
+    {
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),

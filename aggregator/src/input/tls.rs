@@ -4,7 +4,11 @@
 //! `ssl_client_authentication` (`none`, `optional`, `required`) is that of Logstash's beats
 //! input. Versions: TLS 1.2 and 1.3. The crypto provider is ring, given to every configuration
 //! by name, so that nothing depends on a process-wide default.
+//!
+//! Where the native framing is offered, it is an offer: who asks in the handshake for other protocols only, as a
+//! client of HTTP or a load balancer may, is answered as one that asks for none, and not refused.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +17,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use skidder_lumberjack::native::ALPN;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 /// Whether a client has to show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +149,34 @@ impl ServerTls {
             reason: error.to_string(),
         })
     }
+}
+
+/// Offers the native framing to whoever asks for it.
+pub(super) fn offer_native(mut tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
+    Arc::make_mut(&mut tls).alpn_protocols = vec![ALPN.to_vec()];
+    tls
+}
+
+/// Shakes hands.
+pub(super) async fn accept(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let config = acceptor.config();
+    if config.alpn_protocols != [ALPN] {
+        return acceptor.accept(stream).await;
+    }
+    let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let mut config = Arc::clone(config);
+    // With nothing in common the library would refuse the client, as RFC 7301 has it.
+    let in_common = begun
+        .client_hello()
+        .alpn()
+        .is_none_or(|mut names| names.any(|name| name == ALPN));
+    if !in_common {
+        Arc::make_mut(&mut config).alpn_protocols.clear();
+    }
+    begun.into_stream(config).await
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
