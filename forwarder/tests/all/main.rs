@@ -14,6 +14,7 @@ mod many;
 mod model;
 mod native;
 mod program;
+mod proxies;
 mod proxy;
 mod registry;
 mod rotation;
