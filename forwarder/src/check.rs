@@ -33,7 +33,11 @@ impl Visitor for Found {
 pub fn describe(config: &Config) -> String {
     let mut text = String::new();
     let network = &config.network;
-    let servers: Vec<String> = network.servers.iter().map(ToString::to_string).collect();
+    let mut servers: Vec<String> = network.servers.iter().map(ToString::to_string).collect();
+    if let Some(discovery) = &network.discovery {
+        let names = discovery.names.iter();
+        servers.extend(names.map(|name| format!("what srv+{name} says")));
+    }
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or_default();
     line(format_args!("ships to   {}", servers.join(", ")));
     if let Some(proxy) = &network.proxy {

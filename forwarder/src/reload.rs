@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::cloud::facts::Facts;
+use crate::config::network::Server;
 use crate::config::{Config, Network, Problems};
 use crate::health::systemd::Notifier;
 use crate::health::{Health, Reload};
@@ -109,12 +110,15 @@ impl Reloader {
         self.remember();
         let result = match result {
             Ok(mut new) => {
-                if new.network.cloud.is_some() {
-                    // Until it is known better: the host is the same.
-                    let mut network = (*new.network).clone();
+                let mut network = (*new.network).clone();
+                // Until it is known better: the host is the same, and so are the servers.
+                if network.cloud.is_some() {
                     network.facts.clone_from(&old.network.facts);
-                    new.network = Rc::new(network);
                 }
+                if network.discovery.is_some() && network.discovery == old.network.discovery {
+                    network.servers.clone_from(&old.network.servers);
+                }
+                new.network = Rc::new(network);
                 if new.log_level != old.log_level {
                     // It has been checked; a program without levels has none to set.
                     drop(self.set_level(&new.log_level));
@@ -144,6 +148,18 @@ impl Reloader {
     /// Hands on what is known of the host.
     pub fn set_facts(&self, facts: Facts) {
         self.change_network(|network| network.facts = Some(Rc::new(facts)));
+    }
+
+    /// Hands on which servers there are; whether they are others than before.
+    pub fn set_servers(&self, servers: Vec<Server>) -> bool {
+        {
+            let known = &self.sender.borrow().network.servers;
+            if known.len() == servers.len() && servers.iter().all(|server| known.contains(server)) {
+                return false;
+            }
+        }
+        self.change_network(|network| network.servers = servers);
+        true
     }
 
     fn change_network(&self, change: impl FnOnce(&mut Network)) {

@@ -21,8 +21,8 @@ use crate::feed::Feeds;
 use crate::health::links::Board;
 use crate::health::systemd::Notifier;
 use crate::health::{Health, MAX_QUESTIONS, http, socket};
-use crate::link::Links;
 use crate::link::pool::Pool;
+use crate::link::{Links, discovery};
 use crate::reader::{Batches, MAX_BATCHES, Reader, batches_of};
 use crate::registry::store::{RegistryError, Store, now};
 use crate::registry::{Ledger, import};
@@ -281,7 +281,14 @@ async fn serve(
         }
     };
     let by_notice = cloud::watch::run(config.clone(), health, reloader);
-    tokio::join!(by_socket, by_http, by_notice, reloader.run(hangup));
+    let by_records = discovery::run(config.clone(), reloader);
+    tokio::join!(
+        by_socket,
+        by_http,
+        by_notice,
+        by_records,
+        reloader.run(hangup)
+    );
 }
 
 /// Tells the service manager that we are alive, if it wants to know.

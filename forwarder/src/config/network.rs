@@ -13,6 +13,7 @@ use super::raw::RawSection;
 use super::values::{HOUR, MILLISECOND, Reader, items};
 use super::yaml::Node;
 use crate::cloud::{self, facts::Facts};
+use crate::link::discovery::{self, Discovery};
 use crate::link::tls::{self, TlsSettings};
 
 /// What is spoken with a server.
@@ -42,8 +43,10 @@ impl std::fmt::Display for Protocol {
 /// Where to ship to, and how.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The servers, at least one.
+    /// The servers: at least one, unless they are to be discovered.
     pub servers: Vec<Server>,
+    /// What is to be discovered; `servers` has what is known of it.
+    pub discovery: Option<Rc<Discovery>>,
     /// The proxy that connections go through.
     pub proxy: Option<Proxy>,
     /// TLS, unless it is off.
@@ -95,20 +98,24 @@ impl Network {
     /// Connections at once.
     pub fn connections(&self) -> usize {
         if self.balance {
-            self.workers * self.servers.len()
+            self.workers * self.servers.len().max(1)
         } else {
             self.workers
         }
     }
 }
 
-/// One server as typed.
+/// One server as typed, or as an SRV record has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Name or address, without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The lower, the earlier it is tried.
+    pub priority: u16,
+    /// Its share among those of one priority.
+    pub weight: u16,
 }
 
 impl Network {
@@ -116,6 +123,7 @@ impl Network {
     pub fn nowhere() -> Self {
         Self {
             servers: Vec::new(),
+            discovery: None,
             proxy: None,
             tls: None,
             timeout: Duration::ZERO,
@@ -164,12 +172,14 @@ impl FromStr for Server {
         Ok(Self {
             host: host.to_owned(),
             port,
+            priority: 0,
+            weight: 1,
         })
     }
 }
 
 pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Network> {
-    let servers = build_servers(section, problems);
+    let (servers, discovery) = build_servers(section, problems);
     let mut reader = Reader { section, problems };
     let tls_on = reader.switch("tls", true);
     let settings = TlsSettings {
@@ -186,6 +196,7 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Option<Net
     };
     let mut network = Network {
         servers,
+        discovery: discovery.map(Rc::new),
         proxy: super::proxy::build(&mut reader),
         tls: None,
         timeout: reader.duration("timeout", Duration::from_secs(15), MILLISECOND, HOUR),
@@ -242,21 +253,60 @@ fn heartbeat(reader: &mut Reader<'_>) -> Option<Duration> {
     }
 }
 
-fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {
-    let mut servers = Vec::new();
+/// The servers that are named, and those to be discovered.
+fn build_servers(
+    section: &RawSection,
+    problems: &mut Problems,
+) -> (Vec<Server>, Option<Discovery>) {
+    let mut discovery = Discovery {
+        names: Vec::new(),
+        fixed: Vec::new(),
+        name_servers: Vec::new(),
+    };
+    for node in section.find("dns servers").map_or(&[][..], items) {
+        let address = node.text().and_then(discovery::name_server);
+        match address {
+            Some(address) if discovery.name_servers.len() < discovery::MAX_NAME_SERVERS => {
+                discovery.name_servers.push(address);
+            }
+            Some(_) => {
+                let message = format!("more than {} `dns servers`", discovery::MAX_NAME_SERVERS);
+                problems.add(Some(&node.place), message);
+                break;
+            }
+            None => problems.add(
+                Some(&node.place),
+                "a name server in `dns servers` is an address, like 192.0.2.53 or 127.0.0.1:5353",
+            ),
+        }
+    }
     let Some(node) = section.find("servers") else {
         let message = "no `servers` under `network`; give at least one, like [\"logs:5043\"]";
         problems.add(section.place.as_ref(), message);
-        return servers;
+        return (discovery.fixed, None);
     };
     for node in items(node) {
-        match node.text().map(Server::from_str) {
-            Some(Ok(server)) => servers.push(server),
-            Some(Err(message)) => problems.add(Some(&node.place), message),
-            None => {
-                let message = format!("a server is `host:port`, not {}", node.kind());
+        let Some(text) = node.text() else {
+            let message = format!("a server is `host:port`, not {}", node.kind());
+            problems.add(Some(&node.place), message);
+            continue;
+        };
+        match text.trim().strip_prefix("srv+") {
+            Some(name) if !discovery::is_name(name) => {
+                let message = format!(
+                    "`{text}`: behind `srv+` comes the name of a service, like `_beats._tcp.example.com`"
+                );
                 problems.add(Some(&node.place), message);
             }
+            Some(_) if discovery.names.len() == discovery::MAX_NAMES => {
+                let message = format!("more than {} `srv+…` in `servers`", discovery::MAX_NAMES);
+                problems.add(Some(&node.place), message);
+            }
+            Some(name) => discovery.names.push(name.to_owned()),
+            None => match ranked(text) {
+                Ok(server) => discovery.fixed.push(server),
+                Err(message) => problems.add(Some(&node.place), message),
+            },
         }
     }
     if items(node).is_empty() {
@@ -265,5 +315,28 @@ fn build_servers(section: &RawSection, problems: &mut Problems) -> Vec<Server> {
             "`servers` is empty; give at least one `host:port`",
         );
     }
-    servers
+    let servers = discovery.fixed.clone();
+    (servers, (!discovery.names.is_empty()).then_some(discovery))
+}
+
+/// `host:port`, and behind it `priority=N` and `weight=N` if they are not the usual ones.
+fn ranked(text: &str) -> Result<Server, String> {
+    let mut words = text.split_whitespace();
+    let mut server: Server = words.next().unwrap_or_default().parse()?;
+    for word in words {
+        let (name, number) = word.split_once('=').unwrap_or((word, ""));
+        let rank = match name {
+            "priority" => &mut server.priority,
+            "weight" => &mut server.weight,
+            _ => {
+                return Err(format!(
+                    "`{text}`: behind `host:port` come `priority=N` and `weight=N`, not `{word}`"
+                ));
+            }
+        };
+        *rank = number.parse().map_err(|_| {
+            format!("`{text}`: `{name}` is a number from 0 to 65535, not `{number}`")
+        })?;
+    }
+    Ok(server)
 }

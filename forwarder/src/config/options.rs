@@ -82,6 +82,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Top, "max held bytes", "none"),
     option(Section::Top, "shutdown timeout", "10s"),
     option(Section::Network, "servers", "required"),
+    option(Section::Network, "dns servers", "those of /etc/resolv.conf"),
     option(Section::Network, "proxy", "none"),
     option(Section::Network, "proxy url", "none"),
     option(Section::Network, "proxy use local resolver", "off"),

@@ -10,10 +10,13 @@
 
 pub mod backoff;
 pub mod connect;
+pub mod discovery;
 pub mod flight;
+mod order;
 pub mod pool;
 pub mod proxy;
 pub mod slot;
+pub mod standing;
 pub mod tls;
 
 use std::rc::Rc;
@@ -23,6 +26,7 @@ use tokio::sync::watch;
 
 use self::pool::Pool;
 use self::slot::{Place, Slot};
+use self::standing::Standing;
 use crate::config::Config;
 use crate::crowd::Crowd;
 use crate::health::links::Board;
@@ -63,6 +67,7 @@ impl Links {
     /// Ships until there are no more batches and everything is acknowledged.
     pub async fn run(&mut self) -> Result<(), EncodeError> {
         let mut crowd: Crowd<Place, Result<(), EncodeError>> = Crowd::new(MAX_LINKS);
+        let standing = Rc::new(Standing::default());
         loop {
             let config = Rc::clone(&self.config.borrow_and_update());
             for place in Place::all(&config.network) {
@@ -73,6 +78,7 @@ impl Links {
                         Rc::clone(&self.pool),
                         Rc::clone(&self.counters),
                         &self.board,
+                        &standing,
                     );
                     crowd.add(place, slot.run());
                 }

@@ -14,9 +14,11 @@ use tracing::{debug, error, info, warn};
 use super::backoff::{Backoff, Random};
 use super::connect::{Connected, Stream, connect, explain_io};
 use super::flight::Flight;
+use super::order::arrange;
 use super::pool::Pool;
-use crate::config::network::{Protocol, Server};
-use crate::config::{Config, Network};
+use super::standing::{Seat, Standing};
+use crate::config::Config;
+use crate::config::network::{Network, Protocol, Server};
 use crate::health::links::{Board, LinkRow, Stage};
 use crate::report::{Counters, add};
 
@@ -66,6 +68,7 @@ pub struct Slot {
     pool: Rc<Pool>,
     counters: Rc<Counters>,
     row: Rc<LinkRow>,
+    seat: Seat,
     flight: Flight,
     /// What the flight was made for.
     form: (Protocol, u8, usize),
@@ -96,8 +99,11 @@ impl Slot {
         pool: Rc<Pool>,
         counters: Rc<Counters>,
         board: &Board,
+        standing: &Rc<Standing>,
     ) -> Self {
         let form = form_of(&config.borrow());
+        // A link that goes from one server to the other tries them in their order, and waits for nobody.
+        let priority = place.server.as_ref().map_or(0, |server| server.priority);
         Self {
             flight: Flight::new(Version::V2, form.1, form.2),
             form,
@@ -106,6 +112,7 @@ impl Slot {
             pool,
             counters,
             row: board.add(),
+            seat: standing.seat(priority),
             random: Random::new(),
         }
     }
@@ -130,6 +137,18 @@ impl Slot {
                 || (self.place.server.is_none() && servers.len() != network.servers.len())
             {
                 servers = self.servers(&network);
+                turn = 0;
+            }
+            if servers.is_empty() {
+                self.row
+                    .failed("no server is known; see the log about the SRV records");
+                self.pause(Duration::MAX).await;
+                continue;
+            }
+            if self.seat.is_outranked() {
+                self.row.set(Stage::Idle, &servers[0]);
+                self.wait_for_turn().await;
+                continue;
             }
             self.adapt();
             let server = servers[turn % servers.len()].clone();
@@ -146,6 +165,7 @@ impl Slot {
                     add(&self.counters.connections, 1);
                     info!(%server, protocol = %version, "connected");
                     self.row.connected(address);
+                    self.seat.set_well(true);
                     self.flight.begin(version);
                     match self.converse(stream, version, &network, &server).await {
                         End::Drained => return Ok(()),
@@ -153,7 +173,8 @@ impl Slot {
                         End::Renew => {
                             debug!(%server, "picking a server anew");
                             self.give_back(false);
-                            self.random.shuffle(&mut servers);
+                            arrange(&mut servers, &mut self.random);
+                            turn = 0;
                             None
                         }
                         End::Left => {
@@ -182,6 +203,7 @@ impl Slot {
             let Some(trouble) = trouble else { continue };
             failures_in_a_row += 1;
             self.row.failed(&trouble);
+            self.seat.set_well(false);
             let in_flight = self.pool.lines();
             // The next server is asked at once; a round of failures ends with a wait.
             if failures_in_a_row % servers.len() != 0 {
@@ -204,7 +226,7 @@ impl Slot {
             Some(server) => vec![server.clone()],
             None => network.servers.clone(),
         };
-        self.random.shuffle(&mut servers);
+        arrange(&mut servers, &mut self.random);
         servers
     }
 
@@ -217,6 +239,18 @@ impl Slot {
             () = pool.done() => {}
             changed = self.config.changed() => if changed.is_err() {
                 sleep(wait).await;
+            },
+        }
+    }
+
+    /// Waits until no better server has a link, or another config or the end of the work.
+    async fn wait_for_turn(&mut self) {
+        let pool = Rc::clone(&self.pool);
+        tokio::select! {
+            () = self.seat.its_turn() => {}
+            () = pool.done() => {}
+            changed = self.config.changed() => if changed.is_err() {
+                self.seat.its_turn().await;
             },
         }
     }
@@ -259,6 +293,7 @@ impl Slot {
             renew |= self.flight.should_reconnect()
                 || repick.is_some_and(|time| time <= Instant::now())
                 || client.is_asked_to_leave()
+                || self.seat.is_outranked()
                 || self.is_out_of_date(network, server);
             let pipelining = self.config.borrow().network.pipelining;
             self.row.windows.set(self.flight.windows());
@@ -305,6 +340,7 @@ impl Slot {
                     self.flight.take(numbered);
                 },
                 () = until(repick), if !renew => renew = true,
+                () = self.seat.outranked(), if !renew => renew = true,
                 changed = self.config.changed(), if !renew && self.config.has_changed().is_ok() => {
                     // It is looked at above.
                     drop(changed);

@@ -2,6 +2,7 @@
 //! matters the real program.
 
 mod cloud;
+mod discovery;
 mod drain;
 mod half_open;
 mod health;

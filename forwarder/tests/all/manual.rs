@@ -271,6 +271,44 @@ fn every_kind_of_mistake_has_its_message() {
             "`keep` is known, all, none, or a list",
         ),
         (
+            &good.replace("a:1", "\"a:1 wight=3\""),
+            "`priority=N` and `weight=N`, not `wight=3`",
+        ),
+        (
+            &good.replace("a:1", "\"a:1 weight=70000\""),
+            "`weight` is a number from 0 to 65535",
+        ),
+        (
+            &good.replace("a:1", "\"srv+a b\""),
+            "behind `srv+` comes the name of a service",
+        ),
+        (
+            &good.replace("tls: off", "dns servers: [localhost], tls: off"),
+            "a name server in `dns servers` is an address",
+        ),
+        (
+            &good.replace("tls: off", "heartbeat timeout: 3s, tls: off"),
+            "`heartbeat timeout` is from 4s to 1h",
+        ),
+        (
+            &good.replace("tls: off", "proxy: \"https://a:1\", tls: off"),
+            "`http://` is enough",
+        ),
+        (
+            &good.replace(
+                "tls: off",
+                "proxy: \"socks5://a:1\", proxy_url: \"socks5://a:1\", tls: off",
+            ),
+            "two names of one option",
+        ),
+        (
+            &good.replace(
+                "tls: off",
+                "proxy: \"socks5h://a:1\", proxy use local resolver: on, tls: off",
+            ),
+            "`socks5h://` lets the proxy resolve names",
+        ),
+        (
             &good.replace("/a]", "/a], encoding: klingon"),
             "unknown encoding `klingon`",
         ),

@@ -1,0 +1,131 @@
+//! Servers by SRV records (RFC 2782): `srv+_beats._tcp.example.com` among the `servers`.
+//!
+//! The records are asked for at the start and again when the time is over for which they hold. What they say
+//! becomes part of the config that the links see, so that a server that is new, or not there any more, is one that
+//! was written into the config by hand or removed from it. INVARIANT: what was found last is used until
+//! something else is found; a name server that does not answer takes no server away.
+//!
+//! Addresses of the servers are asked of the system when a link connects, as those of any other.
+
+mod ask;
+mod message;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+pub use self::ask::{MAX_NAME_SERVERS, name_server};
+pub use self::message::is_name;
+use super::backoff::Backoff;
+use crate::config::network::Server;
+use crate::config::{Config, Network};
+use crate::reload::Reloader;
+
+/// Names of services in one config.
+pub const MAX_NAMES: usize = 16;
+/// How long records hold, whatever they say.
+pub const HOLDS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
+
+/// What is to be discovered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// Names of services, at least one.
+    pub names: Vec<String>,
+    /// Servers that were named by hand.
+    pub fixed: Vec<Server>,
+    /// Whom to ask; empty for those of the system.
+    pub name_servers: Vec<SocketAddr>,
+}
+
+/// What was found.
+struct Found {
+    servers: Vec<Server>,
+    holds: Duration,
+}
+
+impl Discovery {
+    /// Asks for all names, and adds those found to the servers named by hand.
+    async fn look_up(&self, limit: Duration) -> Result<Found, String> {
+        let mut found = Found {
+            servers: self.fixed.clone(),
+            holds: *HOLDS.end(),
+        };
+        for name in &self.names {
+            let records = ask::records(name, &self.name_servers, limit).await;
+            let records = records.map_err(|error| format!("cannot resolve srv+{name}: {error}"))?;
+            for record in records {
+                found.holds = found.holds.min(Duration::from_secs(record.ttl.into()));
+                let server = Server {
+                    host: record.target,
+                    port: record.port,
+                    priority: record.priority,
+                    weight: record.weight,
+                };
+                // Without a name, or a port, it says that there is no such service.
+                if !server.host.is_empty() && server.port != 0 && !found.servers.contains(&server) {
+                    found.servers.push(server);
+                }
+            }
+        }
+        if found.servers.is_empty() {
+            return Err(format!(
+                "srv+{} names no server: it says that there is no such service",
+                self.names.join(", srv+")
+            ));
+        }
+        found.holds = found.holds.max(*HOLDS.start());
+        Ok(found)
+    }
+}
+
+/// Keeps the servers of the config what the records say, for ever.
+pub async fn run(mut config: watch::Receiver<Rc<Config>>, reloader: &Reloader) {
+    loop {
+        let network = Rc::clone(&config.borrow_and_update().network);
+        let same = |config: &Rc<Config>| config.network.discovery == network.discovery;
+        let other_config = async {
+            // An error means that there will be no other.
+            if config.wait_for(|config| !same(config)).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let Some(discovery) = &network.discovery else {
+            other_config.await;
+            continue;
+        };
+        tokio::select! {
+            () = other_config => {}
+            () = keep_up(discovery, &network, reloader) => {}
+        }
+    }
+}
+
+async fn keep_up(discovery: &Discovery, network: &Network, reloader: &Reloader) {
+    let mut backoff = Backoff::new(network.reconnect_delay, network.max_reconnect_delay);
+    loop {
+        let wait = match discovery.look_up(network.timeout).await {
+            Ok(found) => {
+                backoff.reset();
+                if reloader.set_servers(found.servers) {
+                    let names = discovery.names.join(", ");
+                    info!(names, holds = ?found.holds, "the servers of the SRV records have changed");
+                }
+                found.holds
+            }
+            Err(error) => {
+                let wait = backoff.next_wait();
+                warn!(
+                    ?wait,
+                    "{error}; the servers stay as they were, asking again after a wait"
+                );
+                wait
+            }
+        };
+        sleep(wait).await;
+    }
+}
