@@ -146,6 +146,7 @@ impl Slot {
                 continue;
             }
             if self.seat.is_outranked() {
+                self.give_back(false);
                 self.row.set(Stage::Idle, &servers[0]);
                 self.wait_for_turn().await;
                 continue;
@@ -156,7 +157,11 @@ impl Slot {
             let before = self.row.acknowledged.get();
             self.row.set(Stage::Connecting, &server);
             let trouble = match connect(&server, &network, &mut self.random).await {
-                Err(error) => Some(error.to_string()),
+                Err(error) => {
+                    // It may have taken lines when it was idle; others may be able to ship them.
+                    self.give_back(false);
+                    Some(error.to_string())
+                }
                 Ok(Connected {
                     stream,
                     address,

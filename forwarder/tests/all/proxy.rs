@@ -70,12 +70,10 @@ fn a_password_of_the_environment_is_used_and_never_shown() {
         let root = place.root.path();
         // First with a wrong one, which is not shown either.
         let wrong = [("PROXY_PASSWORD", "wr0ng")];
-        let mut program = Program::start_with(&arguments, root, &wrong);
+        let program = Program::start_with(&arguments, root, &wrong);
         program.wait_for_log("does not accept the user and password");
-        program.signal(rustix::process::Signal::TERM);
-        program.signal(rustix::process::Signal::TERM);
-        program.wait();
         assert!(!program.log().contains("wr0ng"), "{}", program.log());
+        drop(program);
         let right = [("PROXY_PASSWORD", PASSWORD)];
         let program = Program::start_with(&arguments, root, &right);
         receiver.wait_for(10);
