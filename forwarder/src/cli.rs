@@ -1,9 +1,9 @@
 //! The command line: ours, and logstash-forwarder's for old init scripts.
 //!
-//! Ours has subcommands (`run`, `check`, `state`, `status`, …). A command line that begins with a flag of
+//! Ours has subcommands (`run`, `check`, `doctor`, `state`, `status`, …). A command line that begins with a flag of
 //! logstash-forwarder is read as Go reads it: `-flag value`, `-flag=value`, `--flag value`.
 //!
-//! Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong config.
+//! Exit codes: 0 done, 1 failed while running (or `doctor` found something), 64 wrong usage, 78 wrong config.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +31,15 @@ pub enum Command {
     Run(Invocation),
     /// Check the config.
     Check(Invocation),
+    /// Find out what would keep it from working.
+    Doctor {
+        /// The config.
+        invocation: Invocation,
+        /// As JSON.
+        json: bool,
+        /// How long it may take.
+        patience: Duration,
+    },
     /// Look into the registry, or mend it.
     State {
         /// What to do.
@@ -132,6 +141,17 @@ enum Subcommands {
     Run(Shared),
     /// Check the config and print what would be done
     Check(Shared),
+    /// Try everything the config names, files and servers, and say what is wrong (exit code 1 if anything is)
+    Doctor {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+        /// How long it may take at most
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+        timeout: Duration,
+        #[command(flatten)]
+        shared: Shared,
+    },
     /// Tell how a running forwarder is: files, lag, links
     Status {
         /// As one JSON object
@@ -327,6 +347,18 @@ pub fn parse(arguments: &[String]) -> Command {
         Ok(Arguments {
             command: Subcommands::Check(shared),
         }) => Command::Check(shared.into()),
+        Ok(Arguments {
+            command:
+                Subcommands::Doctor {
+                    json,
+                    timeout,
+                    shared,
+                },
+        }) => Command::Doctor {
+            invocation: shared.into(),
+            json,
+            patience: timeout,
+        },
         Ok(Arguments {
             command: Subcommands::State { action },
         }) => action.into(),

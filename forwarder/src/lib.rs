@@ -3,7 +3,8 @@
 //! Reading order: [`config`] (what was asked for), [`tail`] (files to lines), [`feed`] (what are no files), [`batch`] and
 //! [`event`] (lines to windows), [`link`] (windows to servers), [`registry`] (what is safe),
 //! [`reader`] and [`run`] (all of it put together), [`health`] and [`reload`] (what can be asked and ordered
-//! while it runs), [`cli`] (the program). [`follow`] is for another program that wants the files and not
+//! while it runs), [`cli`] (the program), [`check`] and [`doctor`]
+//! (whether it will work). [`follow`] is for another program that wants the files and not
 //! the link.
 //!
 //! Everything runs in one task of one thread: the parts share state through `Rc` and `RefCell`
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod crowd;
+pub mod doctor;
 pub mod drain;
 pub mod event;
 pub mod feed;

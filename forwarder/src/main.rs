@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use skidder_forwarder::cli::{self, Command, EXIT_CONFIG, EXIT_FAILED, Invocation, Question};
@@ -13,7 +14,7 @@ use skidder_forwarder::health::client;
 use skidder_forwarder::health::systemd::Notifier;
 use skidder_forwarder::registry::state::{self, Action};
 use skidder_forwarder::reload::SetLevel;
-use skidder_forwarder::{Controls, check, config};
+use skidder_forwarder::{Controls, check, config, doctor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
@@ -38,6 +39,11 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Command::Check(invocation) => check(&invocation),
+        Command::Doctor {
+            invocation,
+            json,
+            patience,
+        } => doctor(&invocation, json, patience),
         Command::State { action, invocation } => state(&action, &invocation),
         Command::Ask {
             question,
@@ -58,6 +64,25 @@ fn check(invocation: &Invocation) -> ExitCode {
         Ok(config) => {
             print(&mut std::io::stdout(), &check::describe(&config));
             ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            print(&mut std::io::stderr(), &format!("{problems}\n"));
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+fn doctor(invocation: &Invocation, json: bool, patience: Duration) -> ExitCode {
+    match doctor::examine(&invocation.config, &invocation.overrides, patience) {
+        Ok(report) => {
+            let text = if json {
+                // There is nothing in it that JSON has no form for.
+                serde_json::to_string(&report).unwrap_or_default() + "\n"
+            } else {
+                report.to_string()
+            };
+            print(&mut std::io::stdout(), &text);
+            ExitCode::from(if report.good { 0 } else { EXIT_FAILED })
         }
         Err(problems) => {
             print(&mut std::io::stderr(), &format!("{problems}\n"));

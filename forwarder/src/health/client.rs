@@ -104,8 +104,8 @@ pub fn table(status: &Map<String, Value>, most: usize) -> String {
     ));
     line(format!(
         "lag        {} not acknowledged, {} of it not read; the oldest line is {} old",
-        bytes(totals.get("lag_bytes")),
-        bytes(totals.get("unread_bytes")),
+        bytes_of(totals.get("lag_bytes")),
+        bytes_of(totals.get("unread_bytes")),
         seconds(totals.get("lag_seconds"))
     ));
     if let Some(Value::String(file)) = totals.get("oldest_file") {
@@ -116,7 +116,7 @@ pub fn table(status: &Map<String, Value>, most: usize) -> String {
     }
     line(format!(
         "held       {} by {} deleted files",
-        bytes(totals.get("held_bytes")),
+        bytes_of(totals.get("held_bytes")),
         word(totals.get("held_files"))
     ));
     let counters = object("counters");
@@ -125,8 +125,8 @@ pub fn table(status: &Map<String, Value>, most: usize) -> String {
         word(counters.get("events_read")),
         word(counters.get("events_acknowledged")),
         word(status.get("events_in_flight")),
-        bytes(counters.get("bytes_sent")),
-        bytes(counters.get("lost_bytes"))
+        bytes_of(counters.get("bytes_sent")),
+        bytes_of(counters.get("lost_bytes"))
     ));
     if let Some(Value::String(error)) = status.get("reload_error") {
         line(format!("config     the last one was refused: {error}"));
@@ -171,13 +171,13 @@ pub fn table(status: &Map<String, Value>, most: usize) -> String {
     ];
     rows.extend(files.iter().take(most).map(|file| {
         vec![
-            bytes(file.get("lag_bytes")),
+            bytes_of(file.get("lag_bytes")),
             seconds(file.get("lag_seconds")),
             word(file.get("acknowledged")),
             word(file.get("read")),
             word(file.get("size")),
             word(file.get("state")),
-            bytes(file.get("held_bytes")),
+            bytes_of(file.get("held_bytes")),
             word(file.get("path")),
         ]
     }));
@@ -207,10 +207,15 @@ fn columns(text: &mut String, rows: &[Vec<String>]) {
     }
 }
 
-fn bytes(value: Option<&Value>) -> String {
-    let Some(bytes) = value.and_then(Value::as_u64) else {
-        return "-".to_owned();
-    };
+fn bytes_of(value: Option<&Value>) -> String {
+    match value.and_then(Value::as_u64) {
+        Some(count) => bytes(count),
+        None => "-".to_owned(),
+    }
+}
+
+/// A size for a person.
+pub(crate) fn bytes(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

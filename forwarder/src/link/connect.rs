@@ -247,7 +247,7 @@ impl Protocol {
     }
 }
 
-fn timed_out(after: Duration) -> io::Error {
+pub(crate) fn timed_out(after: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
         format!("no answer for {}", show(after)),
@@ -276,11 +276,7 @@ async fn handshake(
         server: server.clone(),
         reason,
     };
-    let name = match &tls.server_name {
-        Some(name) => name.clone(),
-        None => ServerName::try_from(server.host.clone())
-            .map_err(|_| failed(format!("`{}` is not a valid host name", server.host)))?,
-    };
+    let name = name_of(server, tls).map_err(failed)?;
     let mut config = Arc::clone(&tls.config);
     if offer_native {
         Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
@@ -314,8 +310,17 @@ async fn handshake(
     }
 }
 
+/// The name that the server's certificate has to have.
+pub(crate) fn name_of(server: &Server, tls: &tls::Tls) -> Result<ServerName<'static>, String> {
+    match &tls.server_name {
+        Some(name) => Ok(name.clone()),
+        None => ServerName::try_from(server.host.clone())
+            .map_err(|_| format!("`{}` is not a valid host name", server.host)),
+    }
+}
+
 /// Whether the server refuses us for the protocols that we offer.
-fn is_no_such_protocol(error: &io::Error) -> bool {
+pub(crate) fn is_no_such_protocol(error: &io::Error) -> bool {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());

@@ -59,6 +59,8 @@ impl TlsSettings {
 pub struct Tls {
     /// What rustls needs.
     pub config: Arc<ClientConfig>,
+    /// What checks the server's certificate.
+    pub verifier: Arc<dyn ServerCertVerifier>,
     /// The name to check the certificate for, in place of the host's.
     pub server_name: Option<ServerName<'static>>,
     /// Whether we have a certificate of our own.
@@ -183,8 +185,9 @@ pub fn build(settings: &TlsSettings) -> Result<Tls, Vec<TlsError>> {
     };
     let has_certificate = own.is_some();
     match client_config(&roots, own, settings) {
-        Ok(config) if errors.is_empty() => Ok(Tls {
+        Ok((config, verifier)) if errors.is_empty() => Ok(Tls {
             config: Arc::new(config),
+            verifier,
             server_name,
             has_certificate,
             trusted: roots.description,
@@ -266,7 +269,8 @@ fn own_certificate(settings: &TlsSettings) -> Result<Option<Own>, TlsError> {
     Err(TlsError::Half { given, missing })
 }
 
-fn certificates(
+/// The certificates of a PEM file, which is read for this option.
+pub(crate) fn certificates(
     option: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -303,7 +307,7 @@ fn client_config(
     roots: &Roots,
     own: Option<Own>,
     settings: &TlsSettings,
-) -> Result<ClientConfig, TlsError> {
+) -> Result<(ClientConfig, Arc<dyn ServerCertVerifier>), TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
     let inner = WebPkiServerVerifier::builder_with_provider(
@@ -312,18 +316,18 @@ fn client_config(
     )
     .build()
     .map_err(|error| setup(&error))?;
-    let verifier = Verifier {
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::new(Verifier {
         inner,
         pinned: roots.pinned.clone(),
         provider: Arc::clone(&provider),
-    };
+    });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| setup(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    match own {
-        None => Ok(builder.with_no_client_auth()),
+        .with_custom_certificate_verifier(Arc::clone(&verifier));
+    let config = match own {
+        None => builder.with_no_client_auth(),
         Some((chain, key)) => {
             builder
                 .with_client_auth_cert(chain, key)
@@ -331,9 +335,10 @@ fn client_config(
                     certificate: settings.certificate.clone().unwrap_or_default(),
                     key: settings.key.clone().unwrap_or_default(),
                     reason: error.to_string(),
-                })
+                })?
         }
-    }
+    };
+    Ok((config, verifier))
 }
 
 /// The usual check, and one exception.
@@ -449,6 +454,12 @@ pub fn explain(error: &rustls::Error, has_certificate: bool) -> String {
             Bad::UnknownIssuer => {
                 "the server's certificate was issued by a CA that is not trusted \
                  here; put the certificate of that CA into the `ssl ca` file"
+                    .to_owned()
+            }
+            Bad::BadSignature => {
+                "the server's certificate names an authority that is trusted here, which did not \
+                 sign it: it has another key, or was renewed; put its certificate of now into the \
+                 `ssl ca` file"
                     .to_owned()
             }
             Bad::Expired | Bad::ExpiredContext { .. } => {

@@ -19,7 +19,7 @@ mod hints;
 pub mod identity;
 pub mod left;
 pub mod lines;
-mod open;
+pub(crate) mod open;
 pub mod pattern;
 pub mod reading;
 mod reconfigure;

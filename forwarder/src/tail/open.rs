@@ -551,7 +551,7 @@ fn is_on_network(file: &File) -> bool {
     })
 }
 
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Non-blocking, or a pipe that took the file's place would hold us up for ever.
     let flags = rustix::fs::OFlags::NONBLOCK.bits();
     OpenOptions::new()

@@ -149,10 +149,11 @@ impl Walk {
                 if !rest.is_empty() {
                     self.enter(&place, path);
                 // A literal last component still has to be there to be found.
-                } else if only.is_none_or(|only| path.starts_with(only))
-                    && std::fs::symlink_metadata(&path).is_ok()
-                {
-                    visitor.found(path);
+                } else if only.is_none_or(|only| path.starts_with(only)) {
+                    match std::fs::symlink_metadata(&path) {
+                        Ok(_) => visitor.found(path),
+                        Err(error) => tell(or_here(&place.base), error, visitor),
+                    }
                 }
             }
             Component::Wild(matcher) => {
@@ -296,6 +297,14 @@ enum Kind {
     File,
 }
 
+/// A directory that is not there is none that cannot be read.
+fn tell(directory: &Path, error: io::Error, visitor: &mut dyn Visitor) {
+    let expected = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    if !expected.contains(&error.kind()) {
+        visitor.failed(directory, error);
+    }
+}
+
 fn names(
     directory: &Path,
     only: Option<&Path>,
@@ -312,10 +321,7 @@ fn names(
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) => {
-            let expected = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-            if !expected.contains(&error.kind()) {
-                visitor.failed(directory, error);
-            }
+            tell(directory, error, visitor);
             return Vec::new();
         }
     };

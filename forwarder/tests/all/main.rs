@@ -3,6 +3,7 @@
 
 mod cloud;
 mod discovery;
+mod doctor;
 mod drain;
 mod half_open;
 mod health;
