@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::units::show;
 use crate::config::{Config, FileGroup, StartPosition};
 use crate::feed::journal;
+use crate::tail::links::open_of;
 use crate::tail::pattern::Visitor;
 
 /// Files listed per element of `files`.
@@ -79,7 +80,7 @@ pub fn describe(config: &Config) -> String {
     line(format_args!("registry   {}", config.registry.display()));
     line(format_args!("host       {}", config.hostname));
     for (number, group) in config.groups.iter().enumerate() {
-        describe_group(&mut text, number + 1, group);
+        describe_group(&mut text, config, number, group);
     }
     for journal in &config.feeds.journals {
         describe_journal(&mut text, journal);
@@ -112,14 +113,15 @@ fn describe_journal(text: &mut String, journal: &journal::Settings) {
     }
 }
 
-fn describe_group(text: &mut String, number: usize, group: &FileGroup) {
+fn describe_group(text: &mut String, config: &Config, index: usize, group: &FileGroup) {
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or_default();
     let start = match group.start_position {
         StartPosition::Beginning => "beginning",
         StartPosition::End => "end",
     };
     line(format_args!(
-        "files {number}    dead time {}, from the {start}",
+        "files {}    dead time {}, from the {start}",
+        index + 1,
         show(group.dead_time)
     ));
     for (name, value) in &group.fields {
@@ -140,7 +142,7 @@ fn describe_group(text: &mut String, number: usize, group: &FileGroup) {
             found.paths.len()
         ));
         for path in found.paths.iter().take(LISTED_FILES) {
-            match std::fs::File::open(path) {
+            match open_of(config, index, path) {
                 Ok(_) => line(format_args!("    {}", path.display())),
                 Err(error) => line(format_args!(
                     "    {} cannot be read: {error}",

@@ -340,6 +340,7 @@ mod tests {
     use crate::config::lines::Typed;
     use crate::config::{FileGroup, Limits, Network, NetworkFiles, StartPosition};
     use crate::tail::complete::{Complete, Following, Order, Outcome, PartialLines, Times};
+    use crate::tail::links::Follow;
     use crate::tail::pattern::{Excludes, Pattern};
     use crate::tail::shape::tests::rules;
 
@@ -359,6 +360,8 @@ mod tests {
                 start_position: StartPosition::Beginning,
                 ship_compressed: false,
                 network_files: NetworkFiles::Auto,
+                follow_links: Follow::Inside,
+                link_targets: Vec::new(),
                 lines: Rc::new(rules()),
                 line_options: Typed::default(),
                 following,

@@ -2,6 +2,7 @@
 //!
 //! Patterns are compiled here; no log file is opened.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::values::{HOUR, MILLISECOND, Reader, items};
 use super::yaml::{Node, Value};
 use super::{Problems, following, lines};
 use crate::tail::complete::Following;
+use crate::tail::links::Follow;
 use crate::tail::pattern::{Excludes, Pattern};
 use crate::tail::shape::Rules;
 
@@ -40,6 +42,10 @@ pub struct FileGroup {
     pub ship_compressed: bool,
     /// Whether what the file system says may be out of date.
     pub network_files: NetworkFiles,
+    /// Which symbolic links are followed.
+    pub follow_links: Follow,
+    /// Directories that links may lead into.
+    pub link_targets: Vec<PathBuf>,
     /// How lines become events.
     pub lines: Rc<Rules>,
     /// When files are begun, in which order they are read, and what ends them.
@@ -116,6 +122,7 @@ pub(super) fn build(
                 problems.add(Some(&node.place), message);
             }
         }
+        let link_targets = build_directories(section.find("symlink targets"), problems);
         let fields = build_fields(section.find("fields"), problems);
         let mut reader = Reader { section, problems };
         let default_position = overrides.start_position.unwrap_or(StartPosition::Beginning);
@@ -147,6 +154,12 @@ pub(super) fn build(
                 "off" => NetworkFiles::Off,
                 _ => NetworkFiles::Auto,
             },
+            follow_links: match reader.choice("follow symlinks", &["inside", "on", "off"]) {
+                "on" => Follow::On,
+                "off" => Follow::Off,
+                _ => Follow::Inside,
+            },
+            link_targets,
             following,
         }));
     }
@@ -157,6 +170,20 @@ pub(super) fn build(
         );
     }
     groups
+}
+
+fn build_directories(node: Option<&Node>, problems: &mut Problems) -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    for node in node.map_or(&[][..], items) {
+        match node.text() {
+            Some(path) if path.starts_with('/') => directories.push(PathBuf::from(path)),
+            _ => {
+                let message = "`symlink targets` are directories, like /var/log/pods";
+                problems.add(Some(&node.place), message);
+            }
+        }
+    }
+    directories
 }
 
 /// A relative path counts from the working directory; events carry the whole path.

@@ -141,6 +141,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Files, "start position", "beginning"),
     option(Section::Files, "compressed files", "skip"),
     option(Section::Files, "network files", "auto"),
+    option(Section::Files, "follow symlinks", "inside"),
+    option(Section::Files, "symlink targets", "none"),
     option(Section::Files, "encoding", "utf-8"),
     option(Section::Files, "format", "plain"),
     option(Section::Files, "long lines", "split"),

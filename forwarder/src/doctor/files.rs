@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::access::{self, User, Want};
 use super::{Finding, Level};
+use crate::config::Config;
 use crate::config::plan::directory_of;
-use crate::config::{Config, FileGroup};
 use crate::registry::store;
-use crate::tail::open::open;
+use crate::tail::links::{Strayed, open_of};
 use crate::tail::pattern::{Pattern, Visitor};
 
 /// Findings of one pattern that are told one by one.
@@ -74,18 +74,20 @@ pub fn look(config: &Config, user: &User) -> Vec<PathReport> {
     let mut reports = Vec::new();
     for (number, group) in config.groups.iter().enumerate() {
         for pattern in &group.patterns {
-            reports.push(look_for(pattern, number + 1, group, user));
+            reports.push(look_for(config, number, pattern, user));
         }
     }
     reports
 }
 
-fn look_for(pattern: &Pattern, element: usize, group: &FileGroup, user: &User) -> PathReport {
+fn look_for(config: &Config, index: usize, pattern: &Pattern, user: &User) -> PathReport {
     let mut found = Found::default();
     pattern.walk(&mut found);
-    found.paths.retain(|path| !group.exclude.covers(path));
+    found
+        .paths
+        .retain(|path| !config.groups[index].exclude.covers(path));
     let mut report = PathReport {
-        element,
+        element: index + 1,
         pattern: pattern.typed().to_owned(),
         files: 0,
         readable: 0,
@@ -93,6 +95,7 @@ fn look_for(pattern: &Pattern, element: usize, group: &FileGroup, user: &User) -
     };
     // One directory denies all that is in it, and is told once.
     let mut messages: BTreeSet<String> = BTreeSet::new();
+    let mut strayed = 0;
     for (path, error) in &found.failures {
         messages.insert(words(path, error, Want::List, user));
     }
@@ -106,8 +109,15 @@ fn look_for(pattern: &Pattern, element: usize, group: &FileGroup, user: &User) -
             }
         }
         report.files += 1;
-        match open(path) {
+        match open_of(config, index, path) {
             Ok(_) => report.readable += 1,
+            Err(error) if Strayed::of(&error).is_some() => {
+                if strayed < MAX_FINDINGS {
+                    let message = format!("{} is not shipped: {error}", path.display());
+                    report.findings.push(Finding::new(Level::Warning, message));
+                }
+                strayed += 1;
+            }
             Err(error) if messages.len() <= MAX_FINDINGS => {
                 messages.insert(words(path, &error, Want::Read, user));
             }

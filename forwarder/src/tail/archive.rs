@@ -21,7 +21,8 @@ use super::Tails;
 use super::complete::Times;
 use super::copies::related_names;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, MARK_BYTES, Mark, birth_of};
-use super::open::{open, source_of};
+use super::links::{open_of, open_to_compare};
+use super::open::source_of;
 use super::reading::Budget;
 use super::shape::Rules;
 use super::stdin::Stdin;
@@ -188,7 +189,7 @@ impl Archive {
 impl Tails {
     /// If this compressed file is what became of a file that is not all acknowledged, it is read on.
     pub(super) fn consider_archive(&mut self, path: &Path) -> io::Result<bool> {
-        let file = open(path)?;
+        let file = open_to_compare(path)?;
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
         let Some(format) = super::open::compression_of(&file)? else {
@@ -203,7 +204,7 @@ impl Tails {
         let (true, Some(group)) = (entry.packed != Some(true), self.group_of(&entry.path)) else {
             return Ok(true);
         };
-        let Some(unpacked) = unpack(open(path)?, format) else {
+        let Some(unpacked) = unpack(open_of(&self.config, group, path)?, format) else {
             return Ok(false);
         };
         let id = self.new_id();

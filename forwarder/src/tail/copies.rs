@@ -22,7 +22,8 @@ use tracing::{debug, info};
 use super::Tails;
 use super::file::{Beginning, Tail};
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, birth_of, read_fully_at};
-use super::open::{entry_of, open, still_the_same};
+use super::links::{open_of, open_to_compare};
+use super::open::{entry_of, still_the_same};
 use crate::event::Source;
 use crate::registry::Entry;
 
@@ -182,7 +183,7 @@ impl Tails {
     /// A regular file at the path that has the content of the tail up to its position.
     fn copy_at(&self, key: u64, path: &Path) -> Option<(File, Metadata)> {
         let tail = self.known.get(&key)?;
-        let file = open(path).ok()?;
+        let file = open_of(&self.config, tail.group, path).ok()?;
         let metadata = file.metadata().ok()?;
         let is_copy = metadata.is_file()
             && !self.is_someone_elses(Identity::of(&metadata))
@@ -281,7 +282,7 @@ impl Tails {
             .values()
             .filter(|held| held.original == key)
             .filter_map(|held| {
-                let file = open(&held.path).ok()?;
+                let file = open_of(&self.config, tail.group, &held.path).ok()?;
                 let metadata = file.metadata().ok()?;
                 // It was compared while the original was whole: its length decides nothing.
                 let same = metadata.len() < tail.offset || tail.has_its_content(&file).ok()?;
@@ -413,7 +414,7 @@ fn is_copy_of(
     };
     let strong = entry.offset >= FINGERPRINT_BYTES as u64;
     let elsewhere = path != entry.path;
-    let own = open(&entry.path).and_then(|own| Ok((own.metadata()?, own)));
+    let own = open_to_compare(&entry.path).and_then(|own| Ok((own.metadata()?, own)));
     let believed = match own {
         Ok((own_metadata, own)) if Identity::of(&own_metadata) == entry.identity => {
             // Truncated, that is: while the original is whole, both are read.

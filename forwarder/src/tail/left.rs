@@ -5,13 +5,13 @@
 //! while no more is read.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Tails;
 use super::file::Tail;
 use super::identity::Identity;
+use super::links::open_of;
 use super::pattern::Visitor;
 use crate::health::status::{Left, LeftFile};
 
@@ -73,7 +73,7 @@ impl Tails {
 
     /// What the patterns find and is not followed.
     fn left_unknown(&self, left: &mut Left) {
-        for group in &self.config.groups {
+        for (number, group) in self.config.groups.iter().enumerate() {
             let mut found = Found::default();
             for pattern in &group.patterns {
                 pattern.walk(&mut found);
@@ -93,6 +93,7 @@ impl Tails {
                 let identity = Identity::of(&metadata);
                 let done = self.by_identity.contains_key(&identity)
                     || self.left_out.contains_key(&identity)
+                    || self.strayed.contains_key(&path)
                     || group.exclude.covers(&path);
                 if done || !metadata.is_file() || metadata.len() == 0 {
                     continue;
@@ -102,7 +103,7 @@ impl Tails {
                 } else if self.room.is_waiting(&path) {
                     "it waits for a descriptor, see `max open files`".to_owned()
                 } else {
-                    match File::open(&path) {
+                    match open_of(&self.config, number, &path) {
                         Ok(_) => "not read yet".to_owned(),
                         Err(error) => format!("cannot open it: {error}"),
                     }

@@ -19,7 +19,8 @@ mod hints;
 pub mod identity;
 pub mod left;
 pub mod lines;
-pub(crate) mod open;
+pub mod links;
+mod open;
 pub mod pattern;
 pub mod reading;
 mod reconfigure;
@@ -89,6 +90,8 @@ pub struct Tails {
     short: HashMap<Identity, Instant>,
     /// Files left out for what they are, so that it is said once.
     left_out: HashMap<Identity, (Option<u64>, Option<SystemTime>)>,
+    /// Links that are not followed, and where they led when that was said.
+    strayed: HashMap<PathBuf, PathBuf>,
     /// Complete files that are not done with, and where they were begun.
     unfinished: HashMap<u64, u64>,
     /// The turn that is not over, or was the last.
@@ -159,6 +162,7 @@ impl Tails {
             polled: HashSet::new(),
             short: HashMap::new(),
             left_out: HashMap::new(),
+            strayed: HashMap::new(),
             unfinished: HashMap::new(),
             turn: ReadingTurn::default(),
             losses: VecDeque::new(),

@@ -3,9 +3,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +15,7 @@ use tracing::{debug, info, warn};
 use super::copies::Verdict;
 use super::file::{Beginning, DOUBT, Tail, last_line_start};
 use super::identity::{Fingerprint, Identity, birth_of, read_fully_at};
+use super::links::{Strayed, open_of, open_to_compare};
 use super::shape::container::{Format, fields_of_path};
 use super::{MAX_FILES, Tails, Trust};
 use crate::config::{Config, NetworkFiles, StartPosition};
@@ -142,7 +142,7 @@ impl Tails {
         if !self.make_room(path, &first_path, group) {
             return Some(key);
         }
-        let file = match open(path) {
+        let file = match open_of(&self.config, group, path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => return self.cannot("open", path, &error).or(Some(key)),
@@ -186,10 +186,10 @@ impl Tails {
         if !self.make_room(path, first_path, group) {
             return Ok(None);
         }
-        let file = open(path)?;
+        let file = open_of(&self.config, group, path)?;
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
-        if !metadata.is_file() || self.by_identity.contains_key(&identity) {
+        if self.by_identity.contains_key(&identity) {
             // Something else than a moment ago: the next scan decides.
             return Ok(None);
         }
@@ -464,14 +464,14 @@ impl Tails {
     }
 
     fn first_path_of_copy(&self, path: &Path, metadata: &Metadata) -> Option<PathBuf> {
-        let file = open(path).ok()?;
+        let file = open_to_compare(path).ok()?;
         let (_, entry, _) = self.recognise_copy(path, &file, metadata).ok()??;
         Some(entry.path)
     }
 
     fn is_same(&self, path: &Path, identity: Identity) -> bool {
         let check = || -> io::Result<bool> {
-            let file = open(path)?;
+            let file = open_to_compare(path)?;
             let metadata = file.metadata()?;
             let ledger = self.ledger.borrow();
             let Some((_, entry)) = ledger.find_unclaimed(identity) else {
@@ -492,7 +492,18 @@ impl Tails {
             .insert(identity, (birth_of(metadata), metadata.modified().ok()));
     }
 
-    fn cannot(&self, what: &'static str, path: &Path, error: &io::Error) -> Option<u64> {
+    fn cannot(&mut self, what: &'static str, path: &Path, error: &io::Error) -> Option<u64> {
+        if let Some(strayed) = Strayed::of(error) {
+            if self.strayed.len() >= MAX_FILES {
+                self.strayed.clear();
+            }
+            let target = strayed.target.clone();
+            let before = self.strayed.insert(path.to_owned(), target.clone());
+            if before != Some(target) {
+                warn!(path = %path.display(), "the file is not shipped: {strayed}");
+            }
+            return None;
+        }
         if let Some(suppressed) = self.throttle.admit(what) {
             let path = path.display();
             warn!(%path, %error, suppressed, "cannot {what} the file, trying again with the next round");
@@ -549,15 +560,6 @@ fn is_on_network(file: &File) -> bool {
         #[allow(clippy::unnecessary_cast, reason = "its width is the platform's")]
         NETWORK.contains(&(status.f_type as i64))
     })
-}
-
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Non-blocking, or a pipe that took the file's place would hold us up for ever.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.cast_signed())
-        .open(path)
 }
 
 /// The name of the compression that the file's first bytes show.

@@ -23,6 +23,8 @@ pub struct Pattern {
     typed: String,
     alternatives: Vec<Vec<Component>>,
     matcher: Vec<GlobMatcher>,
+    /// What stands before the first wildcard and before the last name, and the rest.
+    bases: Vec<(PathBuf, GlobMatcher)>,
 }
 
 #[derive(Debug)]
@@ -50,15 +52,18 @@ impl Pattern {
             return Err("a path is empty".to_owned());
         }
         let mut alternatives = Vec::new();
-        let mut matcher = Vec::new();
+        let (mut matcher, mut bases) = (Vec::new(), Vec::new());
         for text in expand_braces(typed)? {
-            alternatives.push(components(&text)?);
+            let components = components(&text)?;
+            bases.push(base_of(&components, &text)?);
+            alternatives.push(components);
             matcher.push(compile(&tidy(&text))?);
         }
         Ok(Self {
             typed: typed.to_owned(),
             alternatives,
             matcher,
+            bases,
         })
     }
 
@@ -70,6 +75,12 @@ impl Pattern {
     /// Whether this path matches.
     pub fn matches(&self, path: &Path) -> bool {
         self.matcher.iter().any(|matcher| matcher.is_match(path))
+    }
+
+    /// The directories that are named without wildcards, below which everything is that matches, each with
+    /// what the rest of a path has to match.
+    pub fn bases(&self) -> impl Iterator<Item = (&Path, &GlobMatcher)> {
+        self.bases.iter().map(|(base, rest)| (base.as_path(), rest))
     }
 
     /// Visits every path that matches now.
@@ -248,6 +259,27 @@ fn compile(text: &str) -> Result<GlobMatcher, String> {
         .build()
         .map(|glob| glob.compile_matcher())
         .map_err(|error| format!("`{text}` is not a valid pattern: {}", error.kind()))
+}
+
+/// The names before the first wildcard and before the last name, and what the rest has to match.
+fn base_of(components: &[Component], text: &str) -> Result<(PathBuf, GlobMatcher), String> {
+    let plain =
+        components
+            .iter()
+            .take(components.len() - 1)
+            .map_while(|component| match component {
+                Component::Root => Some(Path::new("/")),
+                Component::Literal(name) => Some(Path::new(name)),
+                Component::Wild(_) | Component::AnyDepth => None,
+            });
+    let base: PathBuf = plain.collect();
+    let names = base.iter().filter(|name| *name != "/").count();
+    let rest: Vec<&str> = text
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .skip(names)
+        .collect();
+    Ok((base, compile(&rest.join("/"))?))
 }
 
 fn components(text: &str) -> Result<Vec<Component>, String> {
@@ -507,6 +539,25 @@ mod tests {
         assert_eq!(walk(root.path(), "[ab].log{,.[0-9]}"), ["a.log", "b.log.1"]);
         assert_eq!(walk(root.path(), "missing/*.log"), Vec::<String>::new());
         assert_eq!(walk(root.path(), "missing.log"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_stands_before_the_first_wildcard_is_the_base() {
+        for (typed, base, rest) in [
+            ("/var/log/*.log", "/var/log", "a.log"),
+            ("/var//./log/app/current", "/var/log/app", "current"),
+            ("/srv/*/logs/x.log", "/srv", "a/logs/x.log"),
+            ("/**/x.log", "/", "a/b/x.log"),
+            ("/a", "/", "a"),
+        ] {
+            let pattern = Pattern::new(typed).expect("valid");
+            let (found, matcher) = pattern.bases().next().expect("one");
+            assert_eq!(found, Path::new(base), "{typed}");
+            assert!(
+                matcher.is_match(rest) && !matcher.is_match("other"),
+                "{typed}"
+            );
+        }
     }
 
     #[test]

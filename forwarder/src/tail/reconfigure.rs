@@ -30,6 +30,7 @@ impl Tails {
         }
         self.held.clear();
         self.left_out.clear();
+        self.strayed.clear();
         let keys: Vec<u64> = self.known.keys().copied().collect();
         let (mut kept, mut dropped) = (0, 0);
         for key in keys {

@@ -439,7 +439,7 @@ fn complaint_07_a_symbolic_link_that_points_to_another_file() {
     append("monday", "one\n");
     append("tuesday", "two\n");
     point("monday");
-    let config = place.config(&receiver, "current.log", "");
+    let config = super::links::with(&place, &receiver, "current.log", "symlink targets: [ROOT]");
     let running = Running::start(&config);
     receiver.wait_for(1);
     point("tuesday");

@@ -11,6 +11,7 @@ mod identity;
 mod journal;
 mod lines;
 mod link;
+mod links;
 mod manual;
 mod many;
 mod model;

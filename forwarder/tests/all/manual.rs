@@ -86,6 +86,7 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             "split",
             "start",
             "off",
+            "inside",
             "/var/lib/skidder-forwarder",
         ];
         if !typed && !words.contains(&option.default) {
@@ -327,6 +328,10 @@ fn every_kind_of_mistake_has_its_message() {
         (
             &good.replace("/a]", "/a], multiline: {patern: x}"),
             "did you mean `pattern`?",
+        ),
+        (
+            &good.replace("/a]", "/a], symlink targets: [logs]"),
+            "`symlink targets` are directories",
         ),
         (&good.replace("a:1", "\"::1:5\""), "is not `host:port`"),
         (

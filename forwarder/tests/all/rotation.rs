@@ -390,11 +390,10 @@ fn compressed_files_are_left_out_and_links_are_followed() {
     std::fs::write(&elsewhere, "linked\n").expect("writes");
     std::os::unix::fs::symlink(&elsewhere, place.log("link.log")).expect("links");
     let config = place.config(&receiver, "*", "rescan interval: 60s");
-    let text = std::fs::read_to_string(&config).expect("reads").replacen(
-        "rescan interval: 500ms\n",
-        "",
-        1,
-    );
+    let text = std::fs::read_to_string(&config).expect("reads");
+    let text = text
+        .replace("fields:", "follow symlinks: on, fields:")
+        .replacen("rescan interval: 500ms\n", "", 1);
     std::fs::write(&config, text).expect("writes");
     let running = Running::start(&config);
     receiver.wait_for(1);

@@ -22,6 +22,7 @@ use skidder_forwarder::config::lines::Typed;
 use skidder_forwarder::config::{Config, FileGroup, Limits, Network, NetworkFiles, StartPosition};
 use skidder_forwarder::follow::{Registry, follow};
 use skidder_forwarder::tail::complete::{Complete, Following, Order, Outcome, PartialLines, Times};
+use skidder_forwarder::tail::links::Follow;
 use skidder_forwarder::tail::pattern::{Excludes, Pattern};
 use skidder_forwarder::tail::shape::container::Format;
 use skidder_forwarder::tail::shape::join::{Join, Joiner};
@@ -426,6 +427,9 @@ impl Plan {
             start_position: self.beginning,
             ship_compressed: false,
             network_files: NetworkFiles::Auto,
+            // COMPAT: Logstash follows links wherever they lead.
+            follow_links: Follow::On,
+            link_targets: Vec::new(),
             lines: Rc::new(Rules {
                 charset: Charset::Utf8,
                 format: Format::Plain,
