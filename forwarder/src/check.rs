@@ -82,6 +82,12 @@ pub fn describe(config: &Config) -> String {
     for (number, group) in config.groups.iter().enumerate() {
         describe_group(&mut text, config, number, group);
     }
+    for socket in &config.feeds.syslog {
+        writeln!(text, "syslog     {}", socket.listen).unwrap_or_default();
+        for (name, value) in &socket.fields {
+            writeln!(text, "  field    {name} = {value}").unwrap_or_default();
+        }
+    }
     for journal in &config.feeds.journals {
         describe_journal(&mut text, journal);
     }

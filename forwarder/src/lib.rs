@@ -29,6 +29,7 @@ pub mod registry;
 pub mod reload;
 pub mod report;
 pub mod run;
+mod socket_file;
 pub mod tail;
 
 pub use reload::Controls;

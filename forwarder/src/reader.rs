@@ -279,6 +279,7 @@ impl Reader {
             }
             self.wait(wake, &mut stop).await;
         }
+        self.finish_feeds().await;
         // What has been read so far is still shipped.
         self.hand_over();
         let progress = self.tails.progress();
@@ -307,6 +308,7 @@ impl Reader {
                 None => std::future::pending().await,
             }
         };
+        let mut all_gone = false;
         tokio::select! {
             // An error means that nobody can tell us to stop any more: the caller is gone.
             changed = stop.changed() => drop(changed),
@@ -322,11 +324,14 @@ impl Reader {
                 }
             }
             chunk = chunk => self.take_input(chunk),
-            () = record => {}
+            more = record => all_gone = !more,
             // It is taken over at the beginning of the next round.
             () = changed(&mut self.configs) => {}
             Some(question) = asked(&mut self.questions) => self.answer(question),
             () = sleep_until(wake) => {}
+        }
+        if all_gone {
+            self.feeds = None;
         }
     }
 
@@ -365,6 +370,28 @@ impl Reader {
                 answer.send(()).unwrap_or_default();
             }
             Question::Left(answer) => drop(answer.send(self.tails.left())),
+        }
+    }
+
+    /// Lets what is read beside files end, and takes what it has.
+    async fn finish_feeds(&mut self) {
+        let Some(mut feeds) = self.feeds.take() else {
+            return;
+        };
+        feeds.stop();
+        loop {
+            if self.filling.is_none() {
+                self.filling = self.empty.recv().await;
+            }
+            let Some(batch) = &mut self.filling else {
+                return;
+            };
+            let room = feeds.fill(batch, self.budget);
+            if !room || batch.len() >= self.budget.events {
+                self.hand_over();
+            } else if !feeds.wait().await {
+                return;
+            }
         }
     }
 

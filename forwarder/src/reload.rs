@@ -283,7 +283,7 @@ fn fixed_differences(old: &Config, new: &Config) -> Option<String> {
         ("`http`", old.http != new.http),
         ("`nice`", old.nice != new.nice),
         ("standard input (`-`) in `paths`", stdin(old) != stdin(new)),
-        ("`journal`", old.feeds != new.feeds),
+        ("`journal`, `syslog`", old.feeds != new.feeds),
     ];
     let names: Vec<&str> = differences
         .iter()

@@ -44,6 +44,8 @@ pub struct Counters {
     pub journal_gaps: Cell<u64>,
     /// Messages whose end was left out.
     pub messages_truncated: Cell<u64>,
+    /// Datagrams that the kernel has dropped for want of room.
+    pub datagrams_dropped: Cell<u64>,
 }
 
 /// Adds to a counter.

@@ -55,6 +55,9 @@ pub enum RunError {
     /// Standard input.
     #[error("cannot start reading standard input: {0}")]
     Stdin(std::io::Error),
+    /// What is read beside files.
+    #[error("{0}")]
+    Feed(String),
     /// A line that no window can carry.
     #[error("a line cannot be shipped: {0}; lower `max line bytes`")]
     Encode(#[from] skidder_lumberjack::EncodeError),
@@ -192,7 +195,7 @@ fn build(
             Some((chunks, Stdin::new(Rc::new(source), &group.lines, b"")))
         }
     };
-    let feeds = Feeds::start(&config, &ledger, &acknowledged, &counters);
+    let feeds = Feeds::start(&config, &ledger, &acknowledged, &counters).map_err(RunError::Feed)?;
     let tails = Tails::new(
         Rc::clone(&config),
         Rc::clone(&ledger),

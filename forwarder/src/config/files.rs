@@ -79,10 +79,10 @@ pub(super) fn build(
     overrides: &Overrides,
     problems: &mut Problems,
 ) -> Vec<Rc<FileGroup>> {
-    if raw.files.is_empty() && raw.journal.is_empty() {
+    if raw.files.is_empty() && raw.journal.is_empty() && raw.syslog.is_empty() {
         problems.add(
             None,
-            "no `files` in the config; give at least one element with `paths`, or of `journal`",
+            "no `files` in the config; give at least one element with `paths`, or of `journal` or `syslog`",
         );
     }
     let mut groups = Vec::with_capacity(raw.files.len());

@@ -9,7 +9,7 @@ use crate::feed::journal::Settings;
 use crate::feed::journal::names::{Keep, is_name};
 
 /// Values of one option that is a list.
-pub const MAX_LISTED: usize = 256;
+const MAX_LISTED: usize = 256;
 
 /// Builds the elements.
 pub(super) fn build(

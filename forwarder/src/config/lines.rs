@@ -83,11 +83,7 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Rules {
         "container" => Format::Container,
         _ => Format::Plain,
     };
-    let long_lines = match reader.choice("long lines", &["split", "truncate", "skip"]) {
-        "truncate" => LongLines::Truncate,
-        "skip" => LongLines::Skip,
-        _ => LongLines::Split,
-    };
+    let long_lines = long_lines(&mut reader);
     let multiline = match &section.multiline {
         Some(section) => multiline(section, problems),
         None => match reader.text("multiline").as_deref() {
@@ -110,6 +106,15 @@ pub(super) fn build(section: &RawSection, problems: &mut Problems) -> Rules {
         long_lines,
         delimiter: None,
         joiner: None,
+    }
+}
+
+/// What becomes of lines that are too long.
+pub(super) fn long_lines(reader: &mut Reader<'_>) -> LongLines {
+    match reader.choice("long lines", &["split", "truncate", "skip"]) {
+        "truncate" => LongLines::Truncate,
+        "skip" => LongLines::Skip,
+        _ => LongLines::Split,
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Section {
     Multiline,
     /// One element of the list under `journal`.
     Journal,
+    /// One element of the list under `syslog`.
+    Syslog,
 }
 
 impl Section {
@@ -28,6 +30,7 @@ impl Section {
             Self::Files => "an element of `files`",
             Self::Multiline => "`multiline`",
             Self::Journal => "an element of `journal`",
+            Self::Syslog => "an element of `syslog`",
         }
     }
 }
@@ -56,6 +59,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Top, "network", "required"),
     option(Section::Top, "files", "required"),
     option(Section::Top, "journal", "none"),
+    option(Section::Top, "syslog", "none"),
     option(Section::Top, "data dir", "/var/lib/skidder-forwarder"),
     option(Section::Top, "registry", "`registry` in `data dir`"),
     option(Section::Top, "import registry", "none"),
@@ -166,6 +170,16 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Journal, "keep", "known"),
     option(Section::Journal, "fields", "none"),
     option(Section::Journal, "journalctl", "journalctl"),
+    option(Section::Syslog, "listen", "required"),
+    option(Section::Syslog, "framing", "auto"),
+    option(Section::Syslog, "mode", "0666"),
+    option(Section::Syslog, "owner", "none"),
+    option(Section::Syslog, "allow remote", "off"),
+    option(Section::Syslog, "max connections", "64"),
+    option(Section::Syslog, "idle timeout", "off"),
+    option(Section::Syslog, "receive buffer", "1MiB"),
+    option(Section::Syslog, "long lines", "split"),
+    option(Section::Syslog, "fields", "none"),
 ];
 
 /// Brings a typed key into the form of the table: lower case, `_` and `-` as spaces.

@@ -204,6 +204,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
     let (line_bytes, start) = (limits.max_line_bytes, overrides.start_position);
     let feeds = feed::Settings {
         journals: super::journal::build(&raw.journal, line_bytes, start, problems),
+        syslog: super::syslog::build(&raw.syslog, line_bytes, problems),
     };
     Some(Config {
         network: Rc::new(network?),
@@ -237,11 +238,7 @@ fn build_health(section: &RawSection, data_dir: &Path, problems: &mut Problems) 
         Some(path) => Some(PathBuf::from(path)),
         None => Some(data_dir.join(STATUS_SOCKET)),
     };
-    let mode = top.parsed("status socket mode", 0o600, |text| {
-        let mode = u32::from_str_radix(text, 8).ok();
-        mode.filter(|mode| *mode <= 0o777)
-            .ok_or_else(|| format!("`status socket mode` is octal, like 0660, not `{text}`"))
-    });
+    let mode = top.octal("status socket mode", 0o600);
     let http = top.parsed("http", None, |text| {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         match (text, text.parse::<u16>(), text.parse::<SocketAddr>()) {

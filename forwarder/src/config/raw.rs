@@ -47,6 +47,8 @@ pub struct RawConfig {
     pub files: Vec<RawSection>,
     /// The elements of `journal`, of all files.
     pub journal: Vec<RawSection>,
+    /// The elements of `syslog`, of all files.
+    pub syslog: Vec<RawSection>,
 }
 
 /// Reads the file, or all files of the directory in the order of their names.
@@ -147,7 +149,7 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
     };
     for (name, key, value) in known_keys(Section::Top, pairs, problems) {
         match name {
-            "network" | "files" | "journal" if value.is_null() => {}
+            "network" | "files" | "journal" | "syslog" if value.is_null() => {}
             "network" => {
                 raw.network.place.get_or_insert(key);
                 let Some(pairs) = mapping(Section::Network, value, problems) else {
@@ -159,6 +161,7 @@ fn merge(raw: &mut RawConfig, node: Node, problems: &mut Problems) {
             }
             "files" => elements(Section::Files, name, value, &mut raw.files, problems),
             "journal" => elements(Section::Journal, name, value, &mut raw.journal, problems),
+            "syslog" => elements(Section::Syslog, name, value, &mut raw.syslog, problems),
             _ => insert(&mut raw.top, name, &key, value, problems),
         }
     }

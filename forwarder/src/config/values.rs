@@ -46,6 +46,15 @@ impl Reader<'_> {
         None
     }
 
+    /// The mode of a file.
+    pub(super) fn octal(&mut self, name: &str, default: u32) -> u32 {
+        self.parsed(name, default, |text| {
+            let mode = u32::from_str_radix(text, 8).ok();
+            mode.filter(|mode| *mode <= 0o777)
+                .ok_or_else(|| format!("`{name}` is octal, like 0660, not `{text}`"))
+        })
+    }
+
     /// A text that something is made of.
     pub(super) fn parsed<T>(
         &mut self,

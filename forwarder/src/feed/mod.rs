@@ -1,20 +1,23 @@
-//! Sources of lines that are no files: the systemd [`journal`].
+//! Sources of lines that are no files: the systemd [`journal`], and sockets for programs that can only speak
+//! [`syslog`].
 //!
 //! Each has a task of its own, which makes records of what comes and waits while there is no room for them. They
 //! are handed over in parcels; the reader puts them into its batches as it does with lines of files.
 //!
-//! INVARIANT: as with files, the registry moves when the receiver has acknowledged. What it keeps of such a source is a
-//! cursor; the number beside it counts the records.
+//! INVARIANT: as with files, the registry moves when the receiver has acknowledged. What it keeps of a journal is a
+//! cursor; the number beside it counts the records. Sockets have no position, so what came from them is shipped
+//! before the end ([`Feeds::stop`]).
 
 pub mod journal;
+pub mod syslog;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use self::journal::Start;
 use crate::batch::{Batch, Extra, Field};
@@ -34,12 +37,14 @@ const MAX_PARCELS: usize = 4;
 pub struct Settings {
     /// The elements of `journal`.
     pub journals: Vec<journal::Settings>,
+    /// The elements of `syslog`.
+    pub syslog: Vec<syslog::Settings>,
 }
 
 impl Settings {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.journals.is_empty()
+        self.journals.is_empty() && self.syslog.is_empty()
     }
 }
 
@@ -48,8 +53,8 @@ impl Settings {
 pub struct Record {
     /// What it says.
     pub text: Vec<u8>,
-    /// What tells it from others of its stream.
-    pub offset: u64,
+    /// What tells it from others of its stream; else its number does.
+    pub offset: Option<u64>,
     /// Its time, in milliseconds since 1970.
     pub read_at: i64,
     /// Fields of its own, those of one object after each other.
@@ -78,6 +83,12 @@ pub enum Noted {
     JournalGaps,
     /// Messages whose end was left out.
     MessagesTruncated,
+    /// Pieces cut off messages.
+    LinesSplit,
+    /// Messages left out as they were too long.
+    LinesSkipped,
+    /// Datagrams that the kernel has dropped.
+    DatagramsDropped,
 }
 
 /// Nobody takes records any more.
@@ -85,7 +96,7 @@ pub enum Noted {
 pub struct Gone;
 
 /// Where a source hands its parcels over.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outlet {
     feed: usize,
     sender: mpsc::Sender<(usize, Parcel)>,
@@ -121,6 +132,9 @@ pub struct Feeds {
     counters: Rc<Counters>,
     /// They end with this.
     _tasks: JoinSet<()>,
+    /// Those that need not be told to stop first.
+    journals: Vec<AbortHandle>,
+    stop: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -135,47 +149,44 @@ struct Feed {
 }
 
 impl Feeds {
-    /// Starts all of the config; `None` if there are none. Before files are looked for: entries of the
+    /// Starts all of the config; `None` if there are none. An error is a sentence. Before files are looked for: entries of the
     /// registry that are a feed's are no file's.
     pub fn start(
         config: &Config,
         ledger: &Rc<RefCell<Ledger>>,
         changed: &Rc<Notify>,
         counters: &Rc<Counters>,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, String> {
         if config.feeds.is_empty() {
-            return None;
+            return Ok(None);
         }
         let (sender, parcels) = mpsc::channel(MAX_PARCELS);
+        let (stop, stops) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let mut feeds = Vec::new();
+        let (mut feeds, mut journals) = (Vec::new(), Vec::new());
+        let outlet = |feed| Outlet {
+            feed,
+            sender: sender.clone(),
+        };
         for settings in &config.feeds.journals {
             let path = PathBuf::from(format!("journal:{}", settings.name));
             let stream = StreamId::of(&["journal", &settings.name]);
-            // Those of files count from the other end.
-            let id = u64::MAX - feeds.len() as u64;
-            let source = Source::new(id, true, &path, &config.hostname, &settings.fields)
-                .with_facts(config.network.facts.as_deref())
-                .with_stream(Some(stream));
-            let mut feed = Feed {
-                source: Rc::new(source),
-                path,
-                count: 0,
-                taken: settings
-                    .fields
-                    .iter()
-                    .map(|(name, _)| name.clone())
-                    .collect(),
-            };
-            let outlet = Outlet {
-                feed: feeds.len(),
-                sender: sender.clone(),
-            };
+            let number = feeds.len();
+            let mut feed = Feed::new(config, number, path, Some(stream), &settings.fields);
             let start = feed.claim(ledger, settings.from_end);
-            tasks.spawn(journal::run(settings.clone(), start, outlet));
+            let reading = journal::run(settings.clone(), start, outlet(number));
+            journals.push(tasks.spawn(reading));
             feeds.push(feed);
         }
-        Some(Self {
+        for settings in &config.feeds.syslog {
+            let number = feeds.len();
+            let path = PathBuf::from(settings.listen.to_string());
+            let random = StreamId::random();
+            feeds.push(Feed::new(config, number, path, random, &settings.fields));
+            let socket = syslog::Bound::open(settings)?;
+            tasks.spawn(socket.run(settings.clone(), outlet(number), stops.clone()));
+        }
+        Ok(Some(Self {
             all: feeds,
             parcels,
             current: None,
@@ -184,7 +195,17 @@ impl Feeds {
             changed: Rc::clone(changed),
             counters: Rc::clone(counters),
             _tasks: tasks,
-        })
+            journals,
+            stop,
+        }))
+    }
+
+    /// Lets all of them end: journals at once, sockets when what has come is handed over.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        for journal in &self.journals {
+            journal.abort();
+        }
     }
 
     /// Whether all records that have come are in batches.
@@ -192,13 +213,15 @@ impl Feeds {
         self.next.is_none() && self.current.is_none() && self.parcels.is_empty()
     }
 
-    /// Waits for the next parcel. To be called only when [`Feeds::is_empty`]. Cancel-safe.
-    pub async fn wait(&mut self) {
-        match self.parcels.recv().await {
-            Some((feed, parcel)) => self.take(feed, parcel),
-            // They never end by themselves.
-            None => std::future::pending().await,
+    /// Waits for the next parcel; false if there will be none. To be called only when
+    /// [`Feeds::is_empty`]. Cancel-safe.
+    pub async fn wait(&mut self) -> bool {
+        let received = self.parcels.recv().await;
+        let there = received.is_some();
+        if let Some((feed, parcel)) = received {
+            self.take(feed, parcel);
         }
+        there
     }
 
     /// Puts records into the batch. True if all that have come are in it, false if there was no room.
@@ -238,6 +261,9 @@ impl Feeds {
                     Noted::JournalRestarts => &counters.journal_restarts,
                     Noted::JournalGaps => &counters.journal_gaps,
                     Noted::MessagesTruncated => &counters.messages_truncated,
+                    Noted::LinesSplit => &counters.lines_split,
+                    Noted::LinesSkipped => &counters.lines_skipped,
+                    Noted::DatagramsDropped => &counters.datagrams_dropped,
                 };
                 add(counter, count);
             }
@@ -246,6 +272,26 @@ impl Feeds {
 }
 
 impl Feed {
+    fn new(
+        config: &Config,
+        number: usize,
+        path: PathBuf,
+        stream: Option<StreamId>,
+        fields: &[(String, String)],
+    ) -> Self {
+        // Those of files count from the other end.
+        let id = u64::MAX - number as u64;
+        let source = Source::new(id, true, &path, &config.hostname, fields)
+            .with_facts(config.network.facts.as_deref())
+            .with_stream(stream);
+        Self {
+            source: Rc::new(source),
+            path,
+            count: 0,
+            taken: fields.iter().map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
     /// Looks up where to go on.
     fn claim(&mut self, ledger: &RefCell<Ledger>, from_end: bool) -> Start {
         let mut ledger = ledger.borrow_mut();
@@ -301,13 +347,7 @@ impl Feed {
             cursor: record.cursor,
         };
         let (source, text) = (&self.source, &record.text);
-        batch.push_extra(
-            source,
-            record.read_at,
-            text,
-            record.offset,
-            self.count,
-            extra,
-        );
+        let offset = record.offset.unwrap_or(self.count);
+        batch.push_extra(source, record.read_at, text, offset, self.count, extra);
     }
 }

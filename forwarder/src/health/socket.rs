@@ -6,7 +6,6 @@
 //! pages, so that a hundred thousand files take no memory of ours.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use super::status::Summary;
 use crate::crowd::Crowd;
 use crate::drain::{self, Drained};
 use crate::reload::Reloader;
+use crate::socket_file::SocketFile;
 
 /// Connections at once; others wait.
 pub const MAX_CONNECTIONS: usize = 8;
@@ -32,43 +32,21 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// After an error that every `accept` would meet.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A socket that is removed when it is dropped.
+/// The socket and its file.
 pub struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    _file: SocketFile,
 }
 
 impl Socket {
     /// Makes the socket in place of one that was left behind.
     pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
-        match std::fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                let message = "there is something else than a socket";
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-            }
-            Ok(_) | Err(_) => {}
-        }
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        let temporary = PathBuf::from(temporary);
-        match std::fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&temporary)?;
-        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
-        std::fs::rename(&temporary, path)?;
+        let bind = |path: &Path| UnixListener::bind(path);
+        let (listener, file) = SocketFile::make(path, mode, (None, None), bind)?;
         Ok(Self {
             listener,
-            path: path.to_owned(),
+            _file: file,
         })
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        // It may be gone already; a left one is replaced by the next run.
-        drop(std::fs::remove_file(&self.path));
     }
 }
 
@@ -202,6 +180,8 @@ async fn line(stream: &mut UnixStream, value: &serde_json::Value) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]

@@ -183,7 +183,12 @@ pub fn counts(counters: &Counters) -> Vec<Count> {
         (
             "messages_truncated",
             counters.messages_truncated.get(),
-            "Messages of the journal whose end was left out.",
+            "Messages of the journal or of syslog whose end was left out.",
+        ),
+        (
+            "datagrams_dropped",
+            counters.datagrams_dropped.get(),
+            "Datagrams that the kernel has dropped for want of room.",
         ),
     ]
 }

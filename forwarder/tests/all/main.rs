@@ -22,3 +22,4 @@ mod proxy;
 mod registry;
 mod rotation;
 mod support;
+mod syslog;

@@ -24,6 +24,7 @@ fn documented() -> Vec<(Section, String, String)> {
                 "`files`" => Some(Section::Files),
                 "`multiline`" => Some(Section::Multiline),
                 "`journal`" => Some(Section::Journal),
+                "`syslog`" => Some(Section::Syslog),
                 _ => None,
             };
         }
@@ -98,6 +99,12 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
             Section::Network => text.replace("off}", &format!("off, {}: {value}}}", option.name)),
             Section::Files => text.replace("[/a]", &format!("[/a], {}: {value}", option.name)),
             Section::Journal => format!("{text}journal: [{{{}: {value}}}]\n", option.name),
+            Section::Syslog => {
+                format!(
+                    "{text}syslog: [{{listen: \"udp:5514\", {}: {value}}}]\n",
+                    option.name
+                )
+            }
             Section::Multiline => text.replace(
                 "[/a]",
                 &format!("[/a], multiline: {{preset: go, {}: {value}}}", option.name),
@@ -106,6 +113,7 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
         let bare = match option.section {
             Section::Multiline => Some(text.replace("[/a]", "[/a], multiline: {preset: go}")),
             Section::Journal => Some(format!("{text}journal: [{{}}]\n")),
+            Section::Syslog => Some(format!("{text}syslog: [{{listen: \"udp:5514\"}}]\n")),
             _ => None,
         };
         let defaults = if let Some(with) = bare {
@@ -258,6 +266,28 @@ fn every_kind_of_mistake_has_its_message() {
         (
             &format!("{good}journal: [{{}}, {{}}]\n"),
             "two elements of `journal` have the name `system`",
+        ),
+        (
+            &format!("{good}syslog: [{{}}]\n"),
+            "this element of `syslog` has no `listen`",
+        ),
+        (
+            &format!("{good}syslog: [{{listen: \"tcp:0.0.0.0:601\"}}]\n"),
+            "or say `allow remote: on`",
+        ),
+        (
+            &format!("{good}syslog: [{{listen: /dev/log}}]\n"),
+            "`listen` is `unix:/path`",
+        ),
+        (
+            &format!(
+                "{good}syslog: [{{listen: \"udp:514\"}}, {{listen: \"udp:127.0.0.1:514\"}}]\n"
+            ),
+            "two elements of `syslog` listen on `udp:127.0.0.1:514`",
+        ),
+        (
+            &format!("{good}syslog: [{{listen: \"unix:/a\", owner: nobody-at-all}}]\n"),
+            "there is no user `nobody-at-all`",
         ),
         (
             &format!("{good}journal: [{{priority: loud}}]\n"),

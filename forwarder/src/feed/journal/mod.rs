@@ -387,7 +387,7 @@ fn record(entry: Entry) -> Record {
     fields.sort();
     Record {
         text: entry.message,
-        offset: cursor::offset(&entry.cursor),
+        offset: Some(cursor::offset(&entry.cursor)),
         read_at: (entry.realtime / 1000) as i64,
         fields,
         cursor: Some(entry.cursor.into()),
