@@ -74,6 +74,8 @@ struct Queue {
     /// The id of the first entry; ids are consecutive.
     first_id: u64,
     version: Option<Version>,
+    /// Payload bytes of all entries.
+    bytes: usize,
     /// The reader holds undecoded bytes and cannot go on: the peer has to be kept waiting.
     stalled: bool,
     /// A native window is being received, which may take long.
@@ -93,6 +95,8 @@ struct Entry {
     /// consecutive events.
     countable: u32,
     reported: u32,
+    /// Payload bytes.
+    bytes: usize,
     state: State,
 }
 
@@ -148,6 +152,7 @@ impl Pending {
                 0
             },
             reported: 0,
+            bytes: window.payload_bytes,
             state: State::Waiting { safe: 0 },
         });
         AckHandle {
@@ -170,6 +175,7 @@ impl Pending {
                 last_sequence: 0,
                 countable: 0,
                 reported: 0,
+                bytes: 0,
                 state: State::Done,
             });
         }
@@ -179,6 +185,7 @@ impl Pending {
         let id = {
             let mut queue = self.lock();
             queue.version = Some(entry.version);
+            queue.bytes += entry.bytes;
             queue.entries.push_back(entry);
             queue.first_id + queue.entries.len() as u64 - 1
         };
@@ -189,6 +196,12 @@ impl Pending {
     /// How many windows are not acknowledged yet.
     pub(crate) fn len(&self) -> usize {
         self.lock().entries.len()
+    }
+
+    /// Whether so many windows, or so many bytes, are not acknowledged yet. One window alone may have more bytes.
+    pub(crate) fn is_full(&self, windows: usize, bytes: usize) -> bool {
+        let queue = self.lock();
+        queue.entries.len() >= windows.max(1) || (queue.bytes > 0 && queue.bytes >= bytes)
     }
 
     /// Says whether the reader is kept from reading on by something of ours.
@@ -242,6 +255,8 @@ impl Pending {
             match entry.state {
                 State::Done => {
                     output.extend(ack_frame(entry.version, entry.last_sequence));
+                    let bytes = entry.bytes;
+                    queue.bytes -= bytes;
                     queue.entries.pop_front();
                     queue.first_id += 1;
                     freed = true;

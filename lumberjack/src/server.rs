@@ -1,7 +1,7 @@
 //! Serves one connection of a sender: windows out of the stream, acknowledgements into it.
 //!
 //! Reading and writing go on side by side in the caller's task. The reader stops when the peer
-//! has `max_pending_windows` unacknowledged windows with us, when the receiver is behind, or
+//! has `max_pending_windows` or `max_pending_bytes` unacknowledged with us, when the receiver is behind, or
 //! when the byte budget is used up; the peer feels it as a full TCP window, and a version 2 peer
 //! is told by keep-alives that it is not forgotten.
 //!
@@ -56,6 +56,15 @@ pub struct ServerOptions {
     pub leave_timeout: Duration,
     /// Windows of one connection that are handed on and not yet acknowledged; default 8.
     pub max_pending_windows: usize,
+    /// Bytes of those windows: when they have as many, no further window is read; default 32 MiB. One window may
+    /// have more.
+    pub max_pending_bytes: usize,
+    /// How long a connection that was closed by us is still read, for the peer to take the last acknowledgement and
+    /// close as well; what comes is thrown away, unacknowledged; default 2 s.
+    ///
+    /// Closed earlier, with bytes of the peer unread or on their way, the system resets the connection, and
+    /// the peer may never see that acknowledgement.
+    pub linger_timeout: Duration,
     /// Bytes that all connections together may hold; default 256 MiB, for this value and its
     /// clones.
     pub budget: Arc<ByteBudget>,
@@ -71,6 +80,8 @@ impl Default for ServerOptions {
             write_timeout: Duration::from_secs(30),
             leave_timeout: Duration::from_secs(5),
             max_pending_windows: 8,
+            max_pending_bytes: 32 * 1024 * 1024,
+            linger_timeout: Duration::from_secs(2),
             budget: ByteBudget::new(DEFAULT_BUDGET_BYTES),
         }
     }
@@ -119,9 +130,17 @@ where
     );
     if closable {
         // The peer may be gone already: everything that matters is done.
-        drop(timeout(CLOSE_TIMEOUT, writer.shutdown()).await);
+        if let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, writer.shutdown()).await {
+            drop(timeout(options.linger_timeout, read_to_the_end(&mut reader)).await);
+        }
     }
     result
+}
+
+/// Throws away what still comes.
+async fn read_to_the_end<R: AsyncRead + Unpin>(reader: &mut R) {
+    let mut waste = vec![0; 8 * 1024];
+    while matches!(reader.read(&mut waste).await, Ok(count) if count > 0) {}
 }
 
 async fn converse<R, W>(
@@ -176,7 +195,7 @@ where
     let mut draining: Option<Instant> = None;
     let mut receiving = false;
     loop {
-        if pending.len() >= options.max_pending_windows.max(1) {
+        if pending.is_full(options.max_pending_windows, options.max_pending_bytes) {
             pending.freed.notified().await;
             continue;
         }

@@ -323,6 +323,62 @@ async fn no_more_windows_are_taken_than_may_be_pending() {
 }
 
 #[tokio::test]
+async fn no_window_is_read_while_too_many_bytes_are_pending() {
+    let options = ServerOptions {
+        max_pending_bytes: 100,
+        ..ServerOptions::default()
+    };
+    let mut served = Served::with(&options);
+    let large = format!("\"{:0200}\"", 0);
+    for _ in 0..2 {
+        let event = json(b'2', 1, large.as_bytes());
+        served.send(&[window(b'2', 1), event].concat()).await;
+    }
+    // It has more bytes than that by itself, and is taken all the same.
+    let first = served.delivery().await;
+    let more = timeout(Duration::from_millis(50), served.deliveries.recv()).await;
+    assert!(more.is_err(), "the second waits");
+    first.ack.acknowledge();
+    served.delivery().await.ack.acknowledge();
+    for _ in 0..2 {
+        assert_eq!(served.ack().await, (b'2', 1));
+    }
+    assert!(served.close().await.is_ok());
+}
+
+#[tokio::test]
+async fn the_last_acknowledgement_arrives_although_the_peer_goes_on_sending() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address");
+    let mut peer = TcpStream::connect(address).await.expect("connects");
+    let (stream, _) = listener.accept().await.expect("accepts");
+    let (sender, mut deliveries) = mpsc::channel(4);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let shutdown = async { drop(stopped.await) };
+        serve_until(stream, &ServerOptions::default(), sender, shutdown).await
+    });
+    peer.write_all(&bare(b'2', 1, 7)).await.expect("writes");
+    let delivery = deliveries.recv().await.expect("a window");
+    stop.send(()).expect("the server listens");
+    // When it reads no more, its end of the channel is all that keeps it open.
+    assert!(deliveries.try_recv().is_err());
+    peer.write_all(&bare(b'2', 1, 1000)).await.expect("writes");
+    delivery.ack.acknowledge();
+    let mut received = Vec::new();
+    timeout(PATIENCE, peer.read_to_end(&mut received))
+        .await
+        .expect("in time")
+        .expect("the connection is closed, not reset");
+    assert!(received.ends_with(b"2A\0\0\0\x07"), "{received:?}");
+    // Nor does what it sends then do any harm.
+    peer.write_all(&bare(b'2', 1, 1000)).await.expect("writes");
+    peer.shutdown().await.expect("half-closes");
+    assert!(server.await.expect("no panic").is_ok());
+    assert!(deliveries.recv().await.is_none(), "nothing else was taken");
+}
+
+#[tokio::test]
 async fn shutdown_takes_an_open_window_to_its_end_and_leaves_the_next_one() {
     let (mut peer, stream) = tokio::io::duplex(64 * 1024);
     let (sender, mut deliveries) = mpsc::channel(4);
@@ -353,7 +409,7 @@ async fn shutdown_takes_an_open_window_to_its_end_and_leaves_the_next_one() {
     assert!(server.await.expect("no panic").is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shutdown_between_windows_closes_at_once() {
     let (mut peer, stream) = tokio::io::duplex(1024);
     let (sender, _deliveries) = mpsc::channel(4);
