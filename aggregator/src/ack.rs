@@ -62,6 +62,21 @@ impl Ack {
         }
     }
 
+    /// Has `then` called, too, just before upstream is acknowledged. The caller must have a hold.
+    pub fn also(&self, then: impl FnOnce() + Send + 'static) {
+        let mut slot = self
+            .0
+            .acknowledge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(acknowledge) = slot.take() {
+            *slot = Some(Box::new(move || {
+                then();
+                acknowledge();
+            }));
+        }
+    }
+
     /// Whether the two are handles on the same acknowledgement.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -102,6 +117,18 @@ mod tests {
         assert_eq!(count.load(Ordering::SeqCst), 0);
         ack.done(6);
         assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_else_is_to_be_done_is_done_once() {
+        let (ack, count) = counted();
+        let also = Arc::clone(&count);
+        ack.also(move || {
+            also.fetch_add(10, Ordering::SeqCst);
+        });
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+        ack.done(1);
+        assert_eq!(count.load(Ordering::SeqCst), 11);
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub fn replay(settings: &Settings, through_pipeline: bool, dry_run: bool) -> u8 
     };
     // What is delivered here is in the dead letters until then, and the queue may be in use.
     settings.queue.persisted = false;
+    // And it has a port.
+    settings.api.enabled = false;
     let replay = Use::Replay {
         through_pipeline,
         dry_run,

@@ -7,6 +7,7 @@
 
 pub mod ack;
 pub mod addresses;
+mod api;
 pub mod aws;
 pub mod certificates;
 pub mod check;
@@ -25,6 +26,7 @@ mod links;
 pub mod log;
 pub mod lsp;
 pub mod manual;
+pub mod monitor;
 pub mod names;
 pub mod output;
 mod plugins;

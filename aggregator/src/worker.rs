@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bumpalo::Bump;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -88,8 +88,43 @@ pub struct Counters {
     pub received: AtomicU64,
     /// Events that left the filters.
     pub filtered: AtomicU64,
+    /// Those of them that are safe: every output has them, and all others of their batch.
+    pub safe: AtomicU64,
+    /// Time that workers spent on batches, waiting for outputs included, in nanoseconds.
+    pub busy: AtomicU64,
+    /// Events that each output was given, by its index.
+    pub outputs: Vec<AtomicU64>,
     /// Workers that run.
     pub workers: AtomicUsize,
+}
+
+impl Counters {
+    /// Of a pipeline with so many outputs.
+    pub fn of_outputs(count: usize) -> Self {
+        Self {
+            outputs: std::iter::repeat_with(AtomicU64::default)
+                .take(count)
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds what one batch was, and leaves nothing in `given`.
+    fn add(&self, received: u64, filtered: u64, given: &mut [u64]) {
+        self.received.fetch_add(received, Ordering::Relaxed);
+        self.filtered.fetch_add(filtered, Ordering::Relaxed);
+        for (output, given) in self.outputs.iter().zip(given) {
+            output.fetch_add(std::mem::take(given), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the events of a batch as safe when it is.
+    fn count_when_safe(self: &Arc<Self>, ack: &Ack, events: u64) {
+        let counters = Arc::clone(self);
+        ack.also(move || {
+            counters.safe.fetch_add(events, Ordering::Relaxed);
+        });
+    }
 }
 
 /// One worker.
@@ -159,20 +194,21 @@ impl Worker {
     ) -> usize {
         let now = now();
         let mut filtered = 0;
+        let mut given = vec![0; self.writers.len()];
         let writers = &mut self.writers;
         // Nobody upstream waits for what a filter made by itself.
         let ack = Ack::ignored();
         pipeline.filters.flush(last, arena, now, scratch, |event| {
             filtered += 1;
             pipeline.outputs.visit(&event, |output| {
+                given[*output] += 1;
                 writers[*output].write(&event, now, &ack);
             });
         });
         arena.reset();
+        self.counters.add(0, filtered, &mut given);
+        self.counters.count_when_safe(&ack, filtered);
         ack.done(1);
-        self.counters
-            .filtered
-            .fetch_add(filtered, Ordering::Relaxed);
         filtered as usize
     }
 
@@ -185,6 +221,8 @@ impl Worker {
     ) {
         let records = batch.records.as_ref();
         let (mut received, mut filtered) = (0, 0);
+        let mut given = vec![0; self.writers.len()];
+        let begun = Instant::now();
         let mut start = 0;
         while start < records.len() {
             let mut end = records.len().min(start + self.batch_size);
@@ -197,6 +235,7 @@ impl Worker {
                 let mut done = |event: Event<'_>| {
                     filtered += 1;
                     pipeline.outputs.visit(&event, |output| {
+                        given[*output] += 1;
                         writers[*output].write(&event, now, &batch.ack);
                     });
                 };
@@ -222,12 +261,10 @@ impl Worker {
         self.writers
             .iter_mut()
             .for_each(|writer| writer.end_of_batch());
-        self.counters
-            .received
-            .fetch_add(received, Ordering::Relaxed);
-        self.counters
-            .filtered
-            .fetch_add(filtered, Ordering::Relaxed);
+        let busy = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.counters.busy.fetch_add(busy, Ordering::Relaxed);
+        self.counters.add(received, filtered, &mut given);
+        self.counters.count_when_safe(&batch.ack, filtered);
         batch.ack.done(1);
     }
 
@@ -341,7 +378,7 @@ mod tests {
         };
         let pipeline = skidder_pipeline::compile(&config, &options, &mut diagnostics);
         let pipeline = Arc::new(pipeline.unwrap());
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::of_outputs(1));
         let (queue, receiver) = bounded(2);
         let (written, events) = sync_channel(10);
         let threads = [(); 2].map(|()| {
@@ -370,6 +407,9 @@ mod tests {
         // Two events with a time and a version, then the figures with a message and a meter.
         assert_eq!(events.iter().collect::<Vec<_>>(), [2, 2, 4]);
         assert_eq!(counters.filtered.load(Ordering::Relaxed), 3);
+        assert_eq!(counters.outputs[0].load(Ordering::Relaxed), 3);
+        // The writer of this test takes no holds.
+        assert_eq!(counters.safe.load(Ordering::Relaxed), 3);
     }
 
     /// Records of which each takes a megabyte; says how much the arena holds when one is read.

@@ -35,6 +35,7 @@ use super::proxy_protocol;
 use super::stored_window;
 use super::tls::{ClientAuthentication, ServerTls, offer_native};
 use crate::ack::Ack;
+use crate::monitor::Connections;
 use crate::queue::stored::Form;
 use crate::throttle::Throttle;
 use crate::worker::{Batch, Records};
@@ -52,6 +53,8 @@ pub struct BeatsInput {
     pub server: ServerOptions,
     /// Connections at a time; a further one waits in the kernel until another leaves.
     pub max_connections: usize,
+    /// Those that there are.
+    pub connections: Arc<Connections>,
     /// Connections begin with a header of the PROXY protocol.
     pub proxied: bool,
     /// What the events get.
@@ -145,6 +148,7 @@ impl BeatsInput {
             tls,
             server,
             max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
+            connections: Arc::default(),
             proxied,
             decoder: Arc::new(decoder),
         })
@@ -152,7 +156,7 @@ impl BeatsInput {
 
     /// Binds the port, so that a mistake is found before anything starts.
     pub async fn bind(&self) -> io::Result<TcpListener> {
-        TcpListener::bind(&self.address).await
+        listener::bind(&self.address).await
     }
 
     /// Serves until `shutdown` changes: then it stops accepting, drains the connections and
@@ -167,19 +171,26 @@ impl BeatsInput {
         let server = Arc::new(self.server);
         let refused = Arc::new(Throttle::default());
         let stopping = shutdown.clone();
-        listener::accept(listener, self.max_connections, stopping, |stream, peer| {
-            let connection = Connection {
-                peer,
-                proxied: self.proxied,
-                acceptor: acceptor.clone(),
-                server: Arc::clone(&server),
-                decoder: Arc::clone(&self.decoder),
-                queue: queue.clone(),
-                shutdown: shutdown.clone(),
-                refused: Arc::clone(&refused),
-            };
-            connection.run(stream)
-        })
+        let most = self.max_connections;
+        listener::accept(
+            listener,
+            most,
+            &self.connections,
+            stopping,
+            |stream, peer| {
+                let connection = Connection {
+                    peer,
+                    proxied: self.proxied,
+                    acceptor: acceptor.clone(),
+                    server: Arc::clone(&server),
+                    decoder: Arc::clone(&self.decoder),
+                    queue: queue.clone(),
+                    shutdown: shutdown.clone(),
+                    refused: Arc::clone(&refused),
+                };
+                connection.run(stream)
+            },
+        )
         .await;
     }
 }

@@ -25,6 +25,7 @@ use super::listener::{self, told_to_stop};
 use super::proxy_protocol;
 use super::received::{Decode, Origin, Received, Record};
 use crate::ack::Ack;
+use crate::monitor::Connections as Counts;
 use crate::throttle::Throttle;
 use crate::worker::Batch;
 
@@ -66,6 +67,8 @@ pub(super) struct Connections {
     max_record_bytes: usize,
     /// Connections at a time.
     most: usize,
+    /// Those that there are.
+    pub(super) counts: Arc<Counts>,
     idle: Option<Duration>,
     keep_alive: bool,
     /// Each begins with a header of the PROXY protocol.
@@ -92,6 +95,7 @@ impl Connections {
                 .unwrap_or(usize::MAX)
                 .max(1),
             most: max_connections.unwrap_or(1024),
+            counts: Arc::default(),
             // COMPAT: Logstash's inputs have none.
             idle: idle.filter(|idle| !idle.is_zero()),
             keep_alive: options.boolean("tcp_keep_alive").unwrap_or(false),
@@ -111,7 +115,8 @@ impl Connections {
     ) {
         let acceptor = tls.map(TlsAcceptor::from);
         let stop = stopping.clone();
-        listener::accept(listener, self.most, stop, |connection, peer| {
+        let counts = Arc::clone(&self.counts);
+        listener::accept(listener, self.most, &counts, stop, |connection, peer| {
             let (queue, stopping) = (queue.clone(), stopping.clone());
             let (all, acceptor) = (Arc::clone(&self), acceptor.clone());
             async move {

@@ -2,11 +2,12 @@
 //! them, and shake hands.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -14,22 +15,48 @@ use tokio_rustls::server::TlsStream;
 use tracing::{Instrument as _, debug, warn};
 
 use super::tls;
+use crate::monitor::Connections;
 use crate::throttle::Throttle;
 
 /// How long a TLS handshake may take.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that wait in the kernel to be accepted; it allows itself `net.core.somaxconn` at most.
+const BACKLOG: u32 = 16_384;
 
 /// The first pause after a failed accept (out of descriptors, say), and the longest.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// `host:port`, with brackets around an IPv6 address.
-pub(super) fn address(host: &str, port: impl std::fmt::Display) -> String {
+pub(crate) fn address(host: &str, port: impl std::fmt::Display) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
         format!("{host}:{port}")
     }
+}
+
+/// Listens, with room in the kernel for those who come at once after a restart.
+pub(super) async fn bind(address: &str) -> io::Result<TcpListener> {
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    for address in tokio::net::lookup_host(address).await? {
+        let bound = (|| {
+            let socket = if address.is_ipv4() {
+                TcpSocket::new_v4()?
+            } else {
+                TcpSocket::new_v6()?
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        })();
+        match bound {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// Waits until the input is to stop, or nobody is left to say so.
@@ -39,10 +66,11 @@ pub(super) async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
 
 /// Serves each connection in a task of its own until `stopping` changes: then nothing new is accepted,
 /// and it returns when the last connection is done. A connection beyond `max_connections` waits in the
-/// kernel until another leaves.
-pub(super) async fn accept<F>(
+/// kernel until another leaves. All are counted in `counts`.
+pub(crate) async fn accept<F>(
     listener: TcpListener,
     max_connections: usize,
+    counts: &Arc<Connections>,
     mut stopping: watch::Receiver<bool>,
     mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
 ) where
@@ -76,9 +104,10 @@ pub(super) async fn accept<F>(
             debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
         let serving = serve(stream, peer);
+        let open = counts.opened();
         let serving = async move {
             serving.await;
-            drop(permit);
+            drop((open, permit));
         };
         connections.spawn(serving.in_current_span());
     }

@@ -16,7 +16,7 @@ pub mod generator;
 mod heartbeat;
 mod http;
 mod identity;
-mod listener;
+pub(crate) mod listener;
 mod local;
 mod native_line;
 mod pipe;
@@ -58,6 +58,7 @@ use self::udp::UdpInput;
 use self::unix::UnixInput;
 use crate::addresses::Addresses;
 use crate::links::Links;
+use crate::monitor::InputWatch;
 use crate::plugins;
 use crate::queue::packed::Receiver;
 use crate::queue::stored::{Restore, Sources};
@@ -133,6 +134,31 @@ impl Input {
             Kind::Pipeline(pipeline) => links.listens.push(pipeline.address.clone()),
             Kind::Stdin(_) => links.stdin.push(self.span),
             _ => {}
+        }
+    }
+
+    /// What is watched of it.
+    pub(crate) fn watch(&self) -> InputWatch {
+        let connections = match &self.kind {
+            Kind::Beats(beats) => Some(&beats.connections),
+            Kind::Http(server) => Some(&server.connections),
+            Kind::Syslog(syslog) => Some(&syslog.connections.counts),
+            Kind::Tcp(tcp) => Some(&tcp.connections.counts),
+            Kind::DeadLetters(_)
+            | Kind::Exec(_)
+            | Kind::File(_)
+            | Kind::Generator(_)
+            | Kind::Heartbeat(_)
+            | Kind::Pipe(_)
+            | Kind::Pipeline(_)
+            | Kind::Stdin(_)
+            | Kind::Udp(_)
+            | Kind::Unix(_) => None,
+        };
+        InputWatch {
+            id: self.source.clone(),
+            name: self.name.clone(),
+            connections: connections.map(Arc::clone),
         }
     }
 

@@ -19,7 +19,7 @@ use rustls_pki_types::ServerName;
 use skidder_pipeline::codec::{Codec, Cutter, Line};
 use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value};
 use skidder_pipeline::language::Options;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -45,7 +45,7 @@ const MAX_RECONNECT: Duration = Duration::from_secs(10);
 pub(super) struct TcpInput {
     address: String,
     side: Side,
-    connections: Arc<Connections>,
+    pub(super) connections: Arc<Connections>,
 }
 
 /// Who connects to whom.
@@ -144,7 +144,7 @@ impl TcpInput {
             }
             Side::Server(tls) => tls,
         };
-        let listener = TcpListener::bind(&self.address).await;
+        let listener = listener::bind(&self.address).await;
         let listener =
             listener.map_err(|error| format!("cannot listen on {}: {error}", self.address))?;
         let address = listener

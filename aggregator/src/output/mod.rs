@@ -43,6 +43,7 @@ use crate::addresses::Addresses;
 use crate::dead_letter::{DeadLetterOptions, DeadLetters};
 use crate::doctor::Report;
 use crate::links::Links;
+use crate::monitor::Figures;
 use crate::plugins;
 use crate::runtime::RuntimeError;
 use crate::settings::Settings;
@@ -76,6 +77,7 @@ pub trait Writer: Send {
 /// An output that is built and not yet started.
 pub struct Output {
     name: String,
+    id: Option<String>,
     kind: Kind,
     own_queue: Option<OwnQueueOptions>,
 }
@@ -114,6 +116,11 @@ pub enum Running {
 }
 
 impl Output {
+    /// The name of the plugin, and the `id` that it was given.
+    pub(crate) fn names(&self) -> (&str, Option<&str>) {
+        (&self.name, self.id.as_deref())
+    }
+
     /// Notes what the output has to do with other pipelines.
     pub(crate) fn link(&self, links: &mut Links) {
         if let Kind::Pipeline(pipeline) = &self.kind {
@@ -234,6 +241,21 @@ impl Running {
         }
     }
 
+    /// What says how its deliveries go; nothing for outputs that have an event as soon as they are given it.
+    pub(crate) fn figures(&self) -> Option<Figures> {
+        match self {
+            Self::Elasticsearch(sender, _, _) => Some(Arc::new(sender.figures())),
+            Self::Http(posts, _) => Some(Arc::new(posts.figures())),
+            Self::Lumberjack(windows, _) => Some(Arc::new(windows.figures())),
+            Self::Own(queue) => queue.figures(),
+            Self::DeadLetterQueue(..)
+            | Self::File(..)
+            | Self::Null
+            | Self::Pipeline(..)
+            | Self::Stdout(_) => None,
+        }
+    }
+
     /// Waits until everything is delivered. Every writer must be gone.
     pub async fn finish(self) -> Result<(), RuntimeError> {
         // The delivery ends when its sender is gone.
@@ -342,7 +364,7 @@ fn build_one(
             return None;
         }
     };
-    options.string("id");
+    let id = options.string("id");
     options.boolean("enable_metric");
     let own_queue = OwnQueueOptions::from_options(&mut options, before);
     options.without_effect("workers", "every pipeline worker writes to every output");
@@ -350,6 +372,7 @@ fn build_one(
     let valid = options.is_valid();
     Some(Output {
         name: plugin.name.value.clone(),
+        id,
         kind: kind.filter(|_| valid)?,
         own_queue,
     })

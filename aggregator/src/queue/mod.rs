@@ -126,7 +126,7 @@ mod model;
 
 use std::path::PathBuf;
 
-pub(crate) use self::running::{DiskQueue, RunningQueue};
+pub(crate) use self::running::{DiskQueue, QueueGauge, RunningQueue};
 pub(crate) use self::writing::WhenFull;
 
 /// How much zstd does to records.
@@ -208,6 +208,23 @@ impl QueueOptions {
     pub fn reserve(&self) -> u64 {
         (self.max_bytes / 16).min(MAX_RESERVE_BYTES)
     }
+}
+
+/// What is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFigures {
+    /// Records (lines) that no worker has taken.
+    pub events: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// The same, but 0 if all in them is delivered.
+    pub waiting_bytes: u64,
+    /// `queue.max_bytes`
+    pub max_bytes: u64,
+    /// The part of it at which the inputs are stopped.
+    pub limit: u64,
+    /// `queue.max_events`
+    pub max_events: u64,
 }
 
 /// Most bytes of the reserve; it is a sixteenth of `queue.max_bytes` if that is less.

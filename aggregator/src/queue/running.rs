@@ -26,7 +26,7 @@ use super::state::Shared;
 use super::storage::{Directory, Storage};
 use super::stored::Sources;
 use super::writing::{WhenFull, Writing};
-use super::{QueueError, QueueOptions};
+use super::{QueueError, QueueFigures, QueueOptions};
 use crate::ack::Ack;
 use crate::log;
 use crate::settings::Settings;
@@ -164,6 +164,11 @@ impl RunningQueue {
         self.shared.added.notify_all();
     }
 
+    /// What can be asked how full it is, also when it has ended.
+    pub(crate) fn gauge(&self) -> QueueGauge {
+        QueueGauge(Arc::clone(&self.shared))
+    }
+
     /// Whether all that was received is on the disk.
     pub(crate) fn is_all_written(&self) -> bool {
         self.shared.lock().finished
@@ -185,6 +190,26 @@ impl RunningQueue {
         let state = self.shared.lock();
         let after: u64 = state.done.ranges().map(|(first, end)| end - first).sum();
         state.end.saturating_sub(state.done.watermark() + after)
+    }
+}
+
+/// Says what is in a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueGauge(Arc<Shared>);
+
+impl QueueGauge {
+    /// What is in it now.
+    pub(crate) fn figures(&self) -> QueueFigures {
+        let state = self.0.lock();
+        let options = &self.0.options;
+        QueueFigures {
+            events: state.unread_events,
+            bytes: state.bytes,
+            waiting_bytes: if state.is_empty() { 0 } else { state.bytes },
+            max_bytes: options.max_bytes,
+            limit: options.max_bytes - options.reserve(),
+            max_events: options.max_events,
+        }
     }
 }
 

@@ -15,8 +15,10 @@ mod pipeline;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use skidder_lumberjack::ByteBudget;
 use skidder_pipeline::Pipeline;
 use skidder_pipeline::language::{Code, Config, Diagnostic, Diagnostics};
@@ -30,8 +32,10 @@ use self::changes::{Change, Known};
 pub use self::changes::{Found, Source};
 use self::pipeline::{Orders, Stop};
 use crate::addresses::Addresses;
+use crate::api;
 use crate::input::{self, Input};
 use crate::links::{self, Links};
+use crate::monitor::{self, Monitor, State};
 use crate::output::{self, Output};
 use crate::queue::QueueError;
 use crate::settings::Settings;
@@ -44,13 +48,17 @@ pub struct Shared {
     pub addresses: Addresses,
     /// Log lines name the pipeline that they are about.
     pub named: bool,
+    /// What is watched of the process.
+    pub monitor: Arc<Monitor>,
 }
 
 impl Shared {
     /// For a process with these settings.
     pub fn new(settings: &Settings, named: bool) -> Self {
+        let budget = ByteBudget::new(settings.queue_max_memory);
         Self {
-            budget: ByteBudget::new(settings.queue_max_memory),
+            monitor: Arc::new(Monitor::new(Arc::clone(&budget), settings.queue_mark)),
+            budget,
             addresses: Addresses::default(),
             named,
         }
@@ -65,6 +73,21 @@ pub enum RuntimeError {
     Start {
         /// "a worker thread", …
         what: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The API cannot listen.
+    #[error(
+        "the API cannot listen on {host}:{first}-{last}: {error}: set api.http.host and api.http.port to where it can, \
+         or api.enabled to false"
+    )]
+    Api {
+        /// `api.http.host`
+        host: String,
+        /// The first port of `api.http.port`.
+        first: u16,
+        /// The last one.
+        last: u16,
         /// Why.
         error: std::io::Error,
     },
@@ -203,6 +226,7 @@ pub fn run(
     source: Arc<dyn Source>,
 ) -> Result<Ended, RuntimeError> {
     let failed = |what| move |error| RuntimeError::Start { what, error };
+    allow_all_files();
     let workers = plans.iter().map(|plan| plan.workers).max();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.unwrap_or_default().clamp(1, 8))
@@ -210,9 +234,15 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(failed("the network threads"))?;
+    api::start(settings, &shared.monitor)?;
     let is_one_of_several = !refused.is_empty();
+    for (id, _) in &refused {
+        shared.monitor.set(id, State::Refused);
+    }
     let supervisor = Supervisor {
         shutdown_timeout: settings.shutdown_timeout,
+        drain_delay: settings.drain_delay,
+        drain_at: None,
         reload_interval: settings
             .reload_automatic
             .then_some(settings.reload_interval),
@@ -231,6 +261,18 @@ pub fn run(
     // A read of stdin that waits for a person must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Each connection is an open file, and the limit that most systems begin with is a thousand.
+fn allow_all_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 /// A pipeline, as the supervisor sees it.
@@ -275,6 +317,9 @@ struct Replacing {
 
 struct Supervisor {
     shutdown_timeout: Duration,
+    drain_delay: Duration,
+    /// It was asked to stop, and begins with it then.
+    drain_at: Option<Instant>,
     reload_interval: Option<Duration>,
     shared: Arc<Shared>,
     source: Arc<dyn Source>,
@@ -296,7 +341,9 @@ impl Supervisor {
             interrupt: listen(SignalKind::interrupt())?,
         };
         let mut hangup = listen(SignalKind::hangup())?;
+        let beating = tokio::spawn(beat(Arc::clone(&self.shared.monitor)));
         self.start_all(plans).await;
+        self.shared.monitor.all_started();
         let mut looking: Option<JoinHandle<Change>> = None;
         let mut next_look = self
             .reload_interval
@@ -309,6 +356,7 @@ impl Supervisor {
                     Err(_) => return Err(RuntimeError::Died("a pipeline")),
                 },
                 name = signals.next() => self.stop(name),
+                () = pipeline::until(self.drain_at) => self.drain(),
                 _ = hangup.recv(), if may_look => {
                     info!("SIGHUP: looking for a changed configuration");
                     looking = Some(self.look());
@@ -327,6 +375,7 @@ impl Supervisor {
                 break;
             }
         }
+        beating.abort();
         let failed = self.known.iter().filter(|known| known.failed);
         let failed: Vec<String> = failed.map(|known| known.id.clone()).collect();
         if !failed.is_empty() {
@@ -363,6 +412,7 @@ impl Supervisor {
         } else {
             Span::none()
         };
+        self.shared.monitor.set(&id, State::Starting);
         self.known.retain(|known| known.id != id);
         self.known.push(Supervised {
             id: id.clone(),
@@ -410,6 +460,16 @@ impl Supervisor {
             return result;
         }
         self.note_feeding();
+        let comes_again = self.replacing.as_ref().is_some_and(|replacing| {
+            replaced && replacing.start.iter().any(|plan| plan.links.id == *id)
+        });
+        let monitor = &self.shared.monitor;
+        match result {
+            _ if comes_again => monitor.set(id, State::Starting),
+            _ if replaced => monitor.forget(id),
+            Ok(()) => monitor.set(id, State::Ended),
+            Err(_) => monitor.set(id, State::Failed),
+        }
         if let Some(known) = self.known.iter_mut().find(|known| known.id == *id) {
             known.running = None;
             if let Err(failure) = result {
@@ -448,10 +508,11 @@ impl Supervisor {
     /// Tells pipelines that nothing will come from others any more.
     fn close_unfed(&self) {
         // What is stopped may come back.
+        let drains = self.stopping && self.drain_at.is_none();
         let final_ = self.reload_interval.is_none() && self.replacing.is_none();
         for running in self.running() {
             let mut others = self.running();
-            let is_over = self.stopping || (running.is_fed && final_);
+            let is_over = drains || (running.is_fed && final_);
             if is_over && !others.any(|other| other.links.sends_to(&running.links)) {
                 running.close.send_replace(true);
             }
@@ -471,7 +532,23 @@ impl Supervisor {
         }
         self.stopping = true;
         self.replacing = None;
-        info!(signal, timeout = ?self.shutdown_timeout, "stopping: draining inputs, queue and outputs");
+        self.shared.monitor.stops();
+        if self.drain_delay.is_zero() {
+            info!(signal, timeout = ?self.shutdown_timeout, "stopping: draining inputs, queue and outputs");
+            return self.drain();
+        }
+        info!(
+            signal, delay = ?self.drain_delay,
+            "stopping soon: /readyz says so, and everything else goes on as before for drain.delay"
+        );
+        self.drain_at = Some(Instant::now() + self.drain_delay);
+    }
+
+    /// Lets all pipelines take nothing new, deliver what they have, and end.
+    fn drain(&mut self) {
+        if self.drain_at.take().is_some() {
+            info!(timeout = ?self.shutdown_timeout, "draining inputs, queue and outputs");
+        }
         let at = Instant::now() + self.shutdown_timeout;
         for running in self.running() {
             running.stop.send_replace(Some(Stop::Drain(at)));
@@ -498,12 +575,14 @@ impl Supervisor {
 
     /// Does what is to be done: stops what goes, from the front to the back, then starts what comes.
     async fn change(&mut self, change: Change) {
+        let mut refused = 0;
         for (id, fingerprint) in change.tried {
+            let comes = change.plans.iter().any(|plan| plan.links.id == id);
+            refused += u64::from(!comes);
             match self.known.iter_mut().find(|known| known.id == id) {
                 // What is refused is not looked at again until it changes.
                 Some(known) => {
                     known.fingerprint = fingerprint;
-                    let comes = change.plans.iter().any(|plan| plan.links.id == known.id);
                     if known.running.is_none() && !comes {
                         known.failed = false;
                         known.refused = true;
@@ -514,6 +593,11 @@ impl Supervisor {
         }
         self.known
             .retain(|known| known.running.is_some() || !change.gone.contains(&known.id));
+        self.watch_refused();
+        let monitor = &self.shared.monitor;
+        monitor
+            .refused_reloads
+            .fetch_add(refused, Ordering::Relaxed);
         if change.plans.is_empty() && change.gone.is_empty() {
             return;
         }
@@ -531,6 +615,19 @@ impl Supervisor {
             start: change.plans,
         });
         self.go_on_replacing().await;
+    }
+
+    /// Tells the monitor which pipelines there are, but do not run because of their configuration, and which are gone.
+    fn watch_refused(&self) {
+        let monitor = &self.shared.monitor;
+        for known in self.known.iter().filter(|known| known.refused) {
+            monitor.set(&known.id, State::Refused);
+        }
+        for id in monitor.pipelines().keys() {
+            if !self.known.iter().any(|known| known.id == *id) {
+                monitor.forget(id);
+            }
+        }
     }
 
     async fn go_on_replacing(&mut self) {
@@ -551,8 +648,19 @@ impl Supervisor {
         let plans = std::mem::take(&mut replacing.start);
         self.start_all(plans).await;
         self.replacing = None;
+        self.shared.monitor.reloads.fetch_add(1, Ordering::Relaxed);
+        self.watch_refused();
         info!("the changed configuration is in use");
         self.close_unfed();
+    }
+}
+
+/// Says again and again that the runtime lives.
+async fn beat(monitor: Arc<Monitor>) {
+    let mut interval = tokio::time::interval(monitor::BEAT_INTERVAL);
+    loop {
+        interval.tick().await;
+        monitor.beat();
     }
 }
 

@@ -6,18 +6,19 @@
 //! Whatever is not delivered is not acknowledged, so its sender keeps it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{Instrument as _, info};
+use tracing::{Instrument as _, info, warn};
 
 use super::{Plan, RuntimeError, Shared};
 use crate::input;
 use crate::log;
+use crate::monitor::{OutputWatch, State, Watched};
 use crate::output;
 use crate::queue::{DiskQueue, RunningQueue};
 use crate::reload::{self, Watcher};
@@ -92,7 +93,7 @@ async fn run_to_the_end(
     let (stop_inputs, stopping) = watch::channel(false);
     let (output_deadline, deadline) = watch::channel(None);
     let settings = plan.settings.clone();
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(Counters::of_outputs(plan.outputs.len()));
     let close = orders.close.clone();
     let started_parts = start(plan, shared, &counters, stopping, close, deadline, queue).await?;
     let Started {
@@ -100,7 +101,10 @@ async fn run_to_the_end(
         threads,
         outputs,
         watcher: _watcher,
+        watched,
     } = started_parts;
+    let running = State::Running(Arc::clone(&watched));
+    shared.monitor.set(&settings.pipeline_id, running);
     // Whoever waits for it may have gone.
     let _gone = started.send(());
 
@@ -126,6 +130,7 @@ async fn run_to_the_end(
                 output_deadline.send_replace(Some(at));
             }
             () = until(deadline_at) => {
+                say_what_is_left(&watched, shared);
                 return Err(RuntimeError::NotDrained { after: settings.shutdown_timeout });
             }
             _ = report.tick() => {
@@ -168,6 +173,7 @@ async fn run_to_the_end(
                 output_deadline.send_replace(Some(at));
             }
             () = until(deadline_at) => {
+                say_what_is_left(&watched, shared);
                 return Err(RuntimeError::NotDrained { after: settings.shutdown_timeout });
             }
         }
@@ -185,6 +191,22 @@ async fn run_to_the_end(
     Ok(())
 }
 
+/// The time to stop is up.
+fn say_what_is_left(watched: &Watched, shared: &Shared) {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let counters = &watched.counters;
+    let open = watched.inputs.iter().filter_map(|input| {
+        let connections = input.connections.as_ref()?;
+        Some(connections.current.load(Ordering::Relaxed))
+    });
+    warn!(
+        connections = open.sum::<usize>(),
+        events = read(&counters.filtered).saturating_sub(read(&counters.safe)),
+        received_bytes = shared.budget.used(),
+        "the time to stop is up: these connections are open, and these events not safe in all outputs"
+    );
+}
+
 fn drain(queue: Option<&RunningQueue>, settings: &Settings) {
     if let Some(queue) = queue {
         queue.stop(settings.queue.drain);
@@ -193,6 +215,7 @@ fn drain(queue: Option<&RunningQueue>, settings: &Settings) {
 
 /// What runs of a pipeline.
 struct Started {
+    watched: Arc<Watched>,
     inputs: JoinSet<()>,
     threads: Vec<std::thread::JoinHandle<()>>,
     outputs: Vec<output::Running>,
@@ -214,8 +237,22 @@ async fn start(
     let names: Vec<String> = names.map(ToOwned::to_owned).collect();
     output::own_queue::report_left_over(settings, &names);
     let mut outputs = Vec::new();
+    let mut watched_outputs: Vec<OutputWatch> = Vec::new();
     for output in plan.outputs {
-        outputs.push(output.start(settings, deadline.clone(), &shared.addresses)?);
+        let (name, id) = output.names();
+        let (name, id) = (name.to_owned(), id.map(str::to_owned));
+        let running = output.start(settings, deadline.clone(), &shared.addresses)?;
+        let others = watched_outputs.iter().filter(|other| other.name == name);
+        let id = id.unwrap_or_else(|| match others.count() {
+            0 => name.clone(),
+            others => format!("{name}#{}", others + 1),
+        });
+        watched_outputs.push(OutputWatch {
+            id,
+            name,
+            figures: running.figures(),
+        });
+        outputs.push(running);
     }
     // Inputs are asynchronous, workers are threads: a bridge takes batches from one to the other,
     // through memory or through the disk.
@@ -255,6 +292,16 @@ async fn start(
         threads.push(thread.map_err(failed("a worker thread"))?);
     }
     drop(to_work_on);
+    let watched = Arc::new(Watched {
+        workers: plan.workers,
+        batch_size: settings.batch_size,
+        batch_delay: settings.batch_delay,
+        config_hash: settings.config_hash.clone(),
+        counters: Arc::clone(counters),
+        gauge: queue.as_ref().map(RunningQueue::gauge),
+        inputs: plan.inputs.iter().map(input::Input::watch).collect(),
+        outputs: watched_outputs,
+    });
     let mut inputs = JoinSet::new();
     for input in plan.inputs {
         let end = if input.is_pipeline() {
@@ -273,6 +320,7 @@ async fn start(
         "pipeline started"
     );
     Ok(Started {
+        watched,
         inputs,
         threads,
         outputs,

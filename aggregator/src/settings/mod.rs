@@ -10,6 +10,7 @@
 //! A setting that exists in Logstash and does nothing here says so when it is used; an unknown
 //! one is an error that names the nearest known one.
 
+mod api;
 mod pipelines;
 mod reading;
 mod table;
@@ -18,6 +19,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::api::ApiSettings;
 pub use self::pipelines::{MAX_PIPELINES, PIPELINES_FILE, Pipelines};
 pub use self::table::{Kind, Setting, TABLE};
 
@@ -127,6 +129,12 @@ pub struct Settings {
     pub queue: QueueOptions,
     /// `pipeline.shutdown_timeout`
     pub shutdown_timeout: Duration,
+    /// `drain.delay`
+    pub drain_delay: Duration,
+    /// `api.…`
+    pub api: ApiSettings,
+    /// `health.queue_mark`
+    pub queue_mark: f64,
     /// `dead_letter_queue.…`
     pub letters: DeadLetterSettings,
     /// `path.dead_letter_queue`
@@ -218,6 +226,9 @@ impl Default for Settings {
             queue_max_memory: 256 << 20,
             queue: QueueOptions::default(),
             shutdown_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            api: ApiSettings::default(),
+            queue_mark: 0.9,
             letters: DeadLetterSettings::default(),
             path_dead_letters: None,
             log_level: tracing::level_filters::LevelFilter::INFO,
@@ -367,6 +378,19 @@ impl Settings {
             "pipeline.shutdown_timeout" => {
                 self.shutdown_timeout =
                     duration(value).ok_or_else(|| wrong("a time such as 30s"))?;
+            }
+            "drain.delay" => {
+                self.drain_delay = duration(value).ok_or_else(|| wrong("a time such as 10s"))?;
+            }
+            "api.enabled" => self.api.enabled = switch()?,
+            "api.http.host" | "http.host" => self.api.host.clone_from(value),
+            "api.http.port" | "http.port" => {
+                self.api.ports = api::ports(value)
+                    .ok_or_else(|| wrong("a port, or a range of them such as 9600-9700"))?;
+            }
+            "health.queue_mark" => {
+                self.queue_mark =
+                    api::share(value).ok_or_else(|| wrong("a share above 0 and up to 1"))?;
             }
             "config.support_escapes" => self.support_escapes = switch()?,
             "config.field_reference.escape_style" => {

@@ -14,6 +14,8 @@ const OF_THE_PROCESS: &[&str] = &[
     "api.http.host",
     "api.http.port",
     "config.test_and_exit",
+    "drain.delay",
+    "health.queue_mark",
     "http.host",
     "http.port",
     "log.format",

@@ -65,7 +65,7 @@ const fn ignored(
 
 const ALWAYS_SYNCED: &str = "what the queue is given is synced before it is acknowledged";
 const RETRIED: &str = "a write of the queue that fails is always tried again";
-const NO_API: &str = "there is no monitoring API yet";
+const ASKED: &str = "nothing is sent to a cluster: ask the API";
 const ALWAYS_ON: &str = "dead letters are always kept";
 
 /// Every setting, in the order of the documentation.
@@ -160,6 +160,13 @@ pub const TABLE: &[Setting] = &[
         Kind::Value,
         "30s",
         "How long a stop waits for the outputs; what is not delivered by then is not acknowledged",
+    ),
+    setting(
+        "drain.delay",
+        None,
+        Kind::Value,
+        "0s",
+        "How long a stop goes on as before but for /readyz, so that a balancer notices",
     ),
     setting(
         "config.support_escapes",
@@ -302,6 +309,48 @@ pub const TABLE: &[Setting] = &[
         "Name of this process in messages",
     ),
     setting(
+        "api.enabled",
+        None,
+        Kind::Switch,
+        "true",
+        "Serve health, metrics and statistics by HTTP",
+    ),
+    setting(
+        "api.http.host",
+        None,
+        Kind::Value,
+        "127.0.0.1",
+        "The address that the API listens on",
+    ),
+    setting(
+        "api.http.port",
+        None,
+        Kind::Value,
+        "9600-9700",
+        "The port of the API; of a range the first that is free",
+    ),
+    setting(
+        "http.host",
+        None,
+        Kind::Value,
+        "127.0.0.1",
+        "Old name of api.http.host",
+    ),
+    setting(
+        "http.port",
+        None,
+        Kind::Value,
+        "9600-9700",
+        "Old name of api.http.port",
+    ),
+    setting(
+        "health.queue_mark",
+        None,
+        Kind::Value,
+        "0.9",
+        "Share of the memory or of a disk queue that is in use above which /readyz says no",
+    ),
+    setting(
         "log.level",
         None,
         Kind::Value,
@@ -340,7 +389,12 @@ pub const TABLE: &[Setting] = &[
         Kind::Switch,
         "there is no central management that it could be hidden from",
     ),
-    ignored("metric.collect", None, Kind::Switch, NO_API),
+    ignored(
+        "metric.collect",
+        None,
+        Kind::Switch,
+        "what is counted costs nothing",
+    ),
     ignored(
         "pipeline.plugin_classloaders",
         None,
@@ -362,13 +416,13 @@ pub const TABLE: &[Setting] = &[
         Kind::Value,
         "a dead letter is written before its event counts as delivered",
     ),
-    ignored("api.enabled", None, Kind::Switch, NO_API),
-    ignored("api.http.host", None, Kind::Value, NO_API),
-    ignored("api.http.port", None, Kind::Value, NO_API),
-    ignored("api.environment", None, Kind::Value, NO_API),
-    ignored("http.host", None, Kind::Value, NO_API),
-    ignored("http.port", None, Kind::Value, NO_API),
-    ignored("xpack.monitoring.enabled", None, Kind::Switch, NO_API),
+    ignored(
+        "api.environment",
+        None,
+        Kind::Value,
+        "it names a mode of a Ruby server",
+    ),
+    ignored("xpack.monitoring.enabled", None, Kind::Switch, ASKED),
     ignored(
         "xpack.management.enabled",
         None,

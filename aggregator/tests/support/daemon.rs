@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,11 +39,27 @@ impl Daemon {
         configuration: &str,
         arguments: &[&str],
     ) -> Self {
+        Self::spawn(directory, |command| {
+            command
+                .args(["-w", "2", "-e", configuration])
+                .args(arguments);
+        })
+    }
+
+    /// With the `pipelines.yml` of a directory of settings.
+    pub(crate) fn run_pipelines(directory: tempfile::TempDir, settings: &Path) -> Self {
+        Self::spawn(directory, |command| {
+            command.arg("--path.settings").arg(settings);
+        })
+    }
+
+    fn spawn(directory: tempfile::TempDir, arguments: impl FnOnce(&mut Command)) -> Self {
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"))
-            .args(["-w", "2", "-e", configuration, "--path.data"])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skidder-aggregator"));
+        arguments(&mut command);
+        let child = command
+            .arg("--path.data")
             .arg(directory.path().join("data"))
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

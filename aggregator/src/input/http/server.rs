@@ -33,6 +33,7 @@ use super::reply::Reply;
 use crate::input::beats::tls_from_options;
 use crate::input::listener::{self, told_to_stop};
 use crate::input::{Build, Running};
+use crate::monitor::Connections;
 use crate::queue::stored::Restore;
 use crate::throttle::Throttle;
 use crate::worker::Batch;
@@ -62,6 +63,8 @@ pub(in crate::input) struct Server {
     address: String,
     tls: Option<Arc<rustls::ServerConfig>>,
     max_connections: usize,
+    /// Those that there are.
+    pub(in crate::input) connections: Arc<Connections>,
     idle: Duration,
     max_header_bytes: usize,
     max_streams: u32,
@@ -139,6 +142,7 @@ impl Server {
             address: listener::address(&host, port),
             tls,
             max_connections: max_connections.unwrap_or(4096),
+            connections: Arc::default(),
             idle,
             max_header_bytes,
             max_streams: max_streams.unwrap_or(100) as u32,
@@ -180,7 +184,7 @@ impl Server {
     }
 
     pub(super) async fn bind(&self) -> io::Result<TcpListener> {
-        TcpListener::bind(&self.address).await
+        listener::bind(&self.address).await
     }
 
     /// Serves until `stopping` changes: then nothing new is accepted, and it returns when the requests that are under
@@ -220,10 +224,17 @@ impl Server {
             endpoint: self.endpoint,
             handshakes: Throttle::default(),
         });
-        listener::accept(listener, self.max_connections, stopping, |stream, peer| {
-            let connection = Arc::clone(&connection);
-            async move { connection.run(stream, peer).await }
-        })
+        let most = self.max_connections;
+        listener::accept(
+            listener,
+            most,
+            &self.connections,
+            stopping,
+            |stream, peer| {
+                let connection = Arc::clone(&connection);
+                async move { connection.run(stream, peer).await }
+            },
+        )
         .await;
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct SyslogInput {
     over_tcp: bool,
     over_udp: bool,
     tls: Option<Arc<rustls::ServerConfig>>,
-    connections: Arc<Connections>,
+    pub(super) connections: Arc<Connections>,
     receiver: udp::Receiver,
 }
 
@@ -199,7 +199,7 @@ impl SyslogInput {
             let mut port = self.port;
             let mut listener = None;
             if self.over_tcp {
-                let bound = TcpListener::bind(address(port))
+                let bound = listener::bind(&address(port))
                     .await
                     .map_err(|error| ("tcp", error))?;
                 port = bound.local_addr().map_err(|error| ("tcp", error))?.port();

@@ -34,6 +34,7 @@ use super::{resolution, setup};
 use crate::ack::Ack;
 use crate::aws::{self, Service};
 use crate::dead_letter::{DeadLetters, Letter};
+use crate::monitor::DeliveryFigures;
 use crate::output::deadline::{Deadline, passed};
 use crate::throttle::Throttle;
 
@@ -92,6 +93,26 @@ impl BulkSender {
     /// The counters of this output.
     pub fn statistics(&self) -> &DeliveryStatistics {
         &self.shared.statistics
+    }
+
+    /// What tells how deliveries go, also when they are over.
+    pub(crate) fn figures(&self) -> impl Fn() -> DeliveryFigures + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || {
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let counted = &shared.statistics;
+            DeliveryFigures {
+                delivered: read(&counted.delivered),
+                duplicates: read(&counted.duplicates),
+                dead_lettered: read(&counted.dead_lettered),
+                retried: read(&counted.retried),
+                requests: read(&counted.requests),
+                failed_requests: read(&counted.failed_requests),
+                bytes: read(&counted.bytes),
+                concurrency: shared.concurrency.limit(),
+                hosts: shared.pool.figures(),
+            }
+        }
     }
 
     /// The options of this output.

@@ -20,6 +20,7 @@ use tracing::{Instrument as _, info, warn};
 use super::backoff::jitter;
 use super::client::Client;
 use super::endpoint::Endpoint;
+use crate::monitor::HostFigures;
 
 /// So many answers broken off one after the other eject a host.
 pub(super) const FAILURES_TO_EJECT: u32 = 2;
@@ -196,6 +197,15 @@ impl HostPool {
         if host.failures.fetch_add(1, Ordering::AcqRel) + 1 >= FAILURES_TO_EJECT {
             self.eject(host);
         }
+    }
+
+    /// All hosts, and which of them answer.
+    pub(super) fn figures(&self) -> Vec<HostFigures> {
+        let hosts = self.hosts.iter().map(|host| HostFigures {
+            name: host.endpoint.name.clone(),
+            answers: host.healthy.load(Ordering::Acquire),
+        });
+        hosts.collect()
     }
 
     /// The number of hosts that answer.

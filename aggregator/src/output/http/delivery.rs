@@ -25,6 +25,7 @@ use tracing::{Instrument as _, error, warn};
 use super::options::HttpOptions;
 use super::writer::Post;
 use crate::dead_letter::{DeadLetters, Letter};
+use crate::monitor::DeliveryFigures;
 use crate::output::deadline::{Deadline, passed};
 use crate::output::elasticsearch::DeliverySummary;
 use crate::output::elasticsearch::backoff::Backoff;
@@ -53,12 +54,23 @@ const NOT_THE_EVENT: [u16; 4] = [401, 403, 407, 408];
 #[derive(Clone, Debug)]
 pub struct Posts {
     queue: mpsc::Sender<Post>,
-    options: Arc<HttpOptions>,
+    shared: Arc<Shared>,
 }
 
 impl Posts {
     pub(super) fn options(&self) -> &Arc<HttpOptions> {
-        &self.options
+        &self.shared.options
+    }
+
+    /// What tells how deliveries go, also when they are over.
+    pub(in crate::output) fn figures(&self) -> impl Fn() -> DeliveryFigures + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || DeliveryFigures {
+            delivered: shared.delivered.load(Ordering::Relaxed),
+            dead_lettered: shared.dead_lettered.load(Ordering::Relaxed),
+            concurrency: shared.options.parallel,
+            ..DeliveryFigures::default()
+        }
     }
 
     /// Hands a request over; blocks while there is no room. What comes after the end is dropped, unacknowledged.
@@ -68,6 +80,7 @@ impl Posts {
 }
 
 /// What all requests have in common.
+#[derive(Debug)]
 struct Shared {
     options: Arc<HttpOptions>,
     client: reqwest::Client,
@@ -105,9 +118,9 @@ pub(in crate::output) fn start(
         refused: Throttle::default(),
     });
     let (queue, receiver) = mpsc::channel(1);
-    let dispatching = dispatch(shared, receiver, deadline);
+    let dispatching = dispatch(Arc::clone(&shared), receiver, deadline);
     let handle = tokio::spawn(dispatching.in_current_span());
-    Ok((Posts { queue, options }, handle))
+    Ok((Posts { queue, shared }, handle))
 }
 
 fn client(options: &HttpOptions) -> Result<reqwest::Client, String> {

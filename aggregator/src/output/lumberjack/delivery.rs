@@ -18,6 +18,7 @@ use tracing::{Instrument as _, warn};
 use super::link::Link;
 use super::options::LumberjackOptions;
 use super::writer::Window;
+use crate::monitor::DeliveryFigures;
 use crate::output::deadline::{Deadline, passed};
 use crate::output::elasticsearch::DeliverySummary;
 use crate::tls::{Verification, client_config};
@@ -27,9 +28,19 @@ use crate::tls::{Verification, client_config};
 pub struct Windows {
     queue: mpsc::Sender<Window>,
     options: Arc<LumberjackOptions>,
+    delivered: Arc<AtomicU64>,
 }
 
 impl Windows {
+    /// What tells how deliveries go, also when they are over.
+    pub(in crate::output) fn figures(&self) -> impl Fn() -> DeliveryFigures + Send + Sync + use<> {
+        let delivered = Arc::clone(&self.delivered);
+        move || DeliveryFigures {
+            delivered: delivered.load(Ordering::Relaxed),
+            ..DeliveryFigures::default()
+        }
+    }
+
     pub(super) fn options(&self) -> &Arc<LumberjackOptions> {
         &self.options
     }
@@ -47,7 +58,7 @@ pub(super) struct Shared {
     /// Told when windows come back, and when nothing is under way any more.
     changed: Notify,
     received: AtomicU64,
-    delivered: AtomicU64,
+    delivered: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -147,12 +158,13 @@ pub(in crate::output) fn start(
     };
     let options = Arc::new(options);
     let (queue, receiver) = mpsc::channel(1);
+    let delivered = Arc::<AtomicU64>::default();
     let shared = Arc::new(Shared {
         queue: tokio::sync::Mutex::new(receiver),
         waiting: Mutex::default(),
         changed: Notify::new(),
         received: AtomicU64::new(0),
-        delivered: AtomicU64::new(0),
+        delivered: Arc::clone(&delivered),
     });
     let links = options.hosts.iter().map(|host| {
         let (shared, options) = (Arc::clone(&shared), Arc::clone(&options));
@@ -160,7 +172,12 @@ pub(in crate::output) fn start(
     });
     let delivery = deliver(Arc::clone(&shared), links.collect(), deadline);
     let delivery = tokio::spawn(delivery.in_current_span());
-    Ok((Windows { queue, options }, delivery))
+    let windows = Windows {
+        queue,
+        options,
+        delivered,
+    };
+    Ok((windows, delivery))
 }
 
 async fn deliver(shared: Arc<Shared>, links: Vec<Link>, deadline: Deadline) -> DeliverySummary {

@@ -32,6 +32,7 @@ use super::packing::{Packed, Packing};
 use super::{Running, Writer};
 use crate::ack::Ack;
 use crate::log;
+use crate::monitor::Figures;
 use crate::queue::packed::{PackedRecords, Receiver};
 use crate::queue::places::{self, Label};
 use crate::queue::stored::Sources;
@@ -60,6 +61,7 @@ pub struct OwnQueue {
     sender: mpsc::Sender<Batch>,
     /// That packed events are read as they are.
     receiver: Arc<Receiver>,
+    figures: Option<Figures>,
     end: JoinHandle<Result<(), RuntimeError>>,
 }
 
@@ -113,6 +115,7 @@ impl OwnQueue {
         };
         let feeder = log::thread("output", move || feeder.run());
         threads.push(feeder.map_err(failed("the thread of an output"))?);
+        let figures = output.figures();
         let end = run_to_the_end(Parts {
             name: options.name.clone(),
             queue,
@@ -126,8 +129,14 @@ impl OwnQueue {
         Ok(Self {
             sender,
             receiver,
+            figures,
             end: tokio::spawn(end),
         })
+    }
+
+    /// What says how deliveries of the output behind the queue go, if anything does.
+    pub(super) fn figures(&self) -> Option<Figures> {
+        self.figures.clone()
     }
 
     /// A writer for one worker.
