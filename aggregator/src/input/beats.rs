@@ -28,20 +28,29 @@ use skidder_pipeline::language::{DurationUnit, Options};
 use super::Build;
 use super::decoding::set_peer;
 use super::decoration::Decoration;
+use super::handshakes::Handshakes;
 use super::identity::identify;
 use super::listener::{self, told_to_stop};
 use super::native_line;
 use super::proxy_protocol;
 use super::stored_window;
-use super::tls::{ClientAuthentication, ServerTls, offer_native};
+use super::tls::offer_native;
+use super::tls_options::tls_from_options;
 use crate::ack::Ack;
 use crate::monitor::Connections;
+use crate::output::elasticsearch::backoff::jitter;
 use crate::queue::stored::Form;
 use crate::throttle::Throttle;
 use crate::worker::{Batch, Records};
 
 /// Connections at one time, unless `max_connections` says otherwise.
 const MAX_CONNECTIONS: usize = 16_384;
+/// TLS handshakes a second, unless `accept_rate` says otherwise.
+const ACCEPT_RATE: usize = 1000;
+/// TLS handshakes at one time, unless `max_handshakes` says otherwise.
+const MAX_HANDSHAKES: usize = 128;
+/// The part of all connections' memory that one may have unacknowledged, unless `max_pending_bytes` says otherwise.
+const PENDING_PART: usize = 8;
 
 /// A beats input, ready to listen.
 pub struct BeatsInput {
@@ -55,6 +64,10 @@ pub struct BeatsInput {
     pub max_connections: usize,
     /// Those that there are.
     pub connections: Arc<Connections>,
+    /// A connection is closed at this age, a fifth more or less; none for never.
+    pub max_age: Option<Duration>,
+    /// Turns of TLS handshakes.
+    handshakes: Handshakes,
     /// Connections begin with a header of the PROXY protocol.
     pub proxied: bool,
     /// What the events get.
@@ -93,6 +106,7 @@ impl BeatsInput {
         let idle = options.duration("client_inactivity_timeout", DurationUnit::Seconds);
         let mut server = ServerOptions {
             budget: Arc::clone(build.budget),
+            max_pending_bytes: build.budget.total() / PENDING_PART,
             ..ServerOptions::default()
         };
         if let Some(idle) = idle {
@@ -117,10 +131,18 @@ impl BeatsInput {
         bytes("max_inflated_bytes", &mut limits.max_inflated_bytes);
         bytes("max_event_bytes", &mut limits.max_event_bytes);
         bytes("max_key_bytes", &mut limits.max_key_bytes);
+        bytes("max_pending_bytes", &mut server.max_pending_bytes);
         if let Some(pairs) = options.integer("max_pairs", 1..=i64::from(u32::MAX)) {
-            limits.max_pairs = pairs as u32;
+            server.limits.max_pairs = pairs as u32;
         }
         let max_connections = options.count("max_connections", 1..=1 << 20);
+        let max_age = options.duration("max_connection_age", DurationUnit::Seconds);
+        let accept_rate = options.count("accept_rate", 1..=1_000_000);
+        let max_handshakes = options.count("max_handshakes", 1..=1 << 20);
+        let handshakes = Handshakes::new(
+            max_handshakes.unwrap_or(MAX_HANDSHAKES),
+            accept_rate.unwrap_or(ACCEPT_RATE) as u32,
+        );
         let proxied = options.boolean("proxy_protocol").unwrap_or(false);
         let tag = options.boolean("include_codec_tag").unwrap_or(true);
         for name in [
@@ -149,6 +171,8 @@ impl BeatsInput {
             server,
             max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
             connections: Arc::default(),
+            max_age: max_age.filter(|age| !age.is_zero()),
+            handshakes,
             proxied,
             decoder: Arc::new(decoder),
         })
@@ -170,6 +194,7 @@ impl BeatsInput {
         let acceptor = self.tls.map(TlsAcceptor::from);
         let server = Arc::new(self.server);
         let refused = Arc::new(Throttle::default());
+        let handshakes = Arc::new(self.handshakes);
         let stopping = shutdown.clone();
         let most = self.max_connections;
         listener::accept(
@@ -187,90 +212,13 @@ impl BeatsInput {
                     queue: queue.clone(),
                     shutdown: shutdown.clone(),
                     refused: Arc::clone(&refused),
+                    handshakes: Arc::clone(&handshakes),
+                    max_age: self.max_age,
                 };
                 connection.run(stream)
             },
         )
         .await;
-    }
-}
-
-/// The TLS of the listener; none for a plain one, and none after an error.
-pub(super) fn tls_from_options(options: &mut Options<'_>) -> Option<Arc<rustls::ServerConfig>> {
-    // COMPAT: `ssl` until version 7 of Logstash, `ssl_enabled` since; the lumberjack input has
-    // neither and is always TLS.
-    let lumberjack = options.plugin().name.value == "lumberjack";
-    let enabled = options.boolean("ssl_enabled").or(options.boolean("ssl"));
-    let enabled = enabled.unwrap_or(lumberjack);
-    let certificate = options.string("ssl_certificate");
-    let key = options.string("ssl_key");
-    let authorities = options
-        .strings("ssl_certificate_authorities")
-        .unwrap_or_default();
-    let modes = [
-        ("none", ClientAuthentication::None),
-        ("optional", ClientAuthentication::Optional),
-        ("required", ClientAuthentication::Required),
-    ];
-    let old_modes = [
-        ("none", ClientAuthentication::None),
-        ("peer", ClientAuthentication::Optional),
-        ("force_peer", ClientAuthentication::Required),
-    ];
-    let mode = options.enumeration("ssl_client_authentication", &modes);
-    let old_mode = options.enumeration("ssl_verify_mode", &old_modes);
-    let timeout = "the handshake may take ten seconds";
-    options.without_effect("ssl_handshake_timeout", timeout);
-    options.without_effect("ssl_peer_metadata", "the peer's certificate is not kept");
-    let safe = "rustls offers TLS 1.2 and 1.3 with safe ciphers only";
-    options.without_effect("ssl_cipher_suites", safe);
-    options.without_effect("cipher_suites", safe);
-    options.without_effect("tls_min_version", safe);
-    options.without_effect("tls_max_version", safe);
-    if let Some(versions) = options.strings("ssl_supported_protocols") {
-        for version in versions {
-            if !["TLSv1.2", "TLSv1.3"].contains(&version.value.as_str()) {
-                let message = format!("`{}` is not supported: it is not safe", version.value);
-                options.diagnostics().error(version.span, message);
-            }
-        }
-    }
-    if options.string("ssl_key_passphrase").is_some() {
-        options.error(
-            "ssl_key_passphrase",
-            "encrypted keys are not supported: decrypt it with `openssl pkcs8`",
-        );
-    }
-    if !enabled {
-        if certificate.is_some() || key.is_some() {
-            options.warning(
-                "ssl_certificate",
-                "a certificate is given, but TLS is off: set `ssl_enabled => true`",
-            );
-        }
-        return None;
-    }
-    if certificate.is_none() {
-        options.missing("ssl_certificate");
-    }
-    if key.is_none() {
-        options.missing("ssl_key");
-    }
-    let tls = ServerTls {
-        certificate: certificate?.into(),
-        key: key?.into(),
-        client_authentication: mode.or(old_mode).unwrap_or_default(),
-        authorities: authorities
-            .into_iter()
-            .map(|path| path.value.into())
-            .collect(),
-    };
-    match tls.load() {
-        Ok(config) => Some(config),
-        Err(error) => {
-            options.error("ssl_certificate", error.to_string());
-            None
-        }
     }
 }
 
@@ -284,6 +232,8 @@ struct Connection {
     queue: mpsc::Sender<Batch>,
     shutdown: watch::Receiver<bool>,
     refused: Arc<Throttle>,
+    handshakes: Arc<Handshakes>,
+    max_age: Option<Duration>,
 }
 
 impl Connection {
@@ -309,7 +259,19 @@ impl Connection {
             }
             _ => "check the certificates of both sides",
         };
-        let shaken = listener::handshake(&acceptor, stream, self.peer, &self.refused, hint).await;
+        let handshakes = Arc::clone(&self.handshakes);
+        let turn = async {
+            let first = listener::first_byte(&stream, self.peer).await?;
+            Some((first, handshakes.turn().await?))
+        };
+        let turn = tokio::select! {
+            turn = turn => turn,
+            () = told_to_stop(&mut self.shutdown) => return,
+        };
+        let Some((first, turn)) = turn else { return };
+        let (peer, refused) = (self.peer, &self.refused);
+        let shaken = listener::shake_hands(&acceptor, stream, first, peer, refused, hint).await;
+        drop(turn);
         if let Some(stream) = shaken {
             self.serve(stream).await;
         }
@@ -339,7 +301,15 @@ impl Connection {
                 }
             }
         };
-        let shutdown = told_to_stop(&mut self.shutdown);
+        let peer = self.peer;
+        let old = grown_old(self.max_age);
+        let stopping = told_to_stop(&mut self.shutdown);
+        let shutdown = async move {
+            tokio::select! {
+                () = stopping => {}
+                age = old => debug!(%peer, ?age, "old enough: closing between two windows"),
+            }
+        };
         let serving = serve_until(stream, &self.server, windows, shutdown);
         let (result, ()) = tokio::join!(serving, forward);
         match result {
@@ -352,6 +322,16 @@ impl Connection {
             Err(error) => info!(peer = %self.peer, %error, "connection ended"),
         }
     }
+}
+
+/// Waits until a connection that begins now is old; says how old. Those that began together do not end together.
+async fn grown_old(max_age: Option<Duration>) -> Duration {
+    let Some(age) = max_age else {
+        return std::future::pending().await;
+    };
+    let age = age.mul_f64(0.8) + jitter(age.mul_f64(0.4));
+    tokio::time::sleep(age).await;
+    age
 }
 
 /// A window in the queue.

@@ -124,16 +124,33 @@ pub(super) async fn handshake(
     refused: &Throttle,
     hint: impl FnOnce(u8, &str) -> &'static str,
 ) -> Option<TlsStream<TcpStream>> {
-    // A load balancer's health check connects and leaves: that is no failed handshake.
+    let first = first_byte(&stream, peer).await?;
+    shake_hands(acceptor, stream, first, peer, refused, hint).await
+}
+
+/// Waits for the first byte, which stays where it is. Nothing if none comes: a load balancer's health check connects and
+/// leaves, and that is no failed handshake.
+pub(super) async fn first_byte(stream: &TcpStream, peer: SocketAddr) -> Option<u8> {
     let mut first = [0];
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await {
-        Ok(Ok(0) | Err(_)) => return None,
+        Ok(Ok(0) | Err(_)) => None,
         Err(_) => {
             debug!(%peer, "connected and sent nothing");
-            return None;
+            None
         }
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => Some(first[0]),
     }
+}
+
+/// As [`handshake`], when the first byte is there.
+pub(super) async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    first: u8,
+    peer: SocketAddr,
+    refused: &Throttle,
+    hint: impl FnOnce(u8, &str) -> &'static str,
+) -> Option<TlsStream<TcpStream>> {
     let reason = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls::accept(acceptor, stream)).await
     {
         Ok(Ok(stream)) => return Some(stream),
@@ -141,7 +158,7 @@ pub(super) async fn handshake(
         Err(_) => format!("not done within {HANDSHAKE_TIMEOUT:?}"),
     };
     if let Some(count) = refused.due(1) {
-        let hint = hint(first[0], &reason);
+        let hint = hint(first, &reason);
         warn!(%peer, reason, hint, count, "TLS handshake failed");
     }
     None

@@ -13,6 +13,7 @@ pub mod decoration;
 mod exec;
 mod file;
 pub mod generator;
+mod handshakes;
 mod heartbeat;
 mod http;
 mod identity;
@@ -29,6 +30,7 @@ mod stored_window;
 mod syslog;
 mod tcp;
 pub mod tls;
+mod tls_options;
 mod udp;
 mod unix;
 

@@ -25,12 +25,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
-use super::beats::tls_from_options;
 use super::connection::{Connections, Cutting};
 use super::decoding::{decode_whole, object};
 use super::decoration::Decoration;
 use super::listener::{self, HANDSHAKE_TIMEOUT, told_to_stop};
 use super::received::{Decode, Origin, Stored};
+use super::tls_options::tls_from_options;
 use super::{Build, Running, streamed_codec};
 use crate::chunks::Cut;
 use crate::queue::stored::{Form, Restore};

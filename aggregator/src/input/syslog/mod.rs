@@ -28,11 +28,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use self::framing::{Framing, trimmed};
-use super::beats::tls_from_options;
 use super::connection::{Connections, Cutting};
 use super::decoding::decode_whole;
 use super::decoration::Decoration;
 use super::received::{Decode, Origin, Stored};
+use super::tls_options::tls_from_options;
 use super::{Build, Running, listener, udp};
 use crate::commands::Disk;
 use crate::queue::stored::{Form, Restore};
