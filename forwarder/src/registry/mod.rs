@@ -270,10 +270,13 @@ impl Ledger {
 
     /// The first bytes of a file have become more.
     pub fn update_fingerprint(&mut self, source: u64, fingerprint: Fingerprint) {
-        if self
-            .entry(source)
-            .is_some_and(|entry| entry.fingerprint != fingerprint)
-        {
+        let Some(entry) = self.entry(source) else {
+            return;
+        };
+        if entry.fingerprint != fingerprint {
+            // The name alone does not tell the lines that are sent under it from those that are written in their
+            // place after a crash.
+            self.new_streams |= entry.fingerprint.length == 0;
             self.change(source, |entry| entry.fingerprint = fingerprint);
         }
     }
@@ -311,8 +314,8 @@ impl Ledger {
         }
     }
 
-    /// Whether a name of a stream has to be saved before lines are sent under it: after a crash they
-    /// are sent again, and are to be known by the same name.
+    /// Whether a name of a stream has to be saved, or what its file begins with, before lines are sent under it: after
+    /// a crash they are sent again, and are to be known by the same name, and no others.
     pub fn has_new_streams(&self) -> bool {
         self.new_streams
     }

@@ -1,6 +1,7 @@
 //! Which file is this? One test for each way in which files are confused, named after the complaint
 //! in the field notes that tells of it: each line arrives, and arrives once.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -240,6 +241,39 @@ fn complaint_05_copytruncate_while_the_forwarder_is_down() {
         running.stop();
         let expected = lines("first", 0..20) + &lines("second", 0..20) + &lines("third", 0..50);
         assert_each_once(&receiver, &expected);
+    }
+}
+
+/// The file is known while it is empty, and its name is saved with the first lines of another one. Killed before the
+/// registry is written once more, the forwarder has to know the first lines, else those that are written in their place
+/// get their identities, and whoever stores each line once takes them for the same.
+#[test]
+fn complaint_05_truncated_in_place_after_a_kill_right_behind_the_first_lines() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "*.log", "");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    let rarely = text.replacen("registry interval: ", "registry interval: 1h #", 1);
+    assert_ne!(rarely, text);
+    std::fs::write(&config, rarely).expect("writes");
+    place.append("app.log", "");
+    let running = Running::start(&config);
+    place.append("other.log", "other\n");
+    receiver.wait_for(1);
+    place.append("app.log", &lines("first", 0..3));
+    receiver.wait_for(4);
+    running.kill();
+    truncate(&place.log("app.log"), 0);
+    place.append("app.log", &lines("second", 0..30));
+    let running = Running::start(&config);
+    receiver.wait_for_message("second-29");
+    running.stop();
+    let mut known = HashMap::new();
+    for event in receiver.arrived() {
+        let identity = (event.stream, event.offset);
+        let first = known
+            .entry(identity)
+            .or_insert_with(|| event.message.clone());
+        assert_eq!(*first, event.message, "two lines have one identity");
     }
 }
 
