@@ -124,7 +124,7 @@ fn answers(question: &[u8], says: &Says, ttl: u32, over_tcp: bool) -> Vec<Vec<u8
 
 fn network(name_server: &NameServer, more: &str) -> String {
     format!(
-        "{{servers: [srv+{NAME}], dns servers: [\"{}\"], tls: off, timeout: 4s, reconnect delay: 100ms, \
+        "{{servers: [srv+{NAME}], dns servers: [\"{}\"], tls: off, timeout: 2s, reconnect delay: 100ms, \
          max reconnect delay: 200ms{more}}}",
         name_server.address
     )

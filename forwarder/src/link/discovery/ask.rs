@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::message::{self, MAX_UDP_BYTES, Record, Reply};
 use crate::config::units::show;
@@ -20,11 +20,13 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub const MAX_NAME_SERVERS: usize = 8;
 /// How long one of them is waited for before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often each of them is asked: a packet may be lost.
+const ROUNDS: usize = 2;
 /// The port of name servers.
 const PORT: u16 = 53;
 
-/// Asks one name server after the other until one has an answer, and again from the first one; `limit` is for
-/// all of it. The error says what is wrong and what to do.
+/// Asks one name server after the other until one has an answer, all of them [`ROUNDS`] times; `limit` is for all
+/// of it. The error says what is wrong and what to do.
 pub(super) async fn records(
     name: &str,
     name_servers: &[SocketAddr],
@@ -34,17 +36,13 @@ pub(super) async fn records(
         [] => of_the_system(),
         given => given.to_vec(),
     };
-    let deadline = tokio::time::Instant::now() + limit;
-    let mut trouble = None;
-    loop {
+    let deadline = Instant::now() + limit;
+    let patience = PATIENCE.min(limit);
+    let mut trouble = "nobody to ask".to_owned();
+    for _ in 0..ROUNDS {
         for name_server in &name_servers {
-            let patience = PATIENCE.min(limit / 2);
-            let asking = timeout(patience, exchange(*name_server, name));
-            let Ok(answer) = timeout_at(deadline, asking).await else {
-                let trouble = trouble.unwrap_or_else(|| format!("no answer for {}", show(limit)));
-                return Err(format!("{trouble}; check `dns servers` or {RESOLV_CONF}"));
-            };
-            trouble = Some(match answer {
+            let until = deadline.min(Instant::now() + patience);
+            trouble = match timeout_at(until, exchange(*name_server, name)).await {
                 Ok(Ok(Reply::Found(records))) => return Ok(records),
                 Ok(Ok(Reply::Missing)) => {
                     return Err(format!(
@@ -57,11 +55,13 @@ pub(super) async fn records(
                 Ok(Ok(Reply::Truncated)) => format!("{name_server} cuts its answer off"),
                 Ok(Err(error)) => format!("{name_server}: {error}"),
                 Err(_) => format!("no answer from {name_server} for {}", show(patience)),
-            });
+            };
         }
-        // A name server that is not there says so at once.
-        tokio::time::sleep(PATIENCE.min(limit / 4)).await;
+        if deadline <= Instant::now() {
+            break;
+        }
     }
+    Err(format!("{trouble}; check `dns servers` or {RESOLV_CONF}"))
 }
 
 /// Those of the system; the machine itself if it names none.

@@ -42,45 +42,40 @@ pub struct Discovery {
     pub name_servers: Vec<SocketAddr>,
 }
 
-/// What was found.
+/// What the records of one name say.
+#[derive(Debug, Default)]
 struct Found {
     servers: Vec<Server>,
     holds: Duration,
 }
 
-impl Discovery {
-    /// Asks for all names, and adds those found to the servers named by hand.
-    async fn look_up(&self, limit: Duration) -> Result<Found, String> {
-        let mut found = Found {
-            servers: self.fixed.clone(),
-            holds: *HOLDS.end(),
-        };
-        for name in &self.names {
-            let records = ask::records(name, &self.name_servers, limit).await;
-            let records = records.map_err(|error| format!("cannot resolve srv+{name}: {error}"))?;
-            for record in records {
-                found.holds = found.holds.min(Duration::from_secs(record.ttl.into()));
-                let server = Server {
-                    host: record.target,
-                    port: record.port,
-                    priority: record.priority,
-                    weight: record.weight,
-                };
-                // Without a name, or a port, it says that there is no such service.
-                if !server.host.is_empty() && server.port != 0 && !found.servers.contains(&server) {
-                    found.servers.push(server);
-                }
-            }
+/// Asks for one name.
+async fn look_up(name: &str, discovery: &Discovery, limit: Duration) -> Result<Found, String> {
+    let records = ask::records(name, &discovery.name_servers, limit).await;
+    let records = records.map_err(|error| format!("cannot resolve srv+{name}: {error}"))?;
+    let mut found = Found {
+        servers: Vec::new(),
+        holds: *HOLDS.end(),
+    };
+    for record in records {
+        let holds = Duration::from_secs(record.ttl.into());
+        found.holds = found.holds.min(holds).max(*HOLDS.start());
+        // Without a name, or a port, it says that there is no such service.
+        if !record.target.is_empty() && record.port != 0 {
+            found.servers.push(Server {
+                host: record.target,
+                port: record.port,
+                priority: record.priority,
+                weight: record.weight,
+            });
         }
-        if found.servers.is_empty() {
-            return Err(format!(
-                "srv+{} names no server: it says that there is no such service",
-                self.names.join(", srv+")
-            ));
-        }
-        found.holds = found.holds.max(*HOLDS.start());
-        Ok(found)
     }
+    if found.servers.is_empty() {
+        return Err(format!(
+            "srv+{name} names no server: it says that there is no such service"
+        ));
+    }
+    Ok(found)
 }
 
 /// Keeps the servers of the config what the records say, for ever.
@@ -107,25 +102,38 @@ pub async fn run(mut config: watch::Receiver<Rc<Config>>, reloader: &Reloader) {
 
 async fn keep_up(discovery: &Discovery, network: &Network, reloader: &Reloader) {
     let mut backoff = Backoff::new(network.reconnect_delay, network.max_reconnect_delay);
+    let mut known: Vec<Found> = Vec::new();
+    known.resize_with(discovery.names.len(), Found::default);
     loop {
-        let wait = match discovery.look_up(network.timeout).await {
-            Ok(found) => {
-                backoff.reset();
-                if reloader.set_servers(found.servers) {
-                    let names = discovery.names.join(", ");
-                    info!(names, holds = ?found.holds, "the servers of the SRV records have changed");
+        let (mut wait, mut has_failed) = (*HOLDS.end(), false);
+        for (name, known) in discovery.names.iter().zip(&mut known) {
+            match look_up(name, discovery, network.timeout).await {
+                Ok(found) => {
+                    wait = wait.min(found.holds);
+                    *known = found;
                 }
-                found.holds
+                Err(error) => {
+                    warn!("{error}; its servers stay as they were, and it is asked for again");
+                    has_failed = true;
+                }
             }
-            Err(error) => {
-                let wait = backoff.next_wait();
-                warn!(
-                    ?wait,
-                    "{error}; the servers stay as they were, asking again after a wait"
-                );
-                wait
+        }
+        if has_failed {
+            wait = wait.min(backoff.next_wait());
+        } else {
+            backoff.reset();
+        }
+        let mut servers = discovery.fixed.clone();
+        for server in known.iter().flat_map(|found| &found.servers) {
+            if !servers.contains(server) {
+                servers.push(server.clone());
             }
-        };
+        }
+        // After a reload with other names the old servers are gone already.
+        if !servers.is_empty() && reloader.set_servers(servers) {
+            let names = discovery.names.join(", ");
+            info!(names, "the servers of the SRV records have changed");
+        }
         sleep(wait).await;
     }
 }
