@@ -214,7 +214,7 @@ impl Feeds {
     }
 
     /// Waits for the next parcel; false if there will be none. To be called only when
-    /// [`Feeds::is_empty`]. Cancel-safe.
+    /// [`Feeds::fill`] has put all of the last one into a batch. Cancel-safe.
     pub async fn wait(&mut self) -> bool {
         let received = self.parcels.recv().await;
         let there = received.is_some();
@@ -224,16 +224,20 @@ impl Feeds {
         there
     }
 
-    /// Puts records into the batch. True if all that have come are in it, false if there was no room.
+    /// Puts the records of a parcel into the batch; then files have their turn. True if there was room for them.
     pub fn fill(&mut self, batch: &mut Batch, budget: Budget) -> bool {
+        let mut taken = false;
         loop {
             let record = self.next.take().or_else(|| self.current.as_mut()?.1.next());
             let (Some(record), Some((feed, _))) = (record, &self.current) else {
                 self.current = None;
-                match self.parcels.try_recv() {
-                    Ok((feed, parcel)) => self.take(feed, parcel),
-                    Err(_) => return true,
+                if std::mem::replace(&mut taken, true) {
+                    return true;
                 }
+                let Ok((feed, parcel)) = self.parcels.try_recv() else {
+                    return true;
+                };
+                self.take(feed, parcel);
                 continue;
             };
             if !budget.allows(batch, record.text.len()) {
@@ -349,5 +353,81 @@ impl Feed {
         let (source, text) = (&self.source, &record.text);
         let offset = record.offset.unwrap_or(self.count);
         batch.push_extra(source, record.read_at, text, offset, self.count, extra);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn record(text: &str) -> Record {
+        Record {
+            text: text.into(),
+            offset: None,
+            read_at: 0,
+            fields: vec![("type\0of".into(), Vec::new()), ("own".into(), Vec::new())],
+            cursor: None,
+        }
+    }
+
+    #[test]
+    fn a_parcel_at_a_time_and_no_record_is_left_out() {
+        let (sender, parcels) = mpsc::channel(MAX_PARCELS);
+        let source = Source::new(1, true, Path::new("journal:x"), "h", &[]);
+        let feed = Feed {
+            source: Rc::new(source),
+            path: "journal:x".into(),
+            count: 0,
+            taken: vec!["type".to_owned()],
+        };
+        let mut feeds = Feeds {
+            all: vec![feed],
+            parcels,
+            current: None,
+            next: None,
+            ledger: Rc::default(),
+            changed: Rc::new(Notify::new()),
+            counters: Rc::default(),
+            _tasks: JoinSet::new(),
+            journals: Vec::new(),
+            stop: watch::channel(false).0,
+        };
+        for texts in [["a", "b", "c"], ["d", "e", "f"]] {
+            let records = Parcel::Records(texts.map(record).into());
+            sender.try_send((0, records)).expect("room");
+        }
+        let budget = Budget {
+            events: 2,
+            bytes: 100,
+            max_line_bytes: 100,
+        };
+        let mut came = Vec::new();
+        let mut turns = Vec::new();
+        while !feeds.is_empty() {
+            let mut batch = Batch::default();
+            turns.push(feeds.fill(&mut batch, budget));
+            for line in batch.lines(0..batch.len()) {
+                came.push((
+                    String::from_utf8_lossy(line.text).into_owned(),
+                    line.start,
+                    line.next,
+                ));
+                // A field of the config goes before.
+                let fields = &line.extra.expect("fields").fields;
+                assert_eq!(fields.len(), 1);
+                assert_eq!(fields[0].0, "own");
+            }
+        }
+        let expected: Vec<_> = (1..=6_u64)
+            .map(|number| {
+                let letter = char::from(b'a' + number as u8 - 1).to_string();
+                (letter, number, number)
+            })
+            .collect();
+        assert_eq!(came, expected);
+        assert_eq!(turns, [false, false, true]);
+        assert_eq!(feeds.counters.events_read.get(), 6);
     }
 }
