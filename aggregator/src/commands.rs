@@ -124,6 +124,7 @@ pub fn replay(settings: &Settings, through_pipeline: bool, dry_run: bool) -> u8 
     settings.queue.persisted = false;
     // And it has a port.
     settings.api.enabled = false;
+    settings.queue.own_queues = false;
     let replay = Use::Replay {
         through_pipeline,
         dry_run,

@@ -156,3 +156,23 @@ fn options_that_cannot_work_are_refused_and_doubtful_ones_warned_of() {
     let output = run(&directory, &["-t", "-e", named]);
     assert!(!err(&output).contains("its place"), "{}", err(&output));
 }
+
+#[test]
+fn dead_letters_are_delivered_beside_a_process_that_has_the_queue() {
+    let directory = tempfile::tempdir().unwrap();
+    let letters = "input { generator { count => 3 } } output { dead_letter_queue { stage => filter reason => none } }";
+    let written = run(&directory, &["-e", letters]);
+    assert!(written.status.success(), "{}", err(&written));
+    let place = directory.path().join("data/queue/main/outputs/file");
+    std::fs::create_dir_all(&place).unwrap();
+    let lock = std::fs::File::create(place.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let events = directory.path().join("events");
+    let outputs = format!(
+        "output {{ file {{ path => '{}' queue => own }} }}",
+        events.display()
+    );
+    let replayed = run(&directory, &["dlq", "replay", "-e", &outputs]);
+    assert!(replayed.status.success(), "{}", err(&replayed));
+    assert_eq!(std::fs::read_to_string(events).unwrap().lines().count(), 3);
+}

@@ -164,7 +164,8 @@ impl Output {
         deadline: Deadline,
         addresses: &Addresses,
     ) -> Result<Running, RuntimeError> {
-        let Some(queue) = self.own_queue.take() else {
+        let wanted = self.own_queue.take();
+        let Some(queue) = wanted.filter(|_| settings.queue.own_queues) else {
             return self.start_plugin(settings, deadline, addresses);
         };
         let plugin = |deadline| self.start_plugin(settings, deadline, addresses);

@@ -185,6 +185,8 @@ pub struct QueueOptions {
     pub drain: bool,
     /// `queue.compression`
     pub compression: Compression,
+    /// Outputs may have queues of their own. Not in what runs beside a process that has them.
+    pub own_queues: bool,
 }
 
 impl Default for QueueOptions {
@@ -199,6 +201,7 @@ impl Default for QueueOptions {
             checkpoint_interval: std::time::Duration::from_secs(1),
             drain: false,
             compression: Compression::None,
+            own_queues: true,
         }
     }
 }

@@ -24,7 +24,7 @@ use skidder_pipeline::program::{Operation, Program};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 pub(super) use self::options::OwnQueueOptions;
 use super::deadline::{Deadline, passed};
@@ -130,7 +130,7 @@ impl OwnQueue {
             sender,
             receiver,
             figures,
-            end: tokio::spawn(end),
+            end: tokio::spawn(end.in_current_span()),
         })
     }
 
