@@ -227,7 +227,8 @@ fn ship(config: config::Config, set_level: SetLevel, invocation: Invocation) -> 
             notifier: Notifier::from_environment(),
         };
         let stop = stop_signal(terminate, interrupt);
-        skidder_forwarder::run_with(config, controls, stop).await?;
+        // It is large, and there is one.
+        Box::pin(skidder_forwarder::run_with(config, controls, stop)).await?;
         anyhow::Ok(())
     });
     // A name resolution that hangs must not hold up the exit.
