@@ -7,6 +7,8 @@
 mod identity;
 #[path = "elasticsearch/management.rs"]
 mod management;
+#[path = "elasticsearch/mapping.rs"]
+mod mapping;
 #[path = "elasticsearch/pressure.rs"]
 mod pressure;
 mod support;

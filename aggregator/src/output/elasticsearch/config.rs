@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use skidder_pipeline::language::{DurationUnit, Options};
 
+use super::mapping::OnConflict;
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, LARGEST_LIMIT, Secret};
 use crate::output::tls_options::client_tls;
 
@@ -166,6 +167,16 @@ impl ElasticsearchOptions {
             options.boolean("dlq_on_failed_indexname_interpolation"),
         );
         set(&mut self.mapping_guard, options.boolean("mapping_guard"));
+        let choices = [
+            ("rename", OnConflict::Rename),
+            ("unmapped", OnConflict::Unmapped),
+            ("dead_letter", OnConflict::DeadLetter),
+        ];
+        set(
+            &mut self.on_conflict,
+            options.enumeration("on_conflict", &choices),
+        );
+        self.max_fields = options.count("max_fields", 1..=LARGEST_LIMIT);
         self.drop_error_types = texts(options, "drop_error_types");
         self.silence_errors_in_log = texts(options, "silence_errors_in_log");
         if options.has("failure_type_logging_whitelist") {

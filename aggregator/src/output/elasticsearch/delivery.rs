@@ -14,7 +14,6 @@
 //! another form already) or that lies in the dead letters. What is under way when the shutdown's
 //! deadline passes is dropped without one.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +26,7 @@ use super::bulk::{BulkRequest, Item};
 use super::client::Client;
 use super::concurrency::Concurrency;
 use super::hosts::HostPool;
-use super::mapping_guard::SUFFIX;
+use super::mapping::{Guard, OnConflict};
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
 use super::request::deliver;
 use super::{resolution, setup};
@@ -69,7 +68,7 @@ pub struct DeliveryStatistics {
     pub duplicates: AtomicU64,
     /// Events in the dead letters.
     pub dead_lettered: AtomicU64,
-    /// Values that did not fit the mapping of their field and were moved beside it.
+    /// Documents that did not fit the mapping of their index and were changed.
     pub moved: AtomicU64,
     /// Items sent again, counted each time.
     pub retried: AtomicU64,
@@ -213,8 +212,13 @@ impl Delivery {
         };
         let (ready, watched) = watch::channel(management.is_none());
         let blocked = kibibytes(options.blocked_max_bytes).min(u32::MAX as usize);
+        let on_conflict = if options.mapping_guard {
+            options.on_conflict
+        } else {
+            OnConflict::DeadLetter
+        };
         let shared = Arc::new(Shared {
-            misfits: Mutex::default(),
+            mapping: Guard::new(on_conflict, options.max_fields),
             takes_ids: AtomicBool::new(true),
             ready: watched,
             concurrency: Concurrency::new(
@@ -261,8 +265,8 @@ pub(super) struct Shared {
     pub(super) client: Arc<Client>,
     pub(super) pool: Arc<HostPool>,
     pub(super) dead_letters: Arc<DeadLetters>,
-    /// Fields of which it was said that a value does not fit.
-    misfits: Mutex<HashSet<String>>,
+    /// What documents have to fit.
+    pub(super) mapping: Guard,
     /// Whether the servers take ids of ours.
     takes_ids: AtomicBool,
     /// Whether everything is set up that events need.
@@ -310,19 +314,6 @@ impl Shared {
             Some(service) => aws::explain(service, reason),
             None => "check `user` and `password` or `api_key`, and the right to write to the index",
         }
-    }
-
-    /// A value did not fit its field and is beside it now: says so once for each field.
-    pub(super) fn moved_beside(&self, host: &str, field: &str, reason: &str) {
-        let mut fields = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
-        if fields.len() >= MISFITS_REMEMBERED || !fields.insert(field.to_owned()) {
-            return;
-        }
-        warn!(
-            plugin = %self.options.plugin_id, host, field, reason,
-            "a value does not fit the mapping of its field, it is kept in `{field}{SUFFIX}` as a text (said \
-             once for each field)"
-        );
     }
 
     /// The servers have refused an id of ours: no item has one from now on.
@@ -580,9 +571,6 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
         error!(%error, "a delivery task failed; its events are not acknowledged and will be sent again");
     }
 }
-
-/// It is said of so many fields at most that a value does not fit.
-const MISFITS_REMEMBERED: usize = 1_000;
 
 /// So many requests go out at a time at first.
 const CONCURRENCY_START: usize = 4;

@@ -71,6 +71,11 @@ impl Host {
         limits.taken = limits.taken.max(length);
     }
 
+    /// The largest body that it has taken.
+    pub(super) fn largest_taken(&self) -> usize {
+        self.limits().taken
+    }
+
     /// It is not asked to take a larger body, unless that is a single document.
     pub(super) fn body_limit(&self) -> usize {
         self.limits().limit(Instant::now())

@@ -386,7 +386,7 @@ fn parsed(text: &str) -> Map<String, Value> {
 const CLASSIC: &str = include_str!("templates/classic.json");
 const ECS: &str = include_str!("templates/ecs.json");
 /// Raised when one of the two changes.
-const OWN_VERSION: u64 = 1;
+const OWN_VERSION: u64 = 2;
 /// Above what has no priority, below what operators usually give.
 const OWN_PRIORITY: u64 = 50;
 

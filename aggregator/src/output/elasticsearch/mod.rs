@@ -23,7 +23,7 @@ mod event_writer;
 mod examine;
 mod hosts;
 mod management;
-mod mapping_guard;
+mod mapping;
 mod options;
 mod outcome;
 mod part;
@@ -41,5 +41,6 @@ pub use delivery::{BulkSender, Delivery, DeliveryClosed, DeliveryStatistics, Del
 pub use event_writer::{ActionTemplate, EventWriter, Templates};
 pub(super) use examine::examine;
 pub use management::{Content, Management, Rollover, TemplateApi, TemplatePlan};
+pub use mapping::OnConflict;
 pub use options::{BULK_BYTES_CAP, DEFAULT_PORT, ElasticsearchOptions, OptionsError, Secret};
 pub use writer::BulkWriter;

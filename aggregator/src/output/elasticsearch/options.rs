@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::management::Management;
+use super::mapping::OnConflict;
 use crate::aws::AwsOptions;
 use crate::tls::{ClientTlsOptions, TlsError, Verification};
 
@@ -94,6 +95,10 @@ pub struct ElasticsearchOptions {
     /// Keep a value that does not fit the mapping of its field beside it, instead of giving up its
     /// document. Default true.
     pub mapping_guard: bool,
+    /// What becomes of such a value. Default [`OnConflict::Rename`].
+    pub on_conflict: OnConflict,
+    /// Fields that an index may have before new ones are kept as texts. Default what the server takes.
+    pub max_fields: Option<usize>,
     /// Send events whose index name still holds `%{` to the dead letters. Default true.
     pub dlq_on_failed_indexname_interpolation: bool,
     /// Error types that are dropped like a version conflict, without a dead letter.
@@ -151,6 +156,8 @@ impl Default for ElasticsearchOptions {
             response_max_bytes: 32 << 20,
             management: None,
             mapping_guard: true,
+            on_conflict: OnConflict::Rename,
+            max_fields: None,
             dlq_on_failed_indexname_interpolation: true,
             drop_error_types: Vec::new(),
             silence_errors_in_log: Vec::new(),

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use bumpalo::Bump;
 use bytes::Bytes;
+use skidder_pipeline::event::Object;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::bulk::Item;
 use super::client::WireBody;
-use super::mapping_guard::write_beside;
+use super::mapping::rewrite;
 use super::without_id::write_without_id;
 use crate::ack::Ack;
 
@@ -137,15 +139,15 @@ impl Kept {
         self.count(part, run);
     }
 
-    /// The same, with the value of a field moved beside it; false if that cannot be done.
-    pub(super) fn keep_beside(
+    /// The same, with its document changed; false if `change` changes nothing.
+    pub(super) fn keep_changed(
         &mut self,
         item: &Item,
         part: &Part,
         run: usize,
-        field: &str,
+        change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> bool,
     ) -> bool {
-        let Some(item) = write_beside(item, &part.body, field, &mut self.body) else {
+        let Some(item) = rewrite(item, &part.body, &mut self.body, change) else {
             return false;
         };
         self.items.push(item);

@@ -8,6 +8,7 @@
 //! Items of an index that is blocked become a part by themselves, and when nothing else is left of a
 //! request it waits aside: it takes no place, and no memory, from those that can be sent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,7 +22,7 @@ use super::client::{Answer, ExchangeError, WireBody};
 use super::concurrency::{Exchange, Signal};
 use super::delivery::{Held, Shared};
 use super::hosts::Host;
-use super::mapping_guard::misfit;
+use super::mapping::Remedy;
 use super::outcome::Outcome;
 use super::part::{Part, earliest};
 use super::response::{self, Disposition, Failure, disposition, is_busy};
@@ -42,6 +43,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, request: BulkRequest, mut held:
         shared.options.retry_initial_interval,
         shared.options.retry_max_interval,
     );
+    let request = fitted(&shared, request).await;
     let mut parts = vec![Part::new(
         request.body.into(),
         request.items,
@@ -59,6 +61,34 @@ pub(super) async fn deliver(shared: Arc<Shared>, request: BulkRequest, mut held:
         if !parts.is_empty() && parts.iter().all(|part| part.is_blocked) {
             held.wait_aside(&shared, length);
         }
+    }
+}
+
+/// The request with its documents changed that are known not to fit the mapping of their index.
+async fn fitted(shared: &Arc<Shared>, request: BulkRequest) -> BulkRequest {
+    for index in shared.mapping.to_ask(&request) {
+        shared.mapping.learn(shared, &index).await;
+    }
+    if !shared.mapping.is_active() {
+        return request;
+    }
+    let mut request = request;
+    let preparing = {
+        let shared = Arc::clone(shared);
+        tokio::task::spawn_blocking(move || {
+            let changed = shared.mapping.prepare(&mut request);
+            shared
+                .statistics
+                .moved
+                .fetch_add(changed, Ordering::Relaxed);
+            request
+        })
+    };
+    match preparing.await {
+        Ok(request) => request,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going away: nothing is sent, and nothing is acknowledged.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -296,6 +326,8 @@ async fn refused(shared: &Shared, mut part: Part, answer: &Answer, at: &Host) ->
             }
             if part.refusals >= REFUSALS_TO_ALARM
                 && events == 1
+                // One that has taken larger ones is busy, and not too small.
+                && at.largest_taken() < part.body.len()
                 && let Some(count) = shared.alarms.crowded.due(1)
             {
                 let bytes = part.body.len();
@@ -306,8 +338,8 @@ async fn refused(shared: &Shared, mut part: Part, answer: &Answer, at: &Host) ->
                     reason,
                     bytes,
                     requests = count,
-                    "a single document is refused as too much again and again: is \
-                     `indexing_pressure.memory.limit` of the servers too small for it? It is sent again \
+                    "a single document is refused as too much again and again: the server is overloaded, or its \
+                     `indexing_pressure.memory.limit` is too small for the document. It is sent again \
                      until it is taken; a lower `document_max_bytes` makes a dead letter of it"
                 );
             }
@@ -354,6 +386,7 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
         return Vec::new();
     }
 
+    let mut to_learn = BTreeSet::new();
     let mut outcome = Outcome::new(part.acks.len());
     let mut failures = failures.into_iter().peekable();
     let mut cursor = AckCursor::new(&part.acks);
@@ -392,11 +425,24 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
                 outcome.denied.add(failure);
             }
             (Disposition::DeadLetter, Some(failure)) => {
-                if shared.options.mapping_guard
-                    && let Some(field) = misfit(&failure)
-                    && outcome.kept.keep_beside(item, &part, run, field)
+                let remedy = shared
+                    .mapping
+                    .remedy(item.action_line(&part.body), &failure);
+                if let Some(Remedy::Learn(index)) = remedy {
+                    to_learn.insert(index);
+                    outcome.kept.keep(item, &part, run);
+                    outcome.retried.add(failure);
+                    continue;
+                }
+                if let Some(remedy) = remedy
+                    && outcome
+                        .kept
+                        .keep_changed(item, &part, run, |document, arena| {
+                            remedy.apply(document, arena)
+                        })
                 {
-                    shared.moved_beside(host, field, &failure.reason);
+                    let plugin = shared.options.plugin_id.as_str();
+                    shared.mapping.say(plugin, host, &remedy, &failure.reason);
                     statistics.moved.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
@@ -414,6 +460,9 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
         }
     }
     outcome.report(shared, host);
+    for index in to_learn {
+        shared.mapping.learn(shared, &index).await;
+    }
 
     let delivered = acknowledge(&part.acks, &outcome.done);
     statistics.delivered.fetch_add(delivered, Ordering::Relaxed);
