@@ -23,3 +23,4 @@ mod registry;
 mod rotation;
 mod support;
 mod syslog;
+mod unprivileged;
