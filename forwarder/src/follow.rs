@@ -392,6 +392,7 @@ mod tests {
                 shutdown_timeout: SECOND,
                 max_held_bytes: None,
                 look_interval: Some(SECOND / 5),
+                cpu_limit: None,
             },
             exit_after_read: false,
         }

@@ -11,6 +11,7 @@
 //! and are never locked. Only the kernel's hints and standard input have a thread of their own.
 #![forbid(unsafe_code)]
 
+pub mod allowance;
 pub mod batch;
 pub mod check;
 pub mod cli;

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use crate::allowance::Allowance;
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::feed::Feeds;
@@ -96,6 +97,9 @@ pub struct Reader {
     started: Option<oneshot::Sender<()>>,
     /// No more is read until somebody says so.
     on_hold: bool,
+    allowance: Allowance,
+    /// No more is read until then: `cpu limit`.
+    paused: Option<Instant>,
 }
 
 struct Input {
@@ -179,6 +183,8 @@ impl Reader {
             questions: None,
             started: None,
             on_hold: false,
+            allowance: Allowance::new(Instant::now()),
+            paused: None,
         }
     }
 
@@ -216,6 +222,7 @@ impl Reader {
         while !*stop.borrow() {
             let now = Instant::now();
             self.take_config(now);
+            self.paused = self.allowance.wait_until(self.config.limits.cpu_limit, now);
             self.go_round(now);
             if let Some(started) = self.started.take() {
                 // Whoever wanted to know may be gone.
@@ -238,22 +245,22 @@ impl Reader {
             }
             let next_close = self.tails.close_inactive(now);
             let opened = self.tails.open_waiting(now);
-            let next_partial = if self.on_hold {
-                None
-            } else {
+            let next_partial = if self.may_read() {
                 self.tails.wake_partial(now)
+            } else {
+                None
             };
             if now >= next_summary {
                 summary.log(&self.counters, self.tails.progress());
                 next_summary = now + self.config.limits.summary_interval;
             }
-            if !self.on_hold {
+            if self.may_read() {
                 self.read(now);
             }
             if self.input_has_ended() {
                 break;
             }
-            if opened || (self.has_work(now) && self.filling.is_some() && !self.on_hold) {
+            if opened || (self.has_work(now) && self.filling.is_some() && self.may_read()) {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -270,12 +277,16 @@ impl Reader {
             if let Some(left) = next_partial {
                 wake = wake.min(now + left);
             }
-            let reads = self.filling.is_some() && !self.on_hold;
+            let reads = self.filling.is_some() && self.may_read();
             if let Some(time) = self.input_time().filter(|_| reads) {
                 wake = wake.min(time);
             }
             if let Some(flush) = self.flush_time() {
                 wake = wake.min(flush);
+            }
+            if let Some(at) = self.paused {
+                // Half a second at most: nothing else is in such a hurry.
+                wake = wake.max(at);
             }
             self.wait(wake, &mut stop).await;
         }
@@ -286,9 +297,14 @@ impl Reader {
         summary.log(&self.counters, progress);
     }
 
+    /// Whether nobody has ordered, and no limit asks, to leave what there is where it is.
+    fn may_read(&self) -> bool {
+        !self.on_hold && self.paused.is_none()
+    }
+
     /// Waits for whatever comes first.
     async fn wait(&mut self, wake: Instant, stop: &mut watch::Receiver<bool>) {
-        let wants_input = self.filling.is_some() && !self.on_hold;
+        let wants_input = self.filling.is_some() && self.may_read();
         let input = self
             .stdin
             .as_mut()

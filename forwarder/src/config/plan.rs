@@ -93,6 +93,8 @@ pub struct Limits {
     pub shutdown_timeout: Duration,
     /// Open files are looked at this often, whatever the kernel reports; `None` leaves them to its hints.
     pub look_interval: Option<Duration>,
+    /// Hundredths of a core that the process may use.
+    pub cpu_limit: Option<u32>,
 }
 
 /// What the command line says over the files.
@@ -164,6 +166,18 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
             24 * HOUR,
         ),
         look_interval: None,
+        cpu_limit: top.parsed("cpu limit", None, |text| {
+            let percent = text
+                .strip_suffix('%')
+                .and_then(|digits| digits.trim().parse().ok());
+            match (text, percent) {
+                ("none", _) => Ok(None),
+                (_, Some(percent @ 1..=100)) => Ok(Some(percent)),
+                _ => Err(format!(
+                    "`cpu limit` is a share of one core from 1% to 100%, not `{text}`"
+                )),
+            }
+        }),
     };
     let machine = match top.text("machine id").as_deref() {
         None => machine::of_this_machine(),

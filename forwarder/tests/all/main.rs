@@ -2,6 +2,7 @@
 //! matters the real program.
 
 mod cloud;
+mod cpu_limit;
 mod discovery;
 mod doctor;
 mod drain;

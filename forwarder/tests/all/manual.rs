@@ -264,6 +264,10 @@ fn every_kind_of_mistake_has_its_message() {
         ),
         (&good.replace("a:1", "a:b"), "is not `host:port`"),
         (
+            &format!("{good}cpu limit: 150%\n"),
+            "`cpu limit` is a share of one core from 1% to 100%",
+        ),
+        (
             &format!("{good}journal: [{{}}, {{}}]\n"),
             "two elements of `journal` have the name `system`",
         ),

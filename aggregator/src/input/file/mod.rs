@@ -478,6 +478,7 @@ impl Plan {
                 shutdown_timeout: Duration::ZERO,
                 max_held_bytes: None,
                 look_interval: Some(self.stat_interval),
+                cpu_limit: None,
             },
             exit_after_read: self
                 .completed
