@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::config::plan::directory_of;
 use crate::registry::store;
 use crate::tail::links::{Strayed, open_of};
-use crate::tail::pattern::{Pattern, Visitor};
+use crate::tail::pattern::{Found, Pattern};
 
 /// Findings of one pattern that are told one by one.
 pub const MAX_FINDINGS: usize = 10;
@@ -51,22 +51,6 @@ pub struct DataReport {
     pub known_files: Option<usize>,
     /// What is wrong.
     pub findings: Vec<Finding>,
-}
-
-#[derive(Default)]
-struct Found {
-    paths: BTreeSet<PathBuf>,
-    failures: Vec<(PathBuf, io::Error)>,
-}
-
-impl Visitor for Found {
-    fn found(&mut self, path: PathBuf) {
-        self.paths.insert(path);
-    }
-    fn directory(&mut self, _path: &Path) {}
-    fn failed(&mut self, path: &Path, error: io::Error) {
-        self.failures.push((path.to_owned(), error));
-    }
 }
 
 /// Looks at every path of the config.

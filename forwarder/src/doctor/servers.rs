@@ -3,7 +3,6 @@
 //! Nothing is sent beyond the handshake. The server's certificate is checked as ever: what is not trusted is
 //! looked at, and refused.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +26,8 @@ use super::certificate::{self, Certificate};
 use super::{Finding, Level};
 use crate::config::network::{Network, Protocol, Server};
 use crate::config::units::show;
-use crate::link::connect::{explain_io, is_no_such_protocol, name_of, timed_out};
+use crate::link::backoff::Random;
+use crate::link::connect::{ConnectError, Dialer, Route, explain_io, is_no_such_protocol, name_of};
 use crate::link::tls::{self, Tls};
 
 /// Addresses of one server that are tried.
@@ -82,30 +82,43 @@ pub struct Handshake {
     pub accepted_authorities: Vec<String>,
 }
 
-/// Looks at every server, all at once.
+/// Looks at every server, all at once: those of the config and those that SRV records name.
 pub async fn look(network: &Network) -> Vec<ServerReport> {
+    let (mut servers, mut reports) = (network.servers.clone(), Vec::new());
+    if let Some(discovery) = &network.discovery {
+        let (found, failures) = discovery.look_up_all(network.timeout).await;
+        servers = discovery.with(found.iter().flatten());
+        reports.extend(failures.into_iter().map(|(name, message)| ServerReport {
+            server: format!("srv+{name}"),
+            addresses: Vec::new(),
+            findings: vec![Finding::new(Level::Wrong, message)],
+        }));
+    }
     let mut looks = JoinSet::new();
-    for (number, server) in network.servers.iter().enumerate() {
+    for (number, server) in servers.into_iter().enumerate() {
         let look = Look {
-            server: server.clone(),
+            server,
+            dialer: Dialer::of(network),
             tls: network.tls.clone(),
             protocol: network.protocol,
             timeout: network.timeout,
         };
         looks.spawn(async move { (number, look.at_server().await) });
     }
-    let mut reports = Vec::new();
+    let mut looked_at = Vec::new();
     while let Some(report) = looks.join_next().await {
-        reports.extend(report.ok());
+        looked_at.extend(report.ok());
     }
-    reports.sort_by_key(|(number, _)| *number);
-    reports.into_iter().map(|(_, report)| report).collect()
+    looked_at.sort_by_key(|(number, _)| *number);
+    reports.extend(looked_at.into_iter().map(|(_, report)| report));
+    reports
 }
 
 /// One server, and how to connect to it.
 #[derive(Clone)]
 struct Look {
     server: Server,
+    dialer: Dialer,
     tls: Option<Tls>,
     protocol: Protocol,
     timeout: Duration,
@@ -118,38 +131,32 @@ impl Look {
             addresses: Vec::new(),
             findings: Vec::new(),
         };
-        let name = (self.server.host.as_str(), self.server.port);
-        let resolved = timeout(self.timeout, tokio::net::lookup_host(name)).await;
-        let resolved = resolved.unwrap_or_else(|_| Err(timed_out(self.timeout)));
-        let mut addresses: Vec<SocketAddr> = match resolved {
-            Ok(addresses) => addresses.collect(),
+        let mut routes = match self.dialer.routes(&self.server, &mut Random::new()).await {
+            Ok(routes) => routes,
             Err(error) => {
-                let message = format!(
-                    "cannot resolve {}: {error}; check the name in `servers` and the DNS",
-                    self.server.host
-                );
-                report.findings.push(Finding::new(Level::Wrong, message));
+                let finding = Finding::new(Level::Wrong, error.to_string());
+                report.findings.push(finding);
                 return report;
             }
         };
-        addresses.sort_unstable();
-        addresses.dedup();
-        if addresses.is_empty() {
+        routes.sort_by_key(Route::key);
+        routes.dedup_by_key(|route| route.key());
+        if routes.is_empty() {
             let message = "the name has no address; check the DNS".to_owned();
             report.findings.push(Finding::new(Level::Wrong, message));
         }
-        if addresses.len() > MAX_ADDRESSES {
+        if routes.len() > MAX_ADDRESSES {
             let message = format!(
                 "it has {} addresses, {MAX_ADDRESSES} are tried",
-                addresses.len()
+                routes.len()
             );
             report.findings.push(Finding::new(Level::Note, message));
-            addresses.truncate(MAX_ADDRESSES);
+            routes.truncate(MAX_ADDRESSES);
         }
         let mut looks = JoinSet::new();
-        for address in addresses {
+        for route in routes {
             let look = self.clone();
-            looks.spawn(async move { look.at_address(address).await });
+            looks.spawn(async move { look.at_address(route).await });
         }
         while let Some(address) = looks.join_next().await {
             report.addresses.extend(address.ok());
@@ -158,22 +165,21 @@ impl Look {
         report
     }
 
-    async fn at_address(self, address: SocketAddr) -> AddressReport {
+    async fn at_address(self, route: Route) -> AddressReport {
         let mut report = AddressReport {
-            address,
+            address: route.address,
             connected_ms: None,
             tls: None,
             findings: Vec::new(),
         };
-        let stream = match self.connect(address).await {
+        let stream = match self.connect(&route).await {
             Ok((stream, took)) => {
                 report.connected_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
                 stream
             }
             Err(error) => {
-                let message =
-                    format!("cannot connect: {error}; is it running, is a firewall between?");
-                report.findings.push(Finding::new(Level::Wrong, message));
+                let finding = Finding::new(Level::Wrong, error.to_string());
+                report.findings.push(finding);
                 return report;
             }
         };
@@ -186,7 +192,7 @@ impl Look {
         // As the link does: some servers refuse a client that offers what they do not know.
         if let Err(Failure::NoSuchProtocol) = result
             && self.protocol == Protocol::Auto
-            && let Ok((stream, _)) = self.connect(address).await
+            && let Ok((stream, _)) = self.connect(&route).await
         {
             result = self.shake_hands(&tls, stream, false, &mut shown).await;
         }
@@ -210,10 +216,9 @@ impl Look {
         report
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<(TcpStream, Duration)> {
+    async fn connect(&self, route: &Route) -> Result<(TcpStream, Duration), ConnectError> {
         let began = Instant::now();
-        let connecting = timeout(self.timeout, TcpStream::connect(address)).await;
-        let stream = connecting.unwrap_or_else(|_| Err(timed_out(self.timeout)))?;
+        let stream = self.dialer.travel(route, &self.server).await?;
         Ok((stream, began.elapsed()))
     }
 

@@ -99,11 +99,29 @@ pub enum ConnectError {
 }
 
 /// One way to a server.
-struct Route {
+#[derive(Clone)]
+pub(crate) struct Route {
     /// Where the TCP connection goes: to the server or the proxy.
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What the proxy is asked for.
     through: Option<(Proxy, Target)>,
+}
+
+impl Route {
+    /// What tells it from others.
+    pub(crate) fn key(&self) -> (SocketAddr, String) {
+        let through = self.through.as_ref();
+        let target = through.map(|(_, target)| target.to_string());
+        (self.address, target.unwrap_or_default())
+    }
+}
+
+/// How TCP connections to servers are made.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    proxy: Option<Proxy>,
+    timeout: Duration,
+    tcp_keepalive: Duration,
 }
 
 /// Connects to one server. Its addresses are resolved anew and tried in random order.
@@ -112,7 +130,8 @@ pub async fn connect(
     network: &Network,
     random: &mut Random,
 ) -> Result<Connected, ConnectError> {
-    let routes = routes(server, network, random).await?;
+    let dialer = Dialer::of(network);
+    let routes = dialer.routes(server, random).await?;
     let nothing = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     let mut failure = ConnectError::Resolve {
         server: server.clone(),
@@ -121,7 +140,7 @@ pub async fn connect(
     let mut offer = matches!(network.protocol, Protocol::Auto | Protocol::Native);
     let mut routes = routes.into_iter().peekable();
     while let Some(route) = routes.peek() {
-        match travel(route, server, network).await {
+        match dialer.travel(route, server).await {
             Ok(stream) => match &network.tls {
                 None => {
                     return Ok(Connected {
@@ -159,81 +178,91 @@ pub async fn connect(
     Err(failure)
 }
 
-/// All ways to a server, in the order in which they are tried.
-async fn routes(
-    server: &Server,
-    network: &Network,
-    random: &mut Random,
-) -> Result<Vec<Route>, ConnectError> {
-    let mut resolved = async |server: &Server| {
-        let name = (server.host.as_str(), server.port);
-        let resolved = timeout(network.timeout, tokio::net::lookup_host(name)).await;
-        let resolved = resolved.unwrap_or_else(|_| Err(timed_out(network.timeout)));
-        let mut addresses: Vec<SocketAddr> = resolved?.collect();
-        random.shuffle(&mut addresses);
-        Ok(addresses)
-    };
-    let unresolved = |error| ConnectError::Resolve {
-        server: server.clone(),
-        error,
-    };
-    let Some(proxy) = &network.proxy else {
-        let direct = |address| Route {
-            address,
-            through: None,
-        };
-        let addresses = resolved(server).await.map_err(unresolved)?;
-        return Ok(addresses.into_iter().map(direct).collect());
-    };
-    let targets = if proxy.resolve_here {
-        let addresses = resolved(server).await.map_err(unresolved)?;
-        addresses.into_iter().map(Target::Address).collect()
-    } else {
-        vec![Target::Named(server.clone())]
-    };
-    let proxies = resolved(&proxy.at).await;
-    let proxies = proxies.map_err(|error| ConnectError::ResolveProxy {
-        proxy: proxy.clone(),
-        error,
-    })?;
-    let routes = targets.iter().flat_map(|target| {
-        proxies.iter().map(|address| Route {
-            address: *address,
-            through: Some((proxy.clone(), target.clone())),
-        })
-    });
-    Ok(routes.collect())
-}
+impl Dialer {
+    pub(crate) fn of(network: &Network) -> Self {
+        Self {
+            proxy: network.proxy.clone(),
+            timeout: network.timeout,
+            tcp_keepalive: network.tcp_keepalive,
+        }
+    }
 
-/// Makes a TCP connection that ends at the server.
-async fn travel(
-    route: &Route,
-    server: &Server,
-    network: &Network,
-) -> Result<TcpStream, ConnectError> {
-    let address = route.address;
-    let connecting = timeout(network.timeout, TcpStream::connect(address)).await;
-    let connected = connecting.unwrap_or_else(|_| Err(timed_out(network.timeout)));
-    let connected = connected.and_then(|stream| prepare(stream, network.tcp_keepalive));
-    let Some((proxy, target)) = &route.through else {
-        return connected.map_err(|error| ConnectError::Connect {
+    /// All ways to a server, in the order in which they are tried.
+    pub(crate) async fn routes(
+        &self,
+        server: &Server,
+        random: &mut Random,
+    ) -> Result<Vec<Route>, ConnectError> {
+        let mut resolved = async |server: &Server| {
+            let name = (server.host.as_str(), server.port);
+            let resolved = timeout(self.timeout, tokio::net::lookup_host(name)).await;
+            let resolved = resolved.unwrap_or_else(|_| Err(timed_out(self.timeout)));
+            let mut addresses: Vec<SocketAddr> = resolved?.collect();
+            random.shuffle(&mut addresses);
+            Ok(addresses)
+        };
+        let unresolved = |error| ConnectError::Resolve {
             server: server.clone(),
-            address,
             error,
+        };
+        let Some(proxy) = &self.proxy else {
+            let direct = |address| Route {
+                address,
+                through: None,
+            };
+            let addresses = resolved(server).await.map_err(unresolved)?;
+            return Ok(addresses.into_iter().map(direct).collect());
+        };
+        let targets = if proxy.resolve_here {
+            let addresses = resolved(server).await.map_err(unresolved)?;
+            addresses.into_iter().map(Target::Address).collect()
+        } else {
+            vec![Target::Named(server.clone())]
+        };
+        let proxies = resolved(&proxy.at).await;
+        let proxies = proxies.map_err(|error| ConnectError::ResolveProxy {
+            proxy: proxy.clone(),
+            error,
+        })?;
+        let routes = targets.iter().flat_map(|target| {
+            proxies.iter().map(|address| Route {
+                address: *address,
+                through: Some((proxy.clone(), target.clone())),
+            })
         });
-    };
-    let failed = |reason| ConnectError::Proxy {
-        target: target.clone(),
-        proxy: proxy.clone(),
-        reason,
-    };
-    let mut stream = connected.map_err(|error| {
-        failed(format!(
-            "{error} ({address}); is the proxy running, is a firewall between?"
-        ))
-    })?;
-    let opened = proxy::open(&mut stream, proxy, target, network.timeout).await;
-    opened.map(|()| stream).map_err(failed)
+        Ok(routes.collect())
+    }
+
+    /// Makes a TCP connection that ends at the server.
+    pub(crate) async fn travel(
+        &self,
+        route: &Route,
+        server: &Server,
+    ) -> Result<TcpStream, ConnectError> {
+        let address = route.address;
+        let connecting = timeout(self.timeout, TcpStream::connect(address)).await;
+        let connected = connecting.unwrap_or_else(|_| Err(timed_out(self.timeout)));
+        let connected = connected.and_then(|stream| prepare(stream, self.tcp_keepalive));
+        let Some((proxy, target)) = &route.through else {
+            return connected.map_err(|error| ConnectError::Connect {
+                server: server.clone(),
+                address,
+                error,
+            });
+        };
+        let failed = |reason| ConnectError::Proxy {
+            target: target.clone(),
+            proxy: proxy.clone(),
+            reason,
+        };
+        let mut stream = connected.map_err(|error| {
+            failed(format!(
+                "{error} ({address}); is the proxy running, is a firewall between?"
+            ))
+        })?;
+        let opened = proxy::open(&mut stream, proxy, target, self.timeout).await;
+        opened.map(|()| stream).map_err(failed)
+    }
 }
 
 impl Protocol {
@@ -247,7 +276,7 @@ impl Protocol {
     }
 }
 
-pub(crate) fn timed_out(after: Duration) -> io::Error {
+fn timed_out(after: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
         format!("no answer for {}", show(after)),

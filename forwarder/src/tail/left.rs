@@ -4,35 +4,18 @@
 //! patterns are evaluated, so that nothing that was written a moment ago is overlooked. It is asked for
 //! while no more is read.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Tails;
 use super::file::Tail;
 use super::identity::Identity;
 use super::links::open_of;
-use super::pattern::Visitor;
+use super::pattern::Found;
 use crate::health::status::{Left, LeftFile};
 
 /// Files in one answer; those beyond are counted.
 pub const MAX_LISTED: usize = 1000;
-
-#[derive(Default)]
-struct Found {
-    paths: BTreeSet<PathBuf>,
-    failures: Vec<(PathBuf, io::Error)>,
-}
-
-impl Visitor for Found {
-    fn found(&mut self, path: PathBuf) {
-        self.paths.insert(path);
-    }
-    fn directory(&mut self, _path: &Path) {}
-    fn failed(&mut self, path: &Path, error: io::Error) {
-        self.failures.push((path.to_owned(), error));
-    }
-}
 
 impl Tails {
     /// Whether everything that is known to be there was read.

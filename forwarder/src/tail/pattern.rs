@@ -5,6 +5,7 @@
 //! too, as it does in Go. Symbolic links are followed where
 //! a component names them, but not by `**`, which would walk in circles.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::FileType;
 use std::io;
@@ -43,6 +44,25 @@ pub trait Visitor {
     fn directory(&mut self, path: &Path);
     /// A directory that cannot be read, other than because it is not there.
     fn failed(&mut self, path: &Path, error: io::Error);
+}
+
+/// The paths of a walk, each once, and what could not be read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that match.
+    pub paths: BTreeSet<PathBuf>,
+    /// Directories, and why not.
+    pub failures: Vec<(PathBuf, io::Error)>,
+}
+
+impl Visitor for Found {
+    fn found(&mut self, path: PathBuf) {
+        self.paths.insert(path);
+    }
+    fn directory(&mut self, _path: &Path) {}
+    fn failed(&mut self, path: &Path, error: io::Error) {
+        self.failures.push((path.to_owned(), error));
+    }
 }
 
 impl Pattern {

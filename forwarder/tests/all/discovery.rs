@@ -11,11 +11,11 @@ const NAME: &str = "_beats._tcp.example.com";
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// A record: priority, weight, port, target.
-type Record = (u16, u16, u16, &'static str);
+pub(crate) type Record = (u16, u16, u16, &'static str);
 
 /// What the name server does.
 #[derive(Clone)]
-enum Says {
+pub(crate) enum Says {
     Records(Vec<Record>),
     /// Over UDP only that it does not fit.
     RecordsOverTcp(Vec<Record>),
@@ -25,13 +25,13 @@ enum Says {
     RubbishFirst(Vec<Record>),
 }
 
-struct NameServer {
+pub(crate) struct NameServer {
     address: SocketAddr,
     says: Arc<Mutex<(Says, u32)>>,
 }
 
 impl NameServer {
-    fn start(says: Says, ttl: u32) -> Self {
+    pub(crate) fn start(says: Says, ttl: u32) -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = tcp.local_addr().expect("an address");
         let udp = UdpSocket::bind(address).expect("the same port");
@@ -67,7 +67,7 @@ impl NameServer {
         }
     }
 
-    fn say(&self, says: Says) {
+    pub(crate) fn say(&self, says: Says) {
         self.says.lock().expect("not poisoned").0 = says;
     }
 }
@@ -122,7 +122,7 @@ fn answers(question: &[u8], says: &Says, ttl: u32, over_tcp: bool) -> Vec<Vec<u8
     }
 }
 
-fn network(name_server: &NameServer, more: &str) -> String {
+pub(crate) fn network(name_server: &NameServer, more: &str) -> String {
     format!(
         "{{servers: [srv+{NAME}], dns servers: [\"{}\"], tls: off, timeout: 2s, reconnect delay: 100ms, \
          max reconnect delay: 200ms{more}}}",
@@ -130,7 +130,7 @@ fn network(name_server: &NameServer, more: &str) -> String {
     )
 }
 
-fn record(priority: u16, weight: u16, receiver: &Receiver) -> Record {
+pub(crate) fn record(priority: u16, weight: u16, receiver: &Receiver) -> Record {
     (priority, weight, receiver.address.port(), "localhost")
 }
 

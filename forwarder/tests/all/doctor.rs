@@ -1,6 +1,6 @@
 //! `doctor`: the real program against real servers, files and registries that are right or wrong.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::Value;
 
+use super::discovery::{self, NameServer, Says, record};
+use super::proxies::{Manner, Proxy};
 use super::support::{
     Authority, Behaviour, Issued, Place, Receiver, native_tls, self_signed_ca, server_tls,
 };
@@ -86,6 +88,52 @@ fn all_is_well() {
     // Nothing was read, sent or written.
     assert_eq!(receiver.total(), 0);
     assert!(std::fs::metadata(place.root.path().join("data")).is_err());
+}
+
+/// The name is known to the proxy alone.
+#[test]
+fn servers_are_looked_at_through_the_proxy() {
+    let (place, authority) = (Place::new(), Authority::new("the one"));
+    let receiver = receiver(native_tls(&authority.issue(&["logs.invalid"])));
+    let ca = write(&place, "ca", &authority.pem);
+    let proxy = Proxy::start("http", Manner::Open, &[("logs.invalid", receiver.address)]);
+    let port = receiver.address.port();
+    let through = |proxy: SocketAddr| {
+        let network = format!(
+            "{{servers: [\"logs.invalid:{port}\"], proxy: \"http://{proxy}\", ssl ca: {ca}}}"
+        );
+        examine(&place.config_with(&network, "*.log", ""), &[])
+    };
+    let (code, report) = through(proxy.address);
+    assert_eq!(code, 0, "{report}");
+    let found = &report["servers"][0]["addresses"][0];
+    assert_eq!(found["address"], proxy.address.to_string());
+    assert_eq!(found["tls"]["chain"][0]["names"][0], "logs.invalid");
+    // One that is not there is what is wrong, not the server.
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = closed.local_addr().expect("an address");
+    drop(closed);
+    let (code, report) = through(address);
+    assert_eq!(code, 1, "{report}");
+    let said = trouble(&report);
+    assert!(said.contains("is the proxy running"), "{said}");
+}
+
+#[test]
+fn servers_of_srv_records_are_looked_at() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let name_server = NameServer::start(Says::Records(vec![record(0, 0, &receiver)]), 60);
+    let network = discovery::network(&name_server, "");
+    let config = place.config_with(&network, "*.log", "");
+    let (code, report) = examine(&config, &[]);
+    assert_eq!(code, 0, "{report}");
+    let server = format!("localhost:{}", receiver.address.port());
+    assert_eq!(report["servers"][0]["server"], server, "{report}");
+    name_server.say(Says::Code(3));
+    let (code, report) = examine(&config, &[]);
+    assert_eq!(code, 1, "{report}");
+    let said = report["servers"][0]["findings"][0]["message"].to_string();
+    assert!(said.contains("cannot resolve srv+_beats"), "{said}");
 }
 
 #[test]

@@ -49,6 +49,34 @@ struct Found {
     holds: Duration,
 }
 
+impl Discovery {
+    /// Asks for every name once: the servers of each that there is an answer for, and of the others why not.
+    pub(crate) async fn look_up_all(
+        &self,
+        limit: Duration,
+    ) -> (Vec<Vec<Server>>, Vec<(String, String)>) {
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for name in &self.names {
+            match look_up(name, self, limit).await {
+                Ok(answer) => found.push(answer.servers),
+                Err(error) => failures.push((name.clone(), error)),
+            }
+        }
+        (found, failures)
+    }
+
+    /// All servers, each once.
+    pub(crate) fn with<'a>(&self, found: impl Iterator<Item = &'a Server>) -> Vec<Server> {
+        let mut servers = self.fixed.clone();
+        for server in found {
+            if !servers.contains(server) {
+                servers.push(server.clone());
+            }
+        }
+        servers
+    }
+}
+
 /// Asks for one name.
 async fn look_up(name: &str, discovery: &Discovery, limit: Duration) -> Result<Found, String> {
     let records = ask::records(name, &discovery.name_servers, limit).await;
@@ -123,12 +151,7 @@ async fn keep_up(discovery: &Discovery, network: &Network, reloader: &Reloader) 
         } else {
             backoff.reset();
         }
-        let mut servers = discovery.fixed.clone();
-        for server in known.iter().flat_map(|found| &found.servers) {
-            if !servers.contains(server) {
-                servers.push(server.clone());
-            }
-        }
+        let servers = discovery.with(known.iter().flat_map(|found| &found.servers));
         // After a reload with other names the old servers are gone already.
         if !servers.is_empty() && reloader.set_servers(servers) {
             let names = discovery.names.join(", ");
