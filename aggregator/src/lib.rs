@@ -9,6 +9,7 @@ pub mod ack;
 pub mod addresses;
 mod api;
 pub mod aws;
+mod backoff;
 pub mod certificates;
 pub mod check;
 pub mod chunks;

@@ -37,7 +37,8 @@ use self::file::{FileOptions, FileWriter, Files};
 use self::http::{HttpOptions, HttpWriter, Posts};
 use self::lumberjack::{LumberjackOptions, WindowWriter, Windows};
 use self::own_queue::{OwnQueue, OwnQueueOptions};
-use self::pipeline::{PipelineOutput, PipelineWriter, Targets};
+use self::packing::PackingWriter;
+use self::pipeline::{PipelineEnd, PipelineOutput, Targets};
 use crate::ack::Ack;
 use crate::addresses::Addresses;
 use crate::dead_letter::{DeadLetterOptions, DeadLetters};
@@ -235,9 +236,10 @@ impl Running {
             Self::Lumberjack(windows, _) => Box::new(WindowWriter::new(windows.clone())),
             Self::Null => Box::new(null::NullWriter),
             Self::Own(queue) => queue.writer(),
-            Self::Pipeline(targets, deadline) => {
-                Box::new(PipelineWriter::new(Arc::clone(targets), deadline.clone()))
-            }
+            Self::Pipeline(targets, deadline) => Box::new(PackingWriter::new(PipelineEnd {
+                targets: Arc::clone(targets),
+                deadline: deadline.clone(),
+            })),
             Self::Stdout(codec) => Box::new(stdout::StdoutWriter::new(Arc::clone(codec))),
         }
     }

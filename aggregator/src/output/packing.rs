@@ -1,17 +1,61 @@
 //! Gathers events that leave their worker packed, with a hold on the acknowledgement of each batch that they are of.
 
 use bytes::Bytes;
-use skidder_pipeline::event::Event;
+use skidder_pipeline::event::{Event, Timestamp};
 
+use super::Writer;
 use crate::ack::Ack;
 use crate::queue::packed::pack;
 
 /// Bytes that are sent in the middle of a batch.
 const BUFFER_BYTES: usize = 512 << 10;
 
+/// Where it goes.
+pub(super) trait Destination: Send {
+    /// Takes what was gathered; blocks while there is no room.
+    fn send(&mut self, packed: Packed);
+}
+
+/// A worker's end of an output that takes events packed.
+pub(super) struct PackingWriter<D> {
+    packing: Packing,
+    destination: D,
+}
+
+impl<D: Destination> PackingWriter<D> {
+    pub(super) fn new(destination: D) -> Self {
+        Self {
+            packing: Packing::default(),
+            destination,
+        }
+    }
+
+    fn send(&mut self) {
+        if let Some(packed) = self.packing.take() {
+            self.destination.send(packed);
+        }
+    }
+}
+
+impl<D: Destination> Writer for PackingWriter<D> {
+    fn write(&mut self, event: &Event<'_>, _now: Timestamp, ack: &Ack) {
+        if self.packing.add(event, ack) {
+            self.send();
+        }
+    }
+
+    fn end_of_batch(&mut self) {
+        self.send();
+    }
+
+    fn flush(&mut self) {
+        self.send();
+    }
+}
+
 /// What is being gathered.
 #[derive(Default)]
-pub(super) struct Packing {
+struct Packing {
     buffer: Vec<u8>,
     events: u32,
     acks: Vec<Ack>,
@@ -29,7 +73,7 @@ pub(super) struct Packed {
 
 impl Packing {
     /// Adds an event; true if it is time to send.
-    pub(super) fn add(&mut self, event: &Event<'_>, ack: &Ack) -> bool {
+    fn add(&mut self, event: &Event<'_>, ack: &Ack) -> bool {
         pack(event, &mut self.buffer);
         self.events += 1;
         if !self.acks.last().is_some_and(|last| last.is(ack)) {
@@ -40,7 +84,7 @@ impl Packing {
     }
 
     /// What there is, if there is anything.
-    pub(super) fn take(&mut self) -> Option<Packed> {
+    fn take(&mut self) -> Option<Packed> {
         if self.events == 0 {
             return None;
         }

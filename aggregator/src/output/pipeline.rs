@@ -9,14 +9,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::language::{Options, Spanned};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Writer;
 use super::deadline::Deadline;
-use super::packing::{Packed, Packing};
+use super::packing::{Destination, Packed};
 use crate::ack::Ack;
 use crate::addresses::{Address, Addresses};
 
@@ -125,32 +123,19 @@ impl PipelineOutput {
     }
 }
 
-/// A worker's end of the output.
-pub(super) struct PipelineWriter {
-    targets: Arc<Targets>,
-    deadline: Deadline,
-    packing: Packing,
+/// A worker's end of the output: gives up what it cannot send at the deadline.
+pub(super) struct PipelineEnd {
+    pub(super) targets: Arc<Targets>,
+    pub(super) deadline: Deadline,
 }
 
-impl PipelineWriter {
-    /// A writer that gives up what it cannot send at the deadline.
-    pub(super) fn new(targets: Arc<Targets>, deadline: Deadline) -> Self {
-        Self {
-            targets,
-            deadline,
-            packing: Packing::default(),
-        }
-    }
-
-    fn send(&mut self) {
-        let Some(Packed {
+impl Destination for PipelineEnd {
+    fn send(&mut self, packed: Packed) {
+        let Packed {
             bytes: packed,
             events,
             acks,
-        }) = self.packing.take()
-        else {
-            return;
-        };
+        } = packed;
         let under_way = &self.targets.under_way;
         under_way.batches.fetch_add(1, Ordering::AcqRel);
         let token = Token {
@@ -176,21 +161,5 @@ impl PipelineWriter {
                 dropped.fetch_add(u64::from(events), Ordering::Relaxed);
             }
         }
-    }
-}
-
-impl Writer for PipelineWriter {
-    fn write(&mut self, event: &Event<'_>, _now: Timestamp, ack: &Ack) {
-        if self.packing.add(event, ack) {
-            self.send();
-        }
-    }
-
-    fn end_of_batch(&mut self) {
-        self.send();
-    }
-
-    fn flush(&mut self) {
-        self.send();
     }
 }

@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info, warn};
 
-use super::backoff::jitter;
 use super::client::Client;
 use super::endpoint::Endpoint;
+use crate::backoff::jitter;
 use crate::monitor::HostFigures;
 
 /// So many answers broken off one after the other eject a host.

@@ -11,7 +11,6 @@
 //! take (`concurrency`, `hosts`); where their names lead is looked up again and again (`resolution`).
 
 mod amazon;
-pub(crate) mod backoff;
 mod bulk;
 mod client;
 mod concurrency;

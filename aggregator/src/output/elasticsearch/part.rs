@@ -10,12 +10,12 @@ use bytes::Bytes;
 use skidder_pipeline::event::Object;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::bulk::Item;
 use super::client::WireBody;
 use super::mapping::rewrite;
 use super::without_id::write_without_id;
 use crate::ack::Ack;
+use crate::backoff::Backoff;
 
 /// Items that are sent together.
 #[derive(Debug)]

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::backoff::Backoff;
 use super::bulk::{AckCursor, BulkRequest, Item};
 use super::client::{Answer, ExchangeError, WireBody};
 use super::concurrency::{Exchange, Signal};
@@ -29,6 +28,7 @@ use super::response::{self, Disposition, Failure, disposition, is_busy};
 use super::without_id::refuses_ids;
 use crate::ack::Ack;
 use crate::aws::Service;
+use crate::backoff::Backoff;
 
 /// A body that was refused as a whole so many times in a row because the server was busy is halved: a
 /// server that counts bytes under way (`indexing_pressure.memory.limit`) never takes one that is too

@@ -13,12 +13,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
-use super::backoff::Backoff;
 use super::client::{Answer, ExchangeError};
 use super::delivery::Shared;
 use super::hosts::Host;
 use super::management::{Content, Lifecycle, Management, Rollover, TemplateForm, TemplatePlan};
 use super::response::parse_request_error;
+use crate::backoff::Backoff;
 
 /// What a server has refused is tried again after this time.
 pub(super) const RETRY_REFUSED: Duration = Duration::from_mins(1);

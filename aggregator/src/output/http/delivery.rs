@@ -24,11 +24,11 @@ use tracing::{Instrument as _, error, warn};
 
 use super::options::HttpOptions;
 use super::writer::Post;
+use crate::backoff::Backoff;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::monitor::DeliveryFigures;
 use crate::output::deadline::{Deadline, passed};
 use crate::output::elasticsearch::DeliverySummary;
-use crate::output::elasticsearch::backoff::Backoff;
 use crate::output::failure::explain;
 use crate::output::gzip::gzip;
 use crate::throttle::Throttle;

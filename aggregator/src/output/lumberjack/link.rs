@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::delivery::Shared;
 use super::options::{Host, LumberjackOptions};
 use super::writer::Window;
-use crate::output::elasticsearch::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::throttle::Throttle;
 use crate::tls;
 

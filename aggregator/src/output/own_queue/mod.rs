@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use skidder_pipeline::Pipeline;
-use skidder_pipeline::event::{Event, Timestamp};
 use skidder_pipeline::program::{Operation, Program};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -28,7 +27,7 @@ use tracing::{Instrument as _, info, warn};
 
 pub(super) use self::options::OwnQueueOptions;
 use super::deadline::{Deadline, passed};
-use super::packing::{Packed, Packing};
+use super::packing::{Destination, Packed, PackingWriter};
 use super::{Running, Writer};
 use crate::ack::Ack;
 use crate::log;
@@ -141,11 +140,10 @@ impl OwnQueue {
 
     /// A writer for one worker.
     pub(super) fn writer(&self) -> Box<dyn Writer> {
-        Box::new(QueueWriter {
-            packing: Packing::default(),
+        Box::new(PackingWriter::new(QueueEnd {
             sender: self.sender.clone(),
             receiver: Arc::clone(&self.receiver),
-        })
+        }))
     }
 
     /// Waits until everything is delivered, or is to wait for the next start. Every writer must be gone.
@@ -306,17 +304,14 @@ async fn run_to_the_end(parts: Parts) -> Result<(), RuntimeError> {
 }
 
 /// A worker's end of the queue.
-struct QueueWriter {
-    packing: Packing,
+struct QueueEnd {
     sender: mpsc::Sender<Batch>,
     receiver: Arc<Receiver>,
 }
 
-impl QueueWriter {
-    fn send(&mut self) {
-        let Some(Packed { bytes, acks, .. }) = self.packing.take() else {
-            return;
-        };
+impl Destination for QueueEnd {
+    fn send(&mut self, packed: Packed) {
+        let Packed { bytes, acks, .. } = packed;
         let Some(records) = PackedRecords::new(bytes, Arc::clone(&self.receiver)) else {
             debug_assert!(false, "what was packed is whole");
             return;
@@ -325,21 +320,5 @@ impl QueueWriter {
         let records = Box::new(records);
         // Once the queue is closed nothing is taken, and what it was not given stays unacknowledged.
         let _closed = self.sender.blocking_send(Batch { records, ack });
-    }
-}
-
-impl Writer for QueueWriter {
-    fn write(&mut self, event: &Event<'_>, _now: Timestamp, ack: &Ack) {
-        if self.packing.add(event, ack) {
-            self.send();
-        }
-    }
-
-    fn end_of_batch(&mut self) {
-        self.send();
-    }
-
-    fn flush(&mut self) {
-        self.send();
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// The waits of one request.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::output) struct Backoff {
+pub(crate) struct Backoff {
     initial: Duration,
     maximum: Duration,
     interval: Duration,
 }
 
 impl Backoff {
-    pub(in crate::output) fn new(initial: Duration, maximum: Duration) -> Self {
+    pub(crate) fn new(initial: Duration, maximum: Duration) -> Self {
         Self {
             initial,
             maximum,
@@ -25,14 +25,14 @@ impl Backoff {
     }
 
     /// The next wait; the interval after it is twice as long.
-    pub(in crate::output) fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         let wait = jitter(self.interval);
         self.interval = self.interval.saturating_mul(2).min(self.maximum);
         wait
     }
 
     /// Starts over after progress.
-    pub(in crate::output) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.interval = self.initial.min(self.maximum);
     }
 }
