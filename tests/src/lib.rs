@@ -4,7 +4,7 @@
 //! rotate log files, [`daemon`] runs the two binaries, [`servers`] fetches and runs OpenSearch
 //! and Elasticsearch, [`stub`] is a search cluster that misbehaves on command (or counts at
 //! full speed, for the benches), [`amazon`] is what a test needs of Amazon's, [`go_lumber`] is the
-//! protocol's reference library, [`certificates`] makes throw-away TLS identities.
+//! protocol's reference library, [`pair`] is both daemons at once, [`certificates`] makes throw-away TLS identities.
 //!
 //! Invariants: everything listens on 127.0.0.1 only; every process started here dies with the
 //! test process, however that ends ([`process`]); every wait has a deadline. The code is
@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod environment;
 pub mod go_lumber;
 pub mod http;
+pub mod pair;
 pub mod process;
 pub mod python;
 pub mod servers;

@@ -11,31 +11,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use skidder_tests::daemon::{Daemon, Program};
+use skidder_tests::daemon::Daemon;
 use skidder_tests::environment;
-use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output, wait_for_lines_at_stub};
+use skidder_tests::pair::{Pair, with_small_disk};
+use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output};
 use skidder_tests::stub::Stub;
-use skidder_tests::wait;
 use skidder_tests::writers::{Plan, Tally};
 
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Both daemons, the aggregator with two outputs: the first one goes to a cluster that is there.
 struct Scenario {
-    site: Site,
+    pair: Pair,
     first: Stub,
     port: u16,
-    aggregator: Daemon,
-    forwarder: Daemon,
 }
 
 impl Scenario {
     /// `more` are options of the second output's queue.
-    fn start(more: &str, arguments: &[&str], runner: &[&str]) -> Self {
+    fn start(more: &str, arguments: &[&str], runner: &[String]) -> Self {
         let site = Site::new().unwrap();
         let first = Stub::recording().unwrap();
         let port = environment::free_port().unwrap();
@@ -46,22 +43,8 @@ impl Scenario {
             elasticsearch_output(&first.host(), "both", quick),
             elasticsearch_output(&format!("127.0.0.1:{port}"), "both", &second)
         );
-        let mut all = vec!["--pipeline.shutdown_timeout", "5s"];
-        all.extend(arguments);
-        let mut aggregator = site.aggregator(&outputs).unwrap().with_arguments(&all);
-        if !runner.is_empty() {
-            aggregator = aggregator.run_by(runner);
-        }
-        aggregator.start_listening(site.port).unwrap();
-        let mut forwarder = site.forwarder().unwrap();
-        forwarder.start().unwrap();
-        Self {
-            site,
-            first,
-            port,
-            aggregator,
-            forwarder,
-        }
+        let pair = Pair::start(&outputs, arguments, runner, site).unwrap();
+        Self { pair, first, port }
     }
 
     /// The second cluster comes.
@@ -69,48 +52,12 @@ impl Scenario {
         Stub::recording_on(self.port).unwrap()
     }
 
-    fn restart(&mut self) {
-        self.aggregator.start_listening(self.site.port).unwrap();
-    }
-
-    fn wait_for_log(&mut self, text: &str) {
-        let process = self.aggregator.process().unwrap();
-        process.wait_for_log(text, DEADLINE).unwrap();
-    }
-
     fn wait_for_all(&self, stub: &Stub, lines: u64) -> Tally {
-        let arrived = wait_for_lines_at_stub(stub, lines, DEADLINE);
-        arrived.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()))
+        self.pair.wait_for_lines(stub, lines, DEADLINE).unwrap()
     }
 
-    /// What `skidder-aggregator queue …` prints.
     fn queue(&self, arguments: &[&str]) -> String {
-        let output = Program::Aggregator
-            .command()
-            .arg("queue")
-            .args(arguments)
-            .arg("--path.data")
-            .arg(self.aggregator.data())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "queue {arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Ends both; the aggregator has to say that all is well.
-    fn terminate(&mut self) {
-        let ended = self.forwarder.terminate().unwrap();
-        assert!(ended.success(), "{}", self.logs());
-        let ended = self.aggregator.terminate().unwrap();
-        assert!(ended.success(), "{}", self.logs());
-    }
-
-    fn logs(&self) -> String {
-        format!(
-            "aggregator:\n{}\nforwarder:\n{}",
-            self.aggregator.log(),
-            self.forwarder.log()
-        )
+        self.pair.queue(arguments).unwrap()
     }
 }
 
@@ -131,29 +78,25 @@ fn ids(stub: &Stub) -> BTreeMap<String, BTreeSet<String>> {
 fn complaint_21_an_output_that_is_down_stops_nobody_and_gets_all_after_a_kill() {
     const LINES: u64 = 30_000;
     let mut scenario = Scenario::start("", &[], &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
     scenario
         .wait_for_all(&scenario.first, LINES)
         .assert_once_each();
     // The sender has every acknowledgement as soon as the queue has the lines.
-    assert!(scenario.forwarder.terminate().unwrap().success());
-    std::fs::remove_file(scenario.site.log()).unwrap();
+    assert!(scenario.pair.forwarder.terminate().unwrap().success());
+    std::fs::remove_file(scenario.pair.site.log()).unwrap();
     let waiting = format!("waiting:  {LINES} records");
-    wait::until("all lines in the queue", DEADLINE, || {
-        let shown = scenario.queue(&["show"]);
-        let is_there = shown.contains("output:   second\n") && shown.contains(&waiting);
-        if is_there { Ok(()) } else { Err(shown) }
-    })
-    .unwrap();
-    scenario.aggregator.kill().unwrap();
+    let texts = ["output:   second\n", waiting.as_str()];
+    scenario.pair.wait_for_queue(&texts, DEADLINE).unwrap();
+    scenario.pair.aggregator.kill().unwrap();
     assert_eq!(scenario.queue(&["check"]), "output:   second\nno damage\n");
     assert_eq!(scenario.queue(&["export"]).lines().count() as u64, LINES);
 
     let second = scenario.second();
-    scenario.restart();
+    scenario.pair.restart().unwrap();
     scenario.wait_for_all(&second, LINES).assert_once_each();
     assert_eq!(ids(&second), ids(&scenario.first), "one id for a line");
-    assert!(scenario.aggregator.terminate().unwrap().success());
+    assert!(scenario.pair.aggregator.terminate().unwrap().success());
     let shown = scenario.queue(&["show"]);
     assert!(shown.contains("waiting:  0 records"), "{shown}");
 }
@@ -164,22 +107,22 @@ fn kills_in_between_lose_nothing_and_change_no_id() {
     let mut scenario = Scenario::start("", &[], &[]);
     let plan = Plan {
         rate: 15_000,
-        ..Plan::new(&scenario.site.log(), LINES)
+        ..Plan::new(&scenario.pair.site.log(), LINES)
     };
     let mut writer = plan.start();
     scenario.first.wait_for_taken(LINES / 4, DEADLINE).unwrap();
-    scenario.aggregator.kill().unwrap();
+    scenario.pair.aggregator.kill().unwrap();
     let second = scenario.second();
-    scenario.restart();
+    scenario.pair.restart().unwrap();
     second.wait_for_taken(LINES / 2, DEADLINE).unwrap();
-    scenario.aggregator.kill().unwrap();
-    scenario.restart();
+    scenario.pair.aggregator.kill().unwrap();
+    scenario.pair.restart().unwrap();
     writer.finish().unwrap();
     scenario.wait_for_all(&second, LINES).assert_nothing_lost();
     scenario
         .wait_for_all(&scenario.first, LINES)
         .assert_nothing_lost();
-    scenario.terminate();
+    scenario.pair.terminate().unwrap();
     // What came twice came under the id that it had.
     for (line, ids) in ids(&second) {
         assert_eq!(ids.len(), 1, "{line}: {ids:?}");
@@ -190,16 +133,19 @@ fn kills_in_between_lose_nothing_and_change_no_id() {
 fn a_full_queue_blocks_all_and_goes_on_by_itself() {
     const LINES: u64 = 120_000;
     let mut scenario = Scenario::start("queue_max_bytes => '1 MiB'", &[], &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
-    scenario.wait_for_log("the queue is full");
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
+    scenario
+        .pair
+        .wait_for_log("the queue is full", DEADLINE)
+        .unwrap();
     let second = scenario.second();
     scenario.wait_for_all(&second, LINES).assert_once_each();
     scenario
         .wait_for_all(&scenario.first, LINES)
         .assert_once_each();
-    let log = scenario.aggregator.log();
+    let log = scenario.pair.aggregator.log();
     assert!(!log.contains("thrown away"), "{log}");
-    scenario.terminate();
+    scenario.pair.terminate().unwrap();
 }
 
 #[test]
@@ -207,22 +153,21 @@ fn a_full_queue_that_sheds_stops_nobody_and_counts() {
     const LINES: u64 = 120_000;
     let more = "queue_max_bytes => '1 MiB' when_full => shed";
     let mut scenario = Scenario::start(more, &[], &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
     scenario
         .wait_for_all(&scenario.first, LINES)
         .assert_once_each();
-    scenario.wait_for_log("events are thrown away until");
+    scenario
+        .pair
+        .wait_for_log("events are thrown away until", DEADLINE)
+        .unwrap();
     let second = scenario.second();
-    wait::until("an empty queue", DEADLINE, || {
-        let shown = scenario.queue(&["show"]);
-        let is_empty = shown.contains("waiting:  0 records");
-        if is_empty { Ok(()) } else { Err(shown) }
-    })
-    .unwrap();
-    scenario.terminate();
+    let empty = ["waiting:  0 records"];
+    scenario.pair.wait_for_queue(&empty, DEADLINE).unwrap();
+    scenario.pair.terminate().unwrap();
     let arrived = arrived_at_stub(&second, LINES).unwrap();
     assert_eq!((arrived.duplicates, arrived.damaged.len()), (0, 0));
-    let log = scenario.aggregator.log();
+    let log = scenario.pair.aggregator.log();
     let line = log
         .lines()
         .find(|line| line.contains("were thrown away while the queue was full"));
@@ -237,34 +182,25 @@ fn a_full_disk_stops_the_senders_and_goes_on_by_itself() {
     const LINES: u64 = 60_000;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
-    let script = format!("mount -t tmpfs -o size=3m small {folder} && exec \"$@\"");
-    let runner = [
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ];
-    let [unshare, words @ ..] = &runner;
-    let possible = Command::new(unshare).args(words).arg("true").status();
-    if !possible.is_ok_and(|status| status.success()) {
+    let Some(runner) = with_small_disk(folder) else {
         return environment::skip("this user may not mount a file system of its own (unshare)");
-    }
+    };
     // A full disk is no full queue: nothing is thrown away.
     let place = ["--path.queue", folder, "--queue.page_capacity", "256kb"];
     let mut scenario = Scenario::start("when_full => shed", &place, &runner);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
-    scenario.wait_for_log("cannot write the queue");
-    assert!(scenario.aggregator.process().unwrap().running());
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
+    scenario
+        .pair
+        .wait_for_log("cannot write the queue", DEADLINE)
+        .unwrap();
+    assert!(scenario.pair.aggregator.process().unwrap().running());
     let second = scenario.second();
     scenario.wait_for_all(&second, LINES).assert_once_each();
     scenario
         .wait_for_all(&scenario.first, LINES)
         .assert_once_each();
-    scenario.terminate();
-    let log = scenario.aggregator.log();
+    scenario.pair.terminate().unwrap();
+    let log = scenario.pair.aggregator.log();
     assert!(!log.contains("thrown away"), "{log}");
 }
 
@@ -272,23 +208,23 @@ fn a_full_disk_stops_the_senders_and_goes_on_by_itself() {
 fn what_waits_for_an_output_that_is_gone_is_reported_and_not_lost() {
     const LINES: u64 = 500;
     let mut scenario = Scenario::start("", &[], &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
     scenario.wait_for_all(&scenario.first, LINES);
-    scenario.terminate();
+    scenario.pair.terminate().unwrap();
     // The configuration without the second output.
     let only = elasticsearch_output(&scenario.first.host(), "both", "");
-    let path: PathBuf = scenario.site.path().join("without");
+    let path: PathBuf = scenario.pair.site.path().join("without");
     std::fs::create_dir(&path).unwrap();
     let mut without = Daemon::aggregator(
         &path,
         "aggregator",
-        &format!("{}{only}", scenario.site.input()),
+        &format!("{}{only}", scenario.pair.site.input()),
     )
     .unwrap();
-    let data = scenario.aggregator.data();
+    let data = scenario.pair.aggregator.data();
     let queues = data.join("queue");
     without = without.with_arguments(&["--path.queue", queues.to_str().unwrap()]);
-    without.start_listening(scenario.site.port).unwrap();
+    without.start_listening(scenario.pair.site.port).unwrap();
     let said = format!("output=\"second\" events={LINES}");
     without
         .process()
@@ -299,7 +235,7 @@ fn what_waits_for_an_output_that_is_gone_is_reported_and_not_lost() {
     assert_eq!(scenario.queue(&["export"]).lines().count() as u64, LINES);
     // And with it again.
     let second = scenario.second();
-    scenario.restart();
+    scenario.pair.restart().unwrap();
     scenario.wait_for_all(&second, LINES).assert_once_each();
-    assert!(scenario.aggregator.terminate().unwrap().success());
+    assert!(scenario.pair.aggregator.terminate().unwrap().success());
 }

@@ -12,31 +12,27 @@
     reason = "duplicates are allowed in some tests, but shown"
 )]
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use skidder_tests::daemon::{Daemon, Program};
 use skidder_tests::environment;
-use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output, wait_for_lines_at_stub};
+use skidder_tests::pair::{Pair, with_small_disk};
+use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output};
 use skidder_tests::stub::{Reply, Stub};
-use skidder_tests::wait;
 use skidder_tests::writers::{Plan, Tally};
 
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Both daemons, the aggregator with a disk queue, and a cluster with a switch.
 struct Scenario {
-    site: Site,
+    pair: Pair,
     stub: Stub,
     up: Arc<AtomicBool>,
-    aggregator: Daemon,
-    forwarder: Daemon,
 }
 
 impl Scenario {
-    fn start(up: bool, arguments: &[&str], runner: &[&str]) -> Self {
+    fn start(up: bool, arguments: &[&str], runner: &[String]) -> Self {
         let site = Site::new().unwrap();
         let up = Arc::new(AtomicBool::new(up));
         let switch = Arc::clone(&up);
@@ -50,93 +46,35 @@ impl Scenario {
         .unwrap();
         let quick = "retry_initial_interval => 1 retry_max_interval => 1 resurrect_delay => 1";
         let output = elasticsearch_output(&stub.host(), "queue", quick);
-        let mut all = vec![
-            "--queue.type",
-            "persisted",
-            "--pipeline.shutdown_timeout",
-            "5s",
-        ];
+        let mut all = vec!["--queue.type", "persisted"];
         all.extend(arguments);
-        let mut aggregator = site.aggregator(&output).unwrap().with_arguments(&all);
-        if !runner.is_empty() {
-            aggregator = aggregator.run_by(runner);
-        }
-        aggregator.start_listening(site.port).unwrap();
-        let mut forwarder = site.forwarder().unwrap();
-        forwarder.start().unwrap();
-        Self {
-            site,
-            stub,
-            up,
-            aggregator,
-            forwarder,
-        }
+        let pair = Pair::start(&output, &all, runner, site).unwrap();
+        Self { pair, stub, up }
     }
 
     fn switch_on(&self) {
         self.up.store(true, Ordering::SeqCst);
     }
 
-    /// Runs `skidder-aggregator queue …` on the queue; its standard output.
-    fn queue(&self, arguments: &[&str]) -> String {
-        let data = self.aggregator.data();
-        let output = Program::Aggregator
-            .command()
-            .arg("queue")
-            .args(arguments)
-            .args(["--path.data", data.to_str().unwrap()])
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "queue {arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     /// Waits until so many lines are on the aggregator's disk.
     fn wait_for_queued(&self, lines: u64) {
         let waiting = format!("waiting:  {lines} records");
-        let reached = wait::until("all lines in the queue", DEADLINE, || {
-            let shown = self.queue(&["show"]);
-            if shown.contains(&waiting) {
-                Ok(())
-            } else {
-                Err(shown)
-            }
-        });
-        reached.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
-    }
-
-    fn wait_for_log(&mut self, text: &str) {
-        let process = self.aggregator.process().unwrap();
-        process.wait_for_log(text, DEADLINE).unwrap();
+        self.pair.wait_for_queue(&[&waiting], DEADLINE).unwrap();
     }
 
     fn wait_for_all(&self, lines: u64) -> Tally {
-        let arrived = wait_for_lines_at_stub(&self.stub, lines, DEADLINE);
-        arrived.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()))
+        let arrived = self.pair.wait_for_lines(&self.stub, lines, DEADLINE);
+        arrived.unwrap()
     }
 
-    fn logs(&self) -> String {
-        format!(
-            "aggregator:\n{}\nforwarder:\n{}",
-            self.aggregator.log(),
-            self.forwarder.log()
-        )
+    fn queue(&self, arguments: &[&str]) -> String {
+        self.pair.queue(arguments).unwrap()
     }
 
     /// Ends both and looks once more at what arrived.
     fn finish(mut self, lines: u64) -> Tally {
         self.wait_for_all(lines);
-        assert!(
-            self.forwarder.terminate().unwrap().success(),
-            "{}",
-            self.logs()
-        );
-        assert!(
-            self.aggregator.terminate().unwrap().success(),
-            "{}",
-            self.logs()
-        );
+        self.pair.terminate().unwrap();
         let tally = arrived_at_stub(&self.stub, lines).unwrap();
         println!("{} duplicates", tally.duplicates);
         assert_eq!(self.stub.counts().malformed, 0);
@@ -151,17 +89,14 @@ fn complaint_22_kills_under_load_lose_nothing() {
     let mut scenario = Scenario::start(true, &["--queue.page_capacity", "256kb"], &[]);
     let plan = Plan {
         rate: 15_000,
-        ..Plan::new(&scenario.site.log(), LINES)
+        ..Plan::new(&scenario.pair.site.log(), LINES)
     };
     let mut writer = plan.start();
     for round in 1..=rounds {
         let wanted = LINES * round / (rounds + 1);
         scenario.stub.wait_for_taken(wanted, DEADLINE).unwrap();
-        scenario.aggregator.kill().unwrap();
-        scenario
-            .aggregator
-            .start_listening(scenario.site.port)
-            .unwrap();
+        scenario.pair.aggregator.kill().unwrap();
+        scenario.pair.restart().unwrap();
     }
     writer.finish().unwrap();
     scenario.finish(LINES).assert_nothing_lost();
@@ -171,22 +106,19 @@ fn complaint_22_kills_under_load_lose_nothing() {
 fn what_was_acknowledged_is_delivered_though_its_file_is_gone_and_the_aggregator_was_killed() {
     const LINES: u64 = 20_000;
     let mut scenario = Scenario::start(false, &[], &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
     scenario.wait_for_queued(LINES);
     // The forwarder has every acknowledgement, and the only other copy goes.
-    assert!(scenario.forwarder.terminate().unwrap().success());
-    std::fs::remove_file(scenario.site.log()).unwrap();
-    scenario.aggregator.kill().unwrap();
+    assert!(scenario.pair.forwarder.terminate().unwrap().success());
+    std::fs::remove_file(scenario.pair.site.log()).unwrap();
+    scenario.pair.aggregator.kill().unwrap();
     assert_eq!(scenario.stub.counts().taken, 0);
     assert_eq!(scenario.queue(&["check"]), "no damage\n");
     assert_eq!(scenario.queue(&["export"]).lines().count() as u64, LINES);
     scenario.switch_on();
-    scenario
-        .aggregator
-        .start_listening(scenario.site.port)
-        .unwrap();
+    scenario.pair.restart().unwrap();
     scenario.wait_for_all(LINES).assert_once_each();
-    assert!(scenario.aggregator.terminate().unwrap().success());
+    assert!(scenario.pair.aggregator.terminate().unwrap().success());
     assert!(scenario.queue(&["show"]).contains("waiting:  0 records"));
 }
 
@@ -194,23 +126,21 @@ fn what_was_acknowledged_is_delivered_though_its_file_is_gone_and_the_aggregator
 fn a_stop_while_the_cluster_is_down_keeps_all_for_the_next_start() {
     const LINES: u64 = 10_000;
     let mut scenario = Scenario::start(false, &["--queue.compression", "speed"], &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
     scenario.wait_for_queued(LINES);
-    assert!(scenario.forwarder.terminate().unwrap().success());
+    assert!(scenario.pair.forwarder.terminate().unwrap().success());
     // Nothing is lost, so that is no failure.
-    let status = scenario.aggregator.terminate().unwrap();
-    assert!(status.success(), "{}", scenario.logs());
+    let status = scenario.pair.aggregator.terminate().unwrap();
+    assert!(status.success(), "{}", scenario.pair.logs());
     assert!(
         scenario
+            .pair
             .aggregator
             .log()
             .contains("left in the queue for the next start")
     );
     scenario.switch_on();
-    scenario
-        .aggregator
-        .start_listening(scenario.site.port)
-        .unwrap();
+    scenario.pair.restart().unwrap();
     scenario.wait_for_all(LINES).assert_once_each();
 }
 
@@ -219,8 +149,11 @@ fn a_full_queue_is_felt_by_the_sender_and_goes_on_by_itself() {
     const LINES: u64 = 60_000;
     let limits = ["--queue.max_bytes", "2mb", "--queue.page_capacity", "256kb"];
     let mut scenario = Scenario::start(false, &limits, &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
-    scenario.wait_for_log("the queue is full");
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
+    scenario
+        .pair
+        .wait_for_log("the queue is full", DEADLINE)
+        .unwrap();
     scenario.switch_on();
     scenario.finish(LINES).assert_once_each();
 }
@@ -230,17 +163,17 @@ fn a_stop_with_a_full_queue_uses_the_reserve() {
     const LINES: u64 = 200_000;
     let limits = ["--queue.max_bytes", "32mb", "--queue.page_capacity", "1mb"];
     let mut scenario = Scenario::start(false, &limits, &[]);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
-    scenario.wait_for_log("the queue is full");
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
+    scenario
+        .pair
+        .wait_for_log("the queue is full", DEADLINE)
+        .unwrap();
     // Windows that were received and did not fit are put down all the same.
-    let status = scenario.aggregator.terminate().unwrap();
-    assert!(status.success(), "{}", scenario.logs());
+    let status = scenario.pair.aggregator.terminate().unwrap();
+    assert!(status.success(), "{}", scenario.pair.logs());
     assert_eq!(scenario.queue(&["check"]), "no damage\n");
     scenario.switch_on();
-    scenario
-        .aggregator
-        .start_listening(scenario.site.port)
-        .unwrap();
+    scenario.pair.restart().unwrap();
     scenario.finish(LINES).assert_once_each();
 }
 
@@ -249,27 +182,18 @@ fn complaint_23_a_full_disk_stops_the_senders_and_not_the_process() {
     const LINES: u64 = 60_000;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
-    let script = format!("mount -t tmpfs -o size=3m small {folder} && exec \"$@\"");
-    let runner = [
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ];
-    let [unshare, words @ ..] = &runner;
-    let possible = Command::new(unshare).args(words).arg("true").status();
-    if !possible.is_ok_and(|status| status.success()) {
+    let Some(runner) = with_small_disk(folder) else {
         return environment::skip("this user may not mount a file system of its own (unshare)");
-    }
+    };
     // The queue may have far more than there is.
     let place = ["--path.queue", folder, "--queue.page_capacity", "256kb"];
     let mut scenario = Scenario::start(false, &place, &runner);
-    Plan::new(&scenario.site.log(), LINES).write().unwrap();
-    scenario.wait_for_log("cannot write the queue");
-    assert!(scenario.aggregator.process().unwrap().running());
+    Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
+    scenario
+        .pair
+        .wait_for_log("cannot write the queue", DEADLINE)
+        .unwrap();
+    assert!(scenario.pair.aggregator.process().unwrap().running());
     scenario.switch_on();
     scenario.finish(LINES).assert_once_each();
 }
