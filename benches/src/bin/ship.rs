@@ -254,7 +254,8 @@ impl Bench {
         let mut forwarder = Process::start("forwarder", command, site.path())?;
         let socket = data.join("status.sock");
         let (elapsed, sent) = loop {
-            std::thread::sleep(Duration::from_millis(10));
+            // Seldom enough that answering costs nothing that shows.
+            std::thread::sleep(Duration::from_millis(100));
             if !forwarder.running() || started.elapsed() > DEADLINE {
                 bail!("{}", forwarder.quoted_log());
             }
