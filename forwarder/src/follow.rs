@@ -376,6 +376,7 @@ mod tests {
             http: None,
             reload_auto: false,
             nice: None,
+            sandbox: crate::sandbox::Mode::Off,
             limits: Limits {
                 spool_size: 2,
                 spool_bytes: 1000,

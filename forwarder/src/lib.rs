@@ -4,7 +4,7 @@
 //! [`event`] (lines to windows), [`link`] (windows to servers), [`registry`] (what is safe),
 //! [`reader`] and [`run`] (all of it put together), [`health`] and [`reload`] (what can be asked and ordered
 //! while it runs), [`cli`] (the program), [`check`] and [`doctor`]
-//! (whether it will work). [`follow`] is for another program that wants the files and not
+//! (whether it will work), [`sandbox`] (what it can do to its host). [`follow`] is for another program that wants the files and not
 //! the link.
 //!
 //! Everything runs in one task of one thread: the parts share state through `Rc` and `RefCell`
@@ -30,6 +30,7 @@ pub mod registry;
 pub mod reload;
 pub mod report;
 pub mod run;
+pub mod sandbox;
 mod socket_file;
 pub mod tail;
 

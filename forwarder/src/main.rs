@@ -14,6 +14,7 @@ use skidder_forwarder::health::client;
 use skidder_forwarder::health::systemd::Notifier;
 use skidder_forwarder::registry::state::{self, Action};
 use skidder_forwarder::reload::SetLevel;
+use skidder_forwarder::sandbox::{self, Sandbox};
 use skidder_forwarder::{Controls, check, config, doctor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -209,8 +210,18 @@ fn ship(config: config::Config, set_level: SetLevel, invocation: Invocation) -> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)
+        // The one that resolves names stays, since one started later would be in the sandbox.
+        .thread_keep_alive(Duration::MAX)
         .build()
         .context("cannot start the runtime")?;
+    let sandbox = if config.sandbox == sandbox::Mode::Off {
+        None
+    } else {
+        runtime
+            .block_on(runtime.spawn_blocking(|| ()))
+            .context("cannot start a thread")?;
+        Sandbox::enter(&config, &invocation.config)?
+    };
     let result = runtime.block_on(async {
         let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
@@ -225,6 +236,7 @@ fn ship(config: config::Config, set_level: SetLevel, invocation: Invocation) -> 
             set_level: Some(set_level),
             hangup: Some(hangup),
             notifier: Notifier::from_environment(),
+            sandbox,
         };
         let stop = stop_signal(terminate, interrupt);
         // It is large, and there is one.

@@ -21,6 +21,7 @@ use crate::config::{Config, Network, Problems};
 use crate::health::systemd::Notifier;
 use crate::health::{Health, Reload};
 use crate::link::tls;
+use crate::sandbox::Sandbox;
 
 /// Sets the level of the log.
 pub type SetLevel = Box<dyn Fn(&str)>;
@@ -38,6 +39,8 @@ pub struct Controls {
     pub hangup: Option<Signal>,
     /// The service manager.
     pub notifier: Notifier,
+    /// What this process is confined to.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// What tells whether a file has changed.
@@ -104,7 +107,15 @@ impl Reloader {
         let result = load()
             .map_err(|problems| problems.to_string())
             .and_then(|new| match fixed_differences(&old, &new) {
-                None => Ok(new),
+                None => match self
+                    .controls
+                    .sandbox
+                    .as_ref()
+                    .and_then(|sandbox| sandbox.objection(&new))
+                {
+                    None => Ok(new),
+                    Some(objection) => Err(objection),
+                },
                 Some(names) => Err(format!("{names} cannot change while running: restart")),
             });
         self.remember();
@@ -282,6 +293,7 @@ fn fixed_differences(old: &Config, new: &Config) -> Option<String> {
         ),
         ("`http`", old.http != new.http),
         ("`nice`", old.nice != new.nice),
+        ("`sandbox`", old.sandbox != new.sandbox),
         ("standard input (`-`) in `paths`", stdin(old) != stdin(new)),
         ("`journal`, `syslog`", old.feeds != new.feeds),
     ];

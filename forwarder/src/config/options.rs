@@ -72,6 +72,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Section::Top, "http", "off"),
     option(Section::Top, "nice", "none"),
     option(Section::Top, "cpu limit", "none"),
+    option(Section::Top, "sandbox", "auto"),
     option(Section::Top, "spool size", "2048 events"),
     option(Section::Top, "spool bytes", "1MiB"),
     option(Section::Top, "flush interval", "250ms"),

@@ -16,6 +16,7 @@ use super::values::{HOUR, MILLISECOND, Reader};
 use super::{Problems, files, network};
 use crate::feed;
 use crate::registry::machine;
+use crate::sandbox;
 
 /// The default of `data dir`.
 pub const DATA_DIR: &str = "/var/lib/skidder-forwarder";
@@ -49,6 +50,8 @@ pub struct Config {
     pub reload_auto: bool,
     /// The scheduling priority to run with.
     pub nice: Option<i32>,
+    /// What the kernel lets the process do.
+    pub sandbox: sandbox::Mode,
     /// Sizes and times.
     pub limits: Limits,
     /// Whether the reading ends when every file is read that was there at the start.
@@ -233,6 +236,7 @@ pub fn build(raw: &RawConfig, overrides: &Overrides, problems: &mut Problems) ->
         http: health.http,
         reload_auto: health.reload_auto,
         nice: health.nice,
+        sandbox: health.sandbox,
         limits,
         exit_after_read: false,
     })
@@ -243,6 +247,7 @@ struct HealthOptions {
     http: Option<SocketAddr>,
     reload_auto: bool,
     nice: Option<i32>,
+    sandbox: sandbox::Mode,
 }
 
 fn build_health(section: &RawSection, data_dir: &Path, problems: &mut Problems) -> HealthOptions {
@@ -274,6 +279,11 @@ fn build_health(section: &RawSection, data_dir: &Path, problems: &mut Problems) 
         http,
         reload_auto: top.choice("reload", &["signal", "auto"]) == "auto",
         nice,
+        sandbox: match top.choice("sandbox", &["auto", "off", "strict"]) {
+            "off" => sandbox::Mode::Off,
+            "strict" => sandbox::Mode::Strict,
+            _ => sandbox::Mode::Auto,
+        },
     }
 }
 

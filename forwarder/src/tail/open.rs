@@ -506,7 +506,8 @@ impl Tails {
         }
         if let Some(suppressed) = self.throttle.admit(what) {
             let path = path.display();
-            warn!(%path, %error, suppressed, "cannot {what} the file, trying again with the next round");
+            let hint = self.config.sandbox.hint(error);
+            warn!(%path, %error, suppressed, "cannot {what} the file, trying again with the next round{hint}");
         }
         None
     }

@@ -22,6 +22,7 @@ use super::pattern::{Visitor, Walk};
 use super::watch::Watcher;
 use crate::registry::store::now as unix_now;
 use crate::report::Throttle;
+use crate::sandbox;
 
 /// Where a round is.
 #[derive(Debug, Default)]
@@ -41,6 +42,7 @@ struct Visit<'a> {
     paths: &'a mut VecDeque<PathBuf>,
     watcher: &'a mut Watcher,
     throttle: &'a Throttle,
+    sandbox: sandbox::Mode,
 }
 
 impl Visitor for Visit<'_> {
@@ -53,7 +55,8 @@ impl Visitor for Visit<'_> {
     fn failed(&mut self, path: &Path, error: io::Error) {
         if let Some(suppressed) = self.throttle.admit("directory not readable") {
             let path = path.display();
-            warn!(%path, %error, suppressed, "cannot read a directory, files in it are not shipped");
+            let hint = self.sandbox.hint(&error);
+            warn!(%path, %error, suppressed, "cannot read a directory, files in it are not shipped{hint}");
         }
     }
 }
@@ -101,6 +104,7 @@ impl Tails {
                     paths: &mut round.paths,
                     watcher,
                     throttle: &self.throttle,
+                    sandbox: config.sandbox,
                 };
                 if !round.walk.step(pattern, None, &mut visit) {
                     round.pattern += 1;
@@ -160,6 +164,7 @@ impl Tails {
                 paths: &mut paths,
                 watcher,
                 throttle: &self.throttle,
+                sandbox: config.sandbox,
             };
             for pattern in &settings.patterns {
                 pattern.walk_below(directory, &mut visit);

@@ -101,7 +101,8 @@ fn config(place: &Place, receiver: &Receiver, options: &str, more: &str) -> Path
     path
 }
 
-/// A `journalctl` of our own; its arguments are in `arguments`, its process in `pid`.
+/// A `journalctl` of our own; its arguments are in `arguments`, its process in `pid`: it writes what the real one does not, and
+/// what a sandbox would not let it.
 fn stand_in(place: &Place, reads: &str) -> String {
     let path = place.root.path().join("journalctl");
     let root = place.root.path().display();
@@ -344,7 +345,7 @@ fn a_journalctl_that_ends_is_started_again_where_it_was_and_ends_with_us() {
          cat first; printf '__CURSOR=s=ab;i=9\\nMESSAGE=cut off'; echo file is corrupted >&2; exit 3",
     );
     let receiver = Receiver::start();
-    let config = config(&place, &receiver, &options, "");
+    let config = config(&place, &receiver, &options, "sandbox: off");
     let arguments = ["run", "--config", config.to_str().expect("text")];
     let mut program = Program::start(&arguments, place.root.path());
     program.wait_for_log("exit status: 3: file is corrupted");
@@ -369,7 +370,7 @@ fn what_is_no_export_and_no_cursor_is_said() {
          printf '__CURSOR=strange\\nMESSAGE=one\\n\\n'; exec sleep 1000",
     );
     let receiver = Receiver::start();
-    let config = config(&place, &receiver, &options, "");
+    let config = config(&place, &receiver, &options, "sandbox: off");
     let arguments = ["run", "--config", config.to_str().expect("text")];
     let program = Program::start(&arguments, place.root.path());
     program.wait_for_log("is not the export format: a name without an end");
@@ -398,7 +399,12 @@ fn a_receiver_that_does_not_answer_stops_journalctl() {
     );
     let receiver = Receiver::start();
     receiver.behave(Behaviour::Hold);
-    let config = config(&place, &receiver, &options, "spool bytes: 128KiB");
+    let config = config(
+        &place,
+        &receiver,
+        &options,
+        "spool bytes: 128KiB\nsandbox: off",
+    );
     let running = Running::start(&config);
     receiver.wait_for_unacknowledged(1);
     let written = || {

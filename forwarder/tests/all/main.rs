@@ -22,6 +22,7 @@ mod proxies;
 mod proxy;
 mod registry;
 mod rotation;
+mod sandbox;
 mod support;
 mod syslog;
 mod unprivileged;

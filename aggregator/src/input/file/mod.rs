@@ -462,6 +462,7 @@ impl Plan {
             http: None,
             reload_auto: false,
             nice: None,
+            sandbox: skidder_forwarder::sandbox::Mode::Off,
             limits: Limits {
                 spool_size: BATCH_LINES,
                 spool_bytes: BATCH_BYTES,

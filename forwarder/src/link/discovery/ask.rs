@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::message::{self, MAX_UDP_BYTES, Record, Reply};
@@ -33,7 +34,8 @@ pub(super) async fn records(
     limit: Duration,
 ) -> Result<Vec<Record>, String> {
     let name_servers = match name_servers {
-        [] => of_the_system(),
+        // By the thread that is outside of the sandbox.
+        [] => spawn_blocking(of_the_system).await.unwrap_or_default(),
         given => given.to_vec(),
     };
     let deadline = Instant::now() + limit;
