@@ -38,6 +38,19 @@ pub struct Extra {
     pub cursor: Option<Box<str>>,
 }
 
+impl Extra {
+    /// The event is in the place of bytes that are lost.
+    pub fn lost(bytes: u64, reason: &str) -> Self {
+        Self {
+            fields: vec![
+                ("lost_bytes".into(), bytes.to_string().into_bytes()),
+                ("lost_reason".into(), reason.into()),
+            ],
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Line {
     /// Where its text ends in the batch; it begins where the one before ends.

@@ -94,13 +94,7 @@ impl Tails {
             add(&self.counters.lost_bytes, unread);
             let text =
                 format!("{unread} bytes of {path} were given up, from byte {from} on: {reason}");
-            let extra = Extra {
-                fields: vec![
-                    ("lost_bytes".into(), unread.to_string().into_bytes()),
-                    ("lost_reason".into(), reason.into()),
-                ],
-                ..Extra::default()
-            };
+            let extra = Extra::lost(unread, reason);
             let source = &tail.source;
             last.push_extra(source, read_at, text.as_bytes(), from, from + unread, extra);
         }

@@ -15,6 +15,7 @@ pub mod complete;
 pub mod copies;
 pub mod deleted;
 pub mod file;
+mod gone;
 mod hints;
 pub mod identity;
 pub mod left;
@@ -98,6 +99,10 @@ pub struct Tails {
     turn: ReadingTurn,
     /// What is to be told of files that were given up.
     losses: VecDeque<Batch>,
+    /// Files that may be gone before they were read.
+    gone: Vec<gone::Gone>,
+    /// When the last run has looked at its files, in seconds since 1970.
+    last_look: Option<u64>,
     buffer: ReadBuffer,
     open_files: usize,
     room: Room,
@@ -143,6 +148,7 @@ impl Tails {
     ) -> Self {
         let buffer = ReadBuffer::new(config.limits.harvest_buffer_size);
         let turns = Turns::new(&config.groups, Instant::now());
+        let last_look = ledger.borrow().entries().map(|(_, entry)| entry.seen).max();
         Self {
             config,
             ledger,
@@ -166,6 +172,8 @@ impl Tails {
             unfinished: HashMap::new(),
             turn: ReadingTurn::default(),
             losses: VecDeque::new(),
+            gone: Vec::new(),
+            last_look,
             buffer,
             open_files: 0,
             room: Room::default(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::identity::Identity;
 use super::{MAX_FILES, Tails};
 
 /// How long a file that is not read to its end stays open while others wait.
@@ -46,6 +47,8 @@ struct Waiting {
     path: Rc<Path>,
     first_path: Rc<Path>,
     group: usize,
+    /// What was there, and its size, if nothing of it was ever read.
+    unread: Option<(Identity, u64)>,
 }
 
 impl Room {
@@ -65,7 +68,19 @@ impl Room {
         self.paths.clear();
     }
 
-    fn wait(&mut self, path: &Path, first_path: &Path, group: usize) {
+    /// The files that wait and were never read.
+    pub(super) fn unread(&self) -> impl Iterator<Item = Identity> {
+        let unread = self.waiting.iter().filter_map(|waiting| waiting.unread);
+        unread.map(|(identity, _)| identity)
+    }
+
+    fn wait(
+        &mut self,
+        path: &Path,
+        first_path: &Path,
+        group: usize,
+        unread: Option<(Identity, u64)>,
+    ) {
         if self.paths.len() >= MAX_FILES || self.paths.contains(path) {
             return;
         }
@@ -80,6 +95,7 @@ impl Room {
             path,
             first_path,
             group,
+            unread,
         });
     }
 }
@@ -91,7 +107,12 @@ impl Tails {
         if self.open_files < limit || self.close_an_idle() {
             return true;
         }
-        self.room.wait(path, first_path, group);
+        if !self.room.is_waiting(path) {
+            let there = std::fs::metadata(path).ok();
+            let there = there.map(|metadata| (Identity::of(&metadata), metadata.len()));
+            let unread = there.filter(|(identity, _)| !self.by_identity.contains_key(identity));
+            self.room.wait(path, first_path, group, unread);
+        }
         if let Some(suppressed) = self.throttle.admit("too many open files") {
             let path = path.display();
             warn!(%path, limit, suppressed, "`max open files` is reached and none is idle, the file has to wait");
@@ -225,6 +246,9 @@ impl Tails {
             {
                 self.saw(key);
             }
+            if let (None, Some((identity, size))) = (key, waiting.unread) {
+                self.note_gone(&waiting.path, waiting.group, identity, size);
+            }
         }
         opened
     }
@@ -259,7 +283,7 @@ impl Tails {
                 (tail.path.clone(), tail.first_path.clone(), tail.group);
             debug!(path = %path.display(), "others wait for a descriptor, the file goes behind them");
             self.close(key);
-            self.room.wait(&path, &first_path, group);
+            self.room.wait(&path, &first_path, group, None);
             wanted -= 1;
         }
     }

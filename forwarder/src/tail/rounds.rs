@@ -137,6 +137,7 @@ impl Tails {
         if !self.scanned {
             self.scanned = true;
             self.find_renamed(now);
+            self.find_born_meanwhile(now);
         }
         let unseen: Vec<u64> = self
             .known
@@ -147,6 +148,7 @@ impl Tails {
         for key in unseen {
             self.set_missing(key, now);
         }
+        self.judge_gone(now);
         watcher.end_round();
         let before = unix_now().saturating_sub(self.config.limits.forget_after.as_secs());
         let forgotten = self.ledger.borrow_mut().forget(|entry| entry.seen < before);

@@ -362,3 +362,38 @@ fn complaint_39_files_that_wait_for_a_descriptor_are_found_by_another_config() {
         receiver.wait_for_message(&format!("b{file}"));
     }
 }
+
+#[test]
+fn complaint_10_a_file_that_goes_while_it_waits_for_a_descriptor_is_sought_and_else_told() {
+    let place = Place::new();
+    let receiver = Receiver::start_with(None, Behaviour::Drop, Duration::from_secs(1));
+    let config = place.config(&receiver, "*.log", "max open files: 1\nspool size: 100");
+    replace(
+        &config,
+        "timeout: 20s",
+        "timeout: 20s, max reconnect delay: 200ms",
+    );
+    place.append("a.log", &lines("a", 0..5000));
+    let program = start(&place, &config);
+    receiver.wait_for_unacknowledged(100);
+    for name in ["deleted.log", "left.log", "renamed.log"] {
+        place.append(name, &format!("{name}\n"));
+    }
+    program.wait_for_log("the file has to wait");
+    std::thread::sleep(Duration::from_millis(1200));
+    std::fs::remove_file(place.log("deleted.log")).expect("removes");
+    std::fs::rename(place.log("left.log"), place.log("left.log.1")).expect("renames");
+    std::fs::rename(place.log("renamed.log"), place.log("again.log")).expect("renames");
+    receiver.behave(Behaviour::Acknowledge);
+    receiver.wait_for_message("left.log");
+    receiver.wait_for_message("renamed.log");
+    program.wait_for_log("lines are lost: a file was never read");
+    receiver.wait_for_given_up();
+    let loss = receiver.arrived();
+    let losses: Vec<_> = loss
+        .iter()
+        .filter_map(|event| Some((event.file.clone(), event.fields.get("lost_bytes")?.clone())))
+        .collect();
+    let deleted = place.log("deleted.log").display().to_string();
+    assert_eq!(losses, [(deleted, "12".to_owned())]);
+}

@@ -427,3 +427,42 @@ fn more_files_than_may_be_open() {
     running.stop();
     assert_each_once(&receiver, &expected);
 }
+
+/// Rotated twice while we were down: the file in between was never seen, and no pattern names it.
+#[test]
+fn a_file_that_was_made_and_rotated_while_we_were_down_is_found() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "app.log", "");
+    // The time of birth is compared in seconds.
+    place.append("app.log.7", "older than the first start\n");
+    std::thread::sleep(Duration::from_millis(1100));
+    place.append("app.log", &lines("first", 0..100));
+    let running = Running::start(&config);
+    receiver.wait_for(100);
+    running.stop();
+    place.append("app.log", &lines("unread", 0..10));
+    std::fs::rename(place.log("app.log"), place.log("app.log.2")).expect("renames");
+    place.append("app.log", &lines("second", 0..50));
+    std::fs::rename(place.log("app.log"), place.log("app.log.1")).expect("renames");
+    place.append("app.log", &lines("third", 0..50));
+    place.append("app.log-errors", "of another program\n");
+    let expected = lines("first", 0..100)
+        + &lines("unread", 0..10)
+        + &lines("second", 0..50)
+        + &lines("third", 0..50);
+    let running = Running::start(&config);
+    receiver.wait_for(210);
+    running.stop();
+    // And it is known from now on.
+    let running = Running::start(&config);
+    place.append("app.log", "last\n");
+    receiver.wait_for(211);
+    running.stop();
+    assert_each_once(&receiver, &(expected + "last\n"));
+    let files: HashSet<_> = receiver
+        .arrived()
+        .into_iter()
+        .map(|event| event.file)
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+}
