@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod certificate;
+pub mod feeds;
 pub mod files;
 pub mod servers;
 mod text;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::access::User;
 use self::certificate::Certificate;
+use self::feeds::FeedReport;
 use self::files::{DataReport, PathReport};
 use self::servers::{SOON, ServerReport};
 use crate::config::units::show;
@@ -67,6 +69,8 @@ pub struct Report {
     pub data: Option<DataReport>,
     /// Each path of the config.
     pub paths: Vec<PathReport>,
+    /// Each element of `journal` and of `syslog`.
+    pub feeds: Vec<FeedReport>,
     /// The certificates of `ssl certificate`.
     pub own_chain: Vec<Certificate>,
     /// Each server.
@@ -84,6 +88,7 @@ pub fn examine(path: &Path, overrides: &Overrides, patience: Duration) -> Result
         user: User::current(),
         data: None,
         paths: Vec::new(),
+        feeds: Vec::new(),
         own_chain: Vec::new(),
         servers: Vec::new(),
         findings: Vec::new(),
@@ -109,7 +114,7 @@ pub fn examine(path: &Path, overrides: &Overrides, patience: Duration) -> Result
     Ok(report)
 }
 
-type Local = (DataReport, Vec<PathReport>);
+type Local = (DataReport, Vec<PathReport>, Vec<FeedReport>);
 
 /// A file system that does not answer holds up whoever asks it, and cannot be asked with a limit in time: a thread
 /// of its own may hang for ever. The config is not for two threads, so that one reads it again.
@@ -119,8 +124,9 @@ fn in_a_thread(path: PathBuf, overrides: Overrides, user: User) -> oneshot::Rece
         if let Ok(config) = config::load(&path, &overrides) {
             let data = files::look_at_data(&config, &user);
             let paths = files::look(&config, &user);
+            let feeds = feeds::look(&config, &user);
             // Whoever asked may have gone.
-            drop(sender.send((data, paths)));
+            drop(sender.send((data, paths, feeds)));
         }
     });
     receiver
@@ -142,7 +148,9 @@ impl Report {
                 .iter()
                 .chain(addresses.flat_map(|address| &address.findings))
         });
-        self.findings.iter().chain(data).chain(paths).chain(servers)
+        let feeds = self.feeds.iter().flat_map(|feed| &feed.findings);
+        let local = data.chain(paths).chain(feeds);
+        self.findings.iter().chain(local).chain(servers)
     }
 
     async fn look_around(
@@ -164,12 +172,14 @@ impl Report {
             ),
         }
         match looks.1 {
-            Ok(Ok((data, paths))) => (self.data, self.paths) = (Some(data), paths),
+            Ok(Ok((data, paths, feeds))) => {
+                (self.data, self.paths, self.feeds) = (Some(data), paths, feeds);
+            }
             // It has not even read the config: it changes just now.
             Ok(Err(_)) => self.find(Level::Wrong, "the config cannot be read twice".to_owned()),
             Err(_) => self.find(
                 Level::Wrong,
-                format!("the files were not done with after {}: does a network file system hang? see `--timeout`", show(patience)),
+                format!("the files were not done with after {}: does a network file system hang, or `journalctl`? see `--timeout`", show(patience)),
             ),
         }
     }

@@ -33,6 +33,10 @@ impl fmt::Display for Report {
         for path in &self.paths {
             describe_path(out, path)?;
         }
+        for feed in &self.feeds {
+            writeln!(out, "{}", feed.name)?;
+            findings(out, &feed.findings)?;
+        }
         if !self.own_chain.is_empty() {
             writeln!(out, "ssl certificate")?;
         }

@@ -340,3 +340,72 @@ fn what_is_wrong_on_this_machine_is_said() {
     let told = as_nobody();
     assert!(told.contains(&directory), "no {directory} in\n{told}");
 }
+
+fn feeds(report: &Value) -> Vec<String> {
+    let feeds = report["feeds"].as_array().expect("a list");
+    let words = feeds.iter().map(|feed| {
+        let findings = feed["findings"].as_array().expect("a list");
+        let findings = findings
+            .iter()
+            .map(|finding| format!("{} {}", finding["level"], finding["message"]));
+        let findings: Vec<_> = findings.collect();
+        format!("{}: {}", feed["name"], findings.join("; "))
+    });
+    words.collect()
+}
+
+#[test]
+fn journals_and_sockets_are_tried() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let root = place.root.path();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let journalctl = |script: &str| {
+        let path = write(&place, "journalctl", &format!("#!/bin/sh\n{script}\n"));
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("sets");
+        path
+    };
+    let path = journalctl("echo '__CURSOR=s=1;i=1'");
+    let root = root.display();
+    let more = format!(
+        "journal: [{{journalctl: {path}}}]\nsyslog: [{{listen: \"tcp:{}\"}}, {{listen: \"udp:127.0.0.1:0\"}}, \
+         {{listen: \"unix:{root}/missing/log\"}}, {{listen: \"unix:{root}/log\"}}, \
+         {{listen: \"tcp:192.0.2.1:5514\", allow remote: on}}]",
+        taken.local_addr().expect("has one"),
+    );
+    let config = place.config(&receiver, "*.log", &more);
+    let (code, report) = examine(&config, &[]);
+    assert_eq!(code, 1, "{report}");
+    let found = feeds(&report);
+    let expected = [
+        "shows entries",
+        "somebody listens there already",
+        "syslog udp:127.0.0.1:0\": ",
+        "there is no directory",
+        "/log\": ",
+        "this machine has no address 192.0.2.1",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{found} instead of {expected}");
+    }
+    assert!(found[4].ends_with(": "), "{found:?}");
+    let listed = text(&config);
+    assert!(listed.contains("journal system\n  note"), "{listed}");
+
+    for (script, expected) in [
+        ("exit 0", "shows no entry"),
+        (
+            "echo no rights >&2; exit 3",
+            "ends with exit status: 3: no rights",
+        ),
+        (
+            "echo '__CURSOR=s=1'; echo not all >&2",
+            "shows entries, and says: not all",
+        ),
+    ] {
+        journalctl(script);
+        let found = feeds(&examine(&config, &[]).1);
+        assert!(found[0].contains(expected), "{found:?}");
+    }
+}
