@@ -132,7 +132,7 @@ fn a_purge_goes_by_time_and_leaves_what_may_be_written_to() {
 }
 
 #[test]
-fn a_replay_delivers_each_letter_once() {
+fn complaint_29_a_replay_delivers_each_letter_once() {
     let letters = Letters::new();
     let output = letters.0.path().join("out");
     let config = format!(

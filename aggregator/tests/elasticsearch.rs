@@ -280,7 +280,7 @@ async fn requests_refused_as_a_whole_are_sent_again() {
 }
 
 #[tokio::test]
-async fn only_refused_items_go_again_in_their_order() {
+async fn complaint_27_only_refused_items_go_again_in_their_order() {
     let stub = Stub::start(script(vec![
         Reply::Items(vec![
             (201, ""),
@@ -414,7 +414,7 @@ async fn unbelievable_answers_count_as_failures_of_the_whole_request() {
 }
 
 #[tokio::test]
-async fn too_large_requests_are_split_and_the_limit_is_remembered() {
+async fn complaint_30_too_large_requests_are_split_and_the_limit_is_remembered() {
     const LIMIT: usize = 1_000;
     let stub = Stub::start(|request: &Request| {
         if request.body.len() > LIMIT {
@@ -682,7 +682,7 @@ async fn credentials_are_sent_and_probes_have_them_too() {
 }
 
 #[tokio::test]
-async fn denied_items_and_requests_are_never_given_up() {
+async fn complaint_26_denied_items_and_requests_are_never_given_up() {
     let granted = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&granted);
     let stub = Stub::start(move |request: &Request| {

@@ -271,7 +271,7 @@ fn counts(folder: &Path, chosen: &str) -> Vec<u64> {
 }
 
 #[test]
-fn a_byte_costs_the_same_in_a_long_line() {
+fn complaint_35_a_byte_costs_the_same_in_a_long_line() {
     let long = environment::number("SKIDDER_LINEAR_BYTES", 16 << 10) as usize;
     if std::env::var_os(WATCHED).is_some() {
         // Which cases were chosen is told by the process that started this one.

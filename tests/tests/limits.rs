@@ -202,7 +202,7 @@ fn many_connections_do_not_make_the_aggregator_grow() {
 }
 
 #[test]
-fn the_first_event_comes_within_fifty_milliseconds() {
+fn complaint_20_the_first_event_comes_within_fifty_milliseconds() {
     let pipeline = r#"input { stdin { } }
         filter { grok { match => { "message" => "%{COMBINEDAPACHELOG}" } } date { match => [ "timestamp", "dd/MMM/yyyy:HH:mm:ss Z" ] } }
         output { stdout { codec => json_lines } }"#;

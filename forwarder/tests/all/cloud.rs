@@ -323,7 +323,7 @@ fn without_metadata_lines_are_shipped_and_it_is_asked_again() {
 }
 
 #[test]
-fn a_terminated_instance_is_drained_before_its_hook_is_completed() {
+fn complaint_40_a_terminated_instance_is_drained_before_its_hook_is_completed() {
     let (place, metadata, autoscaling) = (Place::new(), Metadata::start(), AutoScaling::start());
     let slow = Behaviour::Slow(Duration::from_millis(500));
     let receiver = Receiver::start_with(None, slow, Duration::from_millis(200));
@@ -369,7 +369,7 @@ fn a_terminated_instance_is_drained_before_its_hook_is_completed() {
 }
 
 #[test]
-fn a_spot_interruption_and_a_recommendation_are_heard_once() {
+fn complaint_40_a_spot_interruption_and_a_recommendation_are_heard_once() {
     let (place, receiver, metadata) = (Place::new(), Receiver::start(), Metadata::start());
     place.append("app.log", "one\n");
     let program = start(&place, &receiver, &metadata, "workers: 1", "");

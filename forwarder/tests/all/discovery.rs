@@ -135,7 +135,7 @@ pub(crate) fn record(priority: u16, weight: u16, receiver: &Receiver) -> Record 
 }
 
 #[test]
-fn the_best_priority_is_used_and_the_records_are_asked_for_again() {
+fn complaint_14_the_best_priority_is_used_and_the_records_are_asked_for_again() {
     let place = Place::new();
     let [best, second, other] = [(); 3].map(|()| Receiver::start());
     let records = vec![record(20, 0, &second), record(10, 0, &best)];

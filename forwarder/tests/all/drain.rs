@@ -27,7 +27,7 @@ fn order(place: &Place, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn everything_is_shipped_and_then_no_more_is_read() {
+fn complaint_40_everything_is_shipped_and_then_no_more_is_read() {
     let place = Place::new();
     let receiver = Receiver::start_with(
         None,

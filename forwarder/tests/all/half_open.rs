@@ -125,7 +125,7 @@ fn time_to_return(receiver: &Receiver, connections: usize) -> Duration {
 }
 
 #[test]
-fn an_idle_link_over_the_native_framing() {
+fn complaint_15_an_idle_link_over_the_native_framing() {
     let place = Place::new();
     let (receiver, relay, network) = native_receiver(&place);
     let config = place.config_with(&network, "app.log", "");
@@ -140,7 +140,7 @@ fn an_idle_link_over_the_native_framing() {
 }
 
 #[test]
-fn a_link_at_work_over_the_native_framing() {
+fn complaint_15_a_link_at_work_over_the_native_framing() {
     let place = Place::new();
     let (receiver, relay, network) = native_receiver(&place);
     let config = place.config_with(&network, "app.log", "spool size: 100");
@@ -183,7 +183,7 @@ fn without_a_heartbeat_only_the_next_line_tells() {
 /// Over version 2 nothing is asked of an idle receiver: TCP has to find out that the machine is gone. Here a
 /// filter in the receiver's kernel drops every packet of the connection.
 #[test]
-fn an_idle_link_over_version_2_whose_packets_vanish() {
+fn complaint_15_an_idle_link_over_version_2_whose_packets_vanish() {
     let (place, listener) = (
         Place::new(),
         TcpListener::bind("127.0.0.1:0").expect("a port"),

@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_encoded_is_decoded_under_any_split(
+    fn complaint_16_what_is_encoded_is_decoded_under_any_split(
         windows in vec(vec(event_pairs(), 1..20), 1..4),
         first in any::<u32>(),
         level in 0..13_u8,
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_streams_neither_panic_nor_cost_more_than_the_limits(
+    fn complaint_16_damaged_streams_neither_panic_nor_cost_more_than_the_limits(
         stream in valid_stream(),
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in any::<prop::sample::Index>(),

@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_year_is_guessed_in_the_zone_of_the_text() {
+    fn complaint_38_the_year_is_guessed_in_the_zone_of_the_text() {
         let new_year = 1_388_534_400;
         let parse = |text, now| parse_at("MMM dd HH:mm:ss", text, "UTC", now);
         let december = Some("2013-12-31T23:59:00.000Z".to_owned());

@@ -40,7 +40,7 @@ struct Senders {
 }
 
 #[test]
-fn thousands_of_senders_come_back_at_once_and_are_served_within_a_minute() {
+fn complaint_19_thousands_of_senders_come_back_at_once_and_are_served_within_a_minute() {
     let _alone = crate::alone();
     let links = environment::number("SKIDDER_LINKS", 5000);
     let mut limit = getrlimit(Resource::Nofile);
