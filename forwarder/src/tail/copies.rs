@@ -357,11 +357,45 @@ impl Tails {
             let Some(entry) = ledger.unclaimed_entry(number) else {
                 continue;
             };
-            if let Some(fingerprint) = is_copy_of(entry, path, file, metadata)? {
+            if let Some(fingerprint) = is_copy_of(entry, path, file, metadata)?
+                && !self.has_older_twin(entry, path, metadata)
+            {
                 return Ok(Some((number, entry.clone(), fingerprint)));
             }
         }
         Ok(None)
+    }
+}
+
+impl Tails {
+    /// Whether the entry may as well be that of an older copy that nobody knows.
+    ///
+    /// A forwarder that was killed right behind the first lines has saved what they are and the name of their stream, but
+    /// no position, and nothing but the beginning tells copies apart. If two of them begin alike the
+    /// older one has those lines: under their name another line would be taken for one of them.
+    fn has_older_twin(&self, entry: &Entry, path: &Path, metadata: &Metadata) -> bool {
+        if entry.offset > 0 {
+            return false;
+        }
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let siblings = std::fs::read_dir(directory).into_iter().flatten();
+        let mut siblings = siblings
+            .take(MAX_SIBLINGS)
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|sibling| sibling != path && is_related(sibling, &entry.path));
+        siblings.any(|sibling| {
+            let twin = || -> io::Result<bool> {
+                let file = open_to_compare(&sibling)?;
+                let other = file.metadata()?;
+                let identity = Identity::of(&other);
+                let known = self.by_identity.contains_key(&identity)
+                    || self.ledger.borrow().find_unclaimed(identity).is_some();
+                Ok(!known
+                    && other.modified()? < metadata.modified()?
+                    && entry.fingerprint.grown(&file)?.is_some())
+            };
+            twin().unwrap_or(false)
+        })
     }
 }
 
@@ -401,7 +435,7 @@ fn is_copy_of(
 ) -> io::Result<Option<Fingerprint>> {
     let covered = u64::from(entry.fingerprint.length);
     let known = entry.mark.is_some() || entry.offset <= covered;
-    if entry.offset == 0 || entry.packed.is_some() || covered == 0 || !known {
+    if entry.packed.is_some() || covered == 0 || !known {
         return Ok(None);
     }
     let born = birth_of(metadata);
@@ -412,7 +446,7 @@ fn is_copy_of(
     let Some(fingerprint) = still_the_same(&as_ours, file, metadata)? else {
         return Ok(None);
     };
-    let strong = entry.offset >= FINGERPRINT_BYTES as u64;
+    let strong = entry.offset.max(covered) >= FINGERPRINT_BYTES as u64;
     let elsewhere = path != entry.path;
     let own = open_to_compare(&entry.path).and_then(|own| Ok((own.metadata()?, own)));
     let believed = match own {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -251,10 +251,7 @@ fn complaint_05_copytruncate_while_the_forwarder_is_down() {
 fn complaint_05_truncated_in_place_after_a_kill_right_behind_the_first_lines() {
     let (place, receiver) = (Place::new(), Receiver::start());
     let config = place.config(&receiver, "*.log", "");
-    let text = std::fs::read_to_string(&config).expect("reads");
-    let rarely = text.replacen("registry interval: ", "registry interval: 1h #", 1);
-    assert_ne!(rarely, text);
-    std::fs::write(&config, rarely).expect("writes");
+    save_rarely(&config);
     place.append("app.log", "");
     let running = Running::start(&config);
     place.append("other.log", "other\n");
@@ -267,6 +264,29 @@ fn complaint_05_truncated_in_place_after_a_kill_right_behind_the_first_lines() {
     let running = Running::start(&config);
     receiver.wait_for_message("second-29");
     running.stop();
+    assert_no_two_lines_have_one_identity(&receiver);
+}
+
+/// The registry has the name of the stream and the first lines, and no position.
+fn killed_right_behind_the_first_lines(place: &Place, receiver: &Receiver) -> PathBuf {
+    let config = place.config(receiver, "app.log*", "");
+    save_rarely(&config);
+    place.append("app.log", "");
+    let running = Running::start(&config);
+    place.append("app.log", &lines("first", 0..3));
+    receiver.wait_for(3);
+    running.kill();
+    config
+}
+
+fn save_rarely(config: &Path) {
+    let text = std::fs::read_to_string(config).expect("reads");
+    let rarely = text.replacen("registry interval: ", "registry interval: 1h #", 1);
+    assert_ne!(rarely, text);
+    std::fs::write(config, rarely).expect("writes");
+}
+
+fn assert_no_two_lines_have_one_identity(receiver: &Receiver) {
     let mut known = HashMap::new();
     for event in receiver.arrived() {
         let identity = (event.stream, event.offset);
@@ -275,6 +295,57 @@ fn complaint_05_truncated_in_place_after_a_kill_right_behind_the_first_lines() {
             .or_insert_with(|| event.message.clone());
         assert_eq!(*first, event.message, "two lines have one identity");
     }
+}
+
+#[test]
+fn complaint_05_copied_and_truncated_after_a_kill_right_behind_the_first_lines() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = killed_right_behind_the_first_lines(&place, &receiver);
+    place.append("app.log", &lines("more", 0..30));
+    std::fs::copy(place.log("app.log"), place.log("app.log.1")).expect("copies");
+    truncate(&place.log("app.log"), 0);
+    place.append("app.log", &lines("second", 0..30));
+    let running = Running::start(&config);
+    receiver.wait_for_message("second-29");
+    receiver.wait_for_message("more-29");
+    running.stop();
+    assert_no_two_lines_have_one_identity(&receiver);
+    let mut known = HashMap::new();
+    for event in receiver.arrived() {
+        let identity = (event.stream, event.offset);
+        let first = known
+            .entry(event.message)
+            .or_insert_with(|| identity.clone());
+        assert_eq!(*first, identity, "a line has two identities");
+    }
+}
+
+/// Twice, and both copies begin with the same lines: the older one is that of which they were read.
+#[test]
+fn complaint_05_copied_and_truncated_twice_after_a_kill_right_behind_the_first_lines() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = killed_right_behind_the_first_lines(&place, &receiver);
+    for (copy, more) in [("app.log.2", "older"), ("app.log.1", "newer")] {
+        if copy == "app.log.1" {
+            place.append("app.log", &lines("first", 0..3));
+        }
+        place.append("app.log", &lines(more, 0..30));
+        std::fs::copy(place.log("app.log"), place.log(copy)).expect("copies");
+        truncate(&place.log("app.log"), 0);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let running = Running::start(&config);
+    receiver.wait_for_message("older-29");
+    receiver.wait_for_message("newer-29");
+    running.stop();
+    let events = receiver.arrived();
+    let stream = |message: &str| {
+        let event = events.iter().find(|event| event.message == message);
+        event.expect("has come").stream.clone()
+    };
+    assert_eq!(stream("older-0"), stream("first-0"));
+    assert_ne!(stream("newer-0"), stream("first-0"));
+    assert_no_two_lines_have_one_identity(&receiver);
 }
 
 #[test]
