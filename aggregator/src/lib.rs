@@ -23,6 +23,7 @@ pub mod filter_command;
 pub mod format_command;
 pub mod grok_command;
 pub mod input;
+mod kafka;
 mod links;
 pub mod log;
 pub mod lsp;

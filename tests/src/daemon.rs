@@ -5,6 +5,7 @@
 //! fresh that takes a fraction of a second. A test never runs against yesterday's binary.
 
 use std::fmt::Write;
+use std::fs::File;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -31,6 +32,8 @@ pub enum Program {
     Forwarder,
     /// `skidder-aggregator`
     Aggregator,
+    /// `skidder-aggregator`, built with the feature `kafka`
+    AggregatorWithKafka,
 }
 
 impl Program {
@@ -39,6 +42,7 @@ impl Program {
         match self {
             Self::Forwarder => "skidder-forwarder",
             Self::Aggregator => "skidder-aggregator",
+            Self::AggregatorWithKafka => "skidder-aggregator-with-kafka",
         }
     }
 
@@ -48,6 +52,18 @@ impl Program {
     /// When it does not build: no test can go on then.
     pub fn binary(self) -> PathBuf {
         static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static WITH_KAFKA: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        if self == Self::AggregatorWithKafka {
+            // The usual ones first: afterwards nothing takes the place of what is built here.
+            let usual = Self::Aggregator.binary();
+            let built = WITH_KAFKA.get_or_init(|| {
+                build_with_kafka(&usual, self.name()).map_err(|error| format!("{error:#}"))
+            });
+            return match built {
+                Ok(binary) => binary.clone(),
+                Err(error) => panic!("the aggregator does not build with Kafka: {error}"),
+            };
+        }
         match FOLDER.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
             Ok(folder) => folder.join(self.name()),
             Err(error) => panic!("the daemons do not build: {error}"),
@@ -63,18 +79,51 @@ impl Program {
 }
 
 fn build() -> Result<PathBuf> {
+    cargo_build(&["--workspace", "--bins"])?;
     let target = environment::target_directory();
     let profile = environment::profile();
+    Ok(target.join(if profile == "dev" { "debug" } else { &profile }))
+}
+
+fn cargo_build(what: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--workspace", "--bins", "--profile", &profile])
-        .env("CARGO_TARGET_DIR", &target)
+        .args(["build", "--profile", &environment::profile()])
+        .args(what)
+        .env("CARGO_TARGET_DIR", environment::target_directory())
         .current_dir(environment::workspace())
         .stdin(Stdio::null());
     let logs = tempfile::tempdir().context("making a folder for the build's output")?;
     process::run("build", command, logs.path(), BUILD_DEADLINE)?;
-    Ok(target.join(if profile == "dev" { "debug" } else { &profile }))
+    Ok(())
+}
+
+/// Cargo puts the binary in the place of the usual one, from where it is copied; the next build puts that back.
+fn build_with_kafka(usual: &Path, name: &str) -> Result<PathBuf> {
+    let binary = usual.with_file_name(name);
+    let lock = binary.with_extension("lock");
+    let lock = File::create(&lock).with_context(|| format!("creating {}", lock.display()))?;
+    lock.lock().context("waiting for another test")?;
+    cargo_build(&["-p", "skidder-aggregator", "--features", "kafka", "--bins"])?;
+    let copy = binary.with_extension("new");
+    std::fs::copy(usual, &copy).with_context(|| format!("copying {}", usual.display()))?;
+    // The one that is there may be running.
+    std::fs::rename(&copy, &binary).with_context(|| format!("renaming {}", copy.display()))?;
+    Ok(binary)
+}
+
+/// What a build with the feature `kafka` lacks on this machine, if anything.
+pub fn missing_for_kafka() -> Option<&'static str> {
+    let works = |command: &str, arguments: &[&str]| {
+        let output = Command::new(command).args(arguments).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !works("make", &["--version"]) || !works("cc", &["--version"]) {
+        return Some("librdkafka needs make and a C compiler to be built");
+    }
+    let headers = works("pkg-config", &["--exists", "openssl", "zlib"]);
+    (!headers).then_some("librdkafka needs pkg-config and the headers of OpenSSL and zlib to be built (Debian: pkg-config, libssl-dev, zlib1g-dev)")
 }
 
 /// A daemon with its config, its data folder and (while it runs) its process.
@@ -161,6 +210,13 @@ impl Daemon {
             environment: Vec::new(),
             process: None,
         }
+    }
+
+    /// An aggregator that is built with Kafka.
+    #[must_use]
+    pub fn with_kafka(mut self) -> Self {
+        self.program = Program::AggregatorWithKafka;
+        self
     }
 
     /// Adds command line arguments.

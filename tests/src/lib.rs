@@ -3,7 +3,7 @@
 //! Each module starts or fakes one thing a log line meets on its way: [`writers`] grow and
 //! rotate log files, [`daemon`] runs the two binaries, [`servers`] fetches and runs OpenSearch
 //! and Elasticsearch, [`stub`] is a search cluster that misbehaves on command (or counts at
-//! full speed, for the benches), [`amazon`] is what a test needs of Amazon's, [`go_lumber`] is the
+//! full speed, for the benches), [`kafka`] asks a broker, [`amazon`] is what a test needs of Amazon's, [`go_lumber`] is the
 //! protocol's reference library, [`pair`] is both daemons at once, [`certificates`] makes throw-away TLS identities.
 //!
 //! Invariants: everything listens on 127.0.0.1 only; every process started here dies with the
@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod environment;
 pub mod go_lumber;
 pub mod http;
+pub mod kafka;
 pub mod pair;
 pub mod process;
 pub mod python;

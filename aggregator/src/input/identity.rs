@@ -5,6 +5,8 @@
 //! | our forwarder, version 2 | `[@metadata][stream]`, `offset`, `host`, and the message |
 //! | a Beat that was told to (`add_id`, `fingerprint`) | `[@metadata][_id]` as it is |
 //! | Filebeat | the agent, the file, `[log][offset]`, the time of reading and the message |
+//! | our `kafka` output | a header of the message, as it is; set by the input `kafka` |
+//! | others, over Kafka | topic, partition, offset and time of the message, and its payload; set by the input |
 //! | our `file` input | the stream of the forwarder's engine, the offset, the host and the line; set by the input |
 //! | others | none |
 //!
@@ -49,8 +51,12 @@ fn own<'b>(event: &Event<'b>) -> Option<Identity<'b>> {
 
 fn given<'b>(event: &Event<'b>) -> Option<Identity<'b>> {
     let id = event.metadata.get(&ID)?.as_text()?;
-    let usable = !id.is_empty() && id.len() <= MAX_GIVEN_BYTES && std::str::from_utf8(id).is_ok();
-    usable.then(|| Identity::given(id))
+    usable_id(id).then(|| Identity::given(id))
+}
+
+/// Whether the id that a sender gives can be that of a document.
+pub(super) fn usable_id(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= MAX_GIVEN_BYTES && std::str::from_utf8(id).is_ok()
 }
 
 fn filebeat<'b>(event: &Event<'b>, arena: &'b Bump) -> Option<Identity<'b>> {

@@ -31,6 +31,7 @@ use crate::worker::{Batch, Records};
 const READ_BYTES: usize = 16 << 10;
 
 /// Fields with fixed texts, which an event gets unless it has them.
+#[derive(Default)]
 pub(super) struct Marks(Vec<(Path, String)>);
 
 impl Marks {

@@ -17,6 +17,7 @@ mod handshakes;
 mod heartbeat;
 mod http;
 mod identity;
+mod kafka;
 pub(crate) mod listener;
 mod local;
 mod native_line;
@@ -51,6 +52,7 @@ use self::exec::ExecInput;
 use self::file::FileInput;
 use self::generator::GeneratorInput;
 use self::heartbeat::HeartbeatInput;
+use self::kafka::KafkaInput;
 use self::pipe::PipeInput;
 use self::pipeline::PipelineInput;
 use self::stdin::StdinInput;
@@ -78,6 +80,7 @@ pub const NAMES: &[&str] = &[
     "generator",
     "heartbeat",
     "http",
+    "kafka",
     "lumberjack",
     "otlp",
     "pipeline",
@@ -107,6 +110,7 @@ enum Kind {
     Generator(GeneratorInput),
     Heartbeat(HeartbeatInput),
     Http(Box<http::server::Server>),
+    Kafka(Box<KafkaInput>),
     Pipeline(PipelineInput),
     Pipe(PipeInput),
     Stdin(Arc<StdinInput>),
@@ -151,6 +155,7 @@ impl Input {
             | Kind::File(_)
             | Kind::Generator(_)
             | Kind::Heartbeat(_)
+            | Kind::Kafka(_)
             | Kind::Pipe(_)
             | Kind::Pipeline(_)
             | Kind::Stdin(_)
@@ -170,6 +175,7 @@ impl Input {
             Kind::Beats(beats) => {
                 sources.add(&self.source, Arc::clone(&beats.decoder) as Arc<dyn Restore>);
             }
+            Kind::Kafka(kafka) => sources.add(&self.source, kafka.stored()),
             Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
             Kind::Pipeline(pipeline) => {
                 sources.add(
@@ -228,6 +234,7 @@ impl Input {
             Kind::Generator(generator) => Ok(Box::pin(generator.run(queue, shutdown))),
             Kind::Heartbeat(heartbeat) => Ok(heartbeat.start(queue, shutdown)),
             Kind::Http(server) => named(server.start(queue, shutdown).await),
+            Kind::Kafka(kafka) => named(kafka.start(queue, shutdown).await),
             Kind::Pipeline(pipeline) => named(pipeline.start(addresses, queue, shutdown)),
             Kind::Pipe(pipe) => Ok(pipe.start(queue, shutdown)),
             Kind::Stdin(stdin) => Ok(Box::pin(stdin.run(queue, shutdown))),
@@ -375,6 +382,8 @@ fn build_one(plugin: &Plugin, build: &Build<'_>, diagnostics: &mut Diagnostics) 
             "file" => {
                 FileInput::from_options(&mut options, build).map(|file| Kind::File(Box::new(file)))
             }
+            "kafka" => KafkaInput::from_options(&mut options, build)
+                .map(|kafka| Kind::Kafka(Box::new(kafka))),
             "generator" => generator_from_options(&mut options, build).map(Kind::Generator),
             "otlp" => http::otlp::from_options(&mut options, build)
                 .map(|server| Kind::Http(Box::new(server))),

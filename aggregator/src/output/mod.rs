@@ -11,6 +11,7 @@ mod failure;
 pub mod file;
 mod gzip;
 mod http;
+mod kafka;
 mod lumberjack;
 pub mod null;
 pub(crate) mod own_queue;
@@ -35,6 +36,7 @@ use self::elasticsearch::{
 };
 use self::file::{FileOptions, FileWriter, Files};
 use self::http::{HttpOptions, HttpWriter, Posts};
+use self::kafka::{KafkaOptions, MessageWriter, Messages};
 use self::lumberjack::{LumberjackOptions, WindowWriter, Windows};
 use self::own_queue::{OwnQueue, OwnQueueOptions};
 use self::packing::PackingWriter;
@@ -56,6 +58,7 @@ pub const NAMES: &[&str] = &[
     "elasticsearch",
     "file",
     "http",
+    "kafka",
     "lumberjack",
     "null",
     "opensearch",
@@ -88,6 +91,7 @@ enum Kind {
     Elasticsearch(Box<ElasticsearchOptions>, Arc<Templates>),
     File(Arc<Files>, Arc<dyn Codec>),
     Http(Box<HttpOptions>),
+    Kafka(Box<KafkaOptions>),
     Lumberjack(Box<LumberjackOptions>),
     Null,
     Pipeline(PipelineOutput),
@@ -104,6 +108,8 @@ pub enum Running {
     File(Arc<Files>, Arc<dyn Codec>, Deadline),
     /// Requests go to their own delivery, which ends when every sender is gone.
     Http(Posts, JoinHandle<DeliverySummary>),
+    /// Messages go to a producer, and its thread ends when every sender is gone.
+    Kafka(Messages, JoinHandle<DeliverySummary>),
     /// Windows go to their own delivery, which ends when every sender is gone.
     Lumberjack(Windows, JoinHandle<DeliverySummary>),
     /// Nothing.
@@ -148,6 +154,7 @@ impl Output {
             Kind::Elasticsearch(options, templates) => {
                 elasticsearch::examine(options, templates, report).await;
             }
+            Kind::Kafka(_) => report.unknown("brokers", "they are not asked"),
             Kind::Http(_) | Kind::Lumberjack(_) => {
                 report.unknown(
                     "servers",
@@ -202,6 +209,12 @@ impl Output {
                         .map_err(failed)?;
                 Running::Http(posts, delivery)
             }
+            Kind::Kafka(options) => {
+                let (messages, delivery) =
+                    kafka::start(*options, open_letters(&self.name, settings)?, deadline)
+                        .map_err(failed)?;
+                Running::Kafka(messages, delivery)
+            }
             Kind::Lumberjack(options) => {
                 let (windows, delivery) = lumberjack::start(*options, deadline).map_err(failed)?;
                 Running::Lumberjack(windows, delivery)
@@ -233,6 +246,7 @@ impl Running {
                 Box::new(giving_up(deadline)),
             )),
             Self::Http(posts, _) => Box::new(HttpWriter::new(posts.clone())),
+            Self::Kafka(messages, _) => Box::new(MessageWriter::new(messages.clone())),
             Self::Lumberjack(windows, _) => Box::new(WindowWriter::new(windows.clone())),
             Self::Null => Box::new(null::NullWriter),
             Self::Own(queue) => queue.writer(),
@@ -249,6 +263,7 @@ impl Running {
         match self {
             Self::Elasticsearch(sender, _, _) => Some(Arc::new(sender.figures())),
             Self::Http(posts, _) => Some(Arc::new(posts.figures())),
+            Self::Kafka(messages, _) => Some(Arc::new(messages.figures())),
             Self::Lumberjack(windows, _) => Some(Arc::new(windows.figures())),
             Self::Own(queue) => queue.figures(),
             Self::DeadLetterQueue(..)
@@ -270,6 +285,10 @@ impl Running {
             Self::Http(posts, delivery) => {
                 drop(posts);
                 ("http", delivery)
+            }
+            Self::Kafka(messages, delivery) => {
+                drop(messages);
+                ("kafka", delivery)
             }
             Self::Lumberjack(windows, delivery) => {
                 drop(windows);
@@ -351,6 +370,8 @@ fn build_one(
         "http" => {
             HttpOptions::from_options(&mut options, settings).map(|read| Kind::Http(Box::new(read)))
         }
+        "kafka" => KafkaOptions::from_options(&mut options, settings)
+            .map(|read| Kind::Kafka(Box::new(read))),
         "lumberjack" => Some(Kind::Lumberjack(Box::new(LumberjackOptions::from_options(
             &mut options,
         )))),

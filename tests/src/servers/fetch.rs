@@ -28,6 +28,7 @@ use crate::process;
 /// Maven starts slowly, and the biggest zip has 155 MB.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_mins(15);
 const UNPACK_DEADLINE: Duration = Duration::from_mins(5);
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 const GET: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:get";
 
 /// A file of Maven Central that is a zip.
@@ -114,6 +115,21 @@ fn lock(cache: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Maven with a repository of its own, to download something.
+fn maven(repository: &Path, what: &str) -> Result<Command, StartError> {
+    if Command::new("mvn").arg("--version").output().is_err() {
+        return Err(StartError::Unavailable(format!(
+            "Maven (mvn) is needed to download {what} and is not installed"
+        )));
+    }
+    let mut maven = Command::new("mvn");
+    maven
+        .args(["-q", "-B"])
+        .arg(format!("-Dmaven.repo.local={}", repository.display()))
+        .stdin(std::process::Stdio::null());
+    Ok(maven)
+}
+
 fn download(artifact: &Artifact, cache: &Path) -> Result<PathBuf, StartError> {
     let own = cache.join("repository");
     let users = std::env::var_os("HOME").map(|home| Path::new(&home).join(".m2/repository"));
@@ -126,21 +142,11 @@ fn download(artifact: &Artifact, cache: &Path) -> Result<PathBuf, StartError> {
         verify(&zip, artifact)?;
         return Ok(zip);
     }
-    if Command::new("mvn").arg("--version").output().is_err() {
-        return Err(StartError::Unavailable(format!(
-            "Maven (mvn) is needed to download {} and is not installed",
-            artifact.full_name()
-        )));
-    }
-    let mut maven = Command::new("mvn");
+    let mut maven = maven(&own, &artifact.full_name())?;
     maven
-        .arg("-q")
-        .arg("-B")
-        .arg(format!("-Dmaven.repo.local={}", own.display()))
         .arg(GET)
         .arg(format!("-Dartifact={}", artifact.coordinates()))
-        .arg("-Dtransitive=false")
-        .stdin(std::process::Stdio::null());
+        .arg("-Dtransitive=false");
     // Not reachable is not the fault of the code under test: the same as a missing Maven.
     process::run("maven", maven, cache, DOWNLOAD_DEADLINE).map_err(|error| {
         StartError::Unavailable(format!("downloading {}: {error:#}", artifact.coordinates()))
@@ -150,13 +156,83 @@ fn download(artifact: &Artifact, cache: &Path) -> Result<PathBuf, StartError> {
     Ok(zip)
 }
 
-fn verify(zip: &Path, artifact: &Artifact) -> Result<()> {
-    let bytes = std::fs::read(zip).with_context(|| format!("reading {}", zip.display()))?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+/// A folder with all jars of an artifact and of what it needs; asks Maven for them if need be.
+///
+/// `sha256` is that of the lines `DIGEST  NAME` of all of them.
+pub(super) fn jars(
+    group: &str,
+    name: &str,
+    version: &str,
+    sha256: &str,
+) -> Result<PathBuf, StartError> {
+    let cache = cache()?;
+    let folder = cache.join(format!("{name}-{version}"));
+    let lock = lock(&cache)?;
+    if !folder.is_dir() {
+        let unpacking = tempfile::tempdir_in(&cache).context("creating a folder for jars")?;
+        let project = unpacking.path().join("pom.xml");
+        std::fs::write(&project, project(group, name, version)).context("writing a pom.xml")?;
+        let jars = unpacking.path().join("jars");
+        let mut maven = maven(&cache.join("repository"), name)?;
+        maven
+            .arg("-f")
+            .arg(&project)
+            .arg(COPY)
+            .arg("-DincludeScope=runtime")
+            .arg(format!("-DoutputDirectory={}", jars.display()));
+        process::run("maven", maven, &cache, DOWNLOAD_DEADLINE)
+            .map_err(|error| StartError::Unavailable(format!("downloading {name}: {error:#}")))?;
+        verify_jars(&jars, sha256)?;
+        std::fs::rename(&jars, &folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    drop(lock);
+    Ok(folder)
+}
+
+/// A project that Maven resolves to all jars of an artifact.
+fn project(group: &str, name: &str, version: &str) -> String {
+    format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+         <groupId>skidder</groupId><artifactId>test-server</artifactId><version>1</version><dependencies>\
+         <dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>\
+         </dependencies></project>\n"
+    )
+}
+
+fn verify_jars(folder: &Path, sha256: &str) -> Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        names.push(entry?.file_name());
+    }
+    names.sort();
+    let mut lines = String::new();
+    for name in names {
+        let path = folder.join(&name);
+        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        writeln!(lines, "{}  {}", digest_of(&bytes)?, name.display()).context("formatting a line")?;
+    }
+    let digest = digest_of(lines.as_bytes())?;
+    if digest != sha256 {
+        bail!(
+            "the jars in {} have SHA-256 {digest}, expected {sha256}: refusing to run them\n{lines}",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+fn digest_of(bytes: &[u8]) -> Result<String> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     let mut hex = String::new();
     for byte in digest.as_ref() {
         write!(hex, "{byte:02x}").context("formatting a digest")?;
     }
+    Ok(hex)
+}
+
+fn verify(zip: &Path, artifact: &Artifact) -> Result<()> {
+    let bytes = std::fs::read(zip).with_context(|| format!("reading {}", zip.display()))?;
+    let hex = digest_of(&bytes)?;
     if hex != artifact.sha256 {
         bail!(
             "{} has SHA-256 {hex}, expected {}: refusing to run it",

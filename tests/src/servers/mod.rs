@@ -1,4 +1,4 @@
-//! Real OpenSearch and Elasticsearch servers: one node, on loopback, for as long as a test runs.
+//! Real OpenSearch and Elasticsearch servers, and Kafka: one node, on loopback, for as long as a test runs.
 //!
 //! A [`Server`] can be killed and started again on the same port with the same data. The
 //! unpacked distribution is shared and only read; config, data and logs are a folder of the
@@ -8,10 +8,12 @@
 
 mod fetch;
 mod java;
+mod kafka;
 mod patterns;
 mod search;
 
 pub use self::java::Need;
+pub use self::kafka::Kafka;
 pub use self::patterns::{PatternFiles, pattern_files_or_skip};
 pub use self::search::Search;
 
