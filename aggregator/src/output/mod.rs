@@ -154,7 +154,7 @@ impl Output {
             Kind::Elasticsearch(options, templates) => {
                 elasticsearch::examine(options, templates, report).await;
             }
-            Kind::Kafka(_) => report.unknown("brokers", "they are not asked"),
+            Kind::Kafka(_) => report.unknown("servers", "brokers are not asked"),
             Kind::Http(_) | Kind::Lumberjack(_) => {
                 report.unknown(
                     "servers",

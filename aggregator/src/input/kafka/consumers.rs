@@ -3,19 +3,16 @@
 //! INVARIANTS
 //! * A consumer polls at least once in [`PATIENCE`] and `poll_timeout_ms`, whatever the pipeline does, so that it stays a member
 //!   of its group.
-//! * Offsets are committed by the thread of their consumer alone, and only as [`Progress`] says.
+//! * Offsets are committed by the thread of their consumer alone, and only as [`super::progress`] says.
 //! * What is read and cannot be handed on yet is one batch.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::message::Message as _;
 use skidder_lumberjack::{Account, Reservation};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,14 +20,14 @@ use tracing::{debug, error, info, info_span, warn};
 
 use super::super::Running;
 use super::super::listener::told_to_stop;
+use super::collected::Collected;
+use super::membership::{Consumer, Membership};
 use super::options::KafkaOptions;
-use super::progress::Progress;
-use super::records::{Message, MessageRecords};
+use super::records::MessageRecords;
 use crate::ack::Ack;
 use crate::backoff::Backoff;
-use crate::kafka::client::{Voice, config};
+use crate::kafka::client::config;
 use crate::log;
-use crate::throttle::Throttle;
 use crate::worker::Batch;
 
 /// How long is waited for room in the pipeline before fetching is paused, and between two polls then.
@@ -42,8 +39,6 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// The waits before a consumer is made anew that cannot go on.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-type Consumer = BaseConsumer<Membership>;
 
 /// Starts the threads.
 pub(super) async fn start(
@@ -140,231 +135,11 @@ impl Thread {
         });
         let mut more = vec![("client.id", client_id.as_str())];
         more.extend(instance.as_deref().map(|id| ("group.instance.id", id)));
-        let membership = Membership {
-            voice: Voice::new(&options.decoder.payload.name),
-            partitions: Mutex::default(),
-            paused: AtomicBool::new(false),
-            not_committed: Throttle::default(),
-        };
+        let membership = Membership::new(&options.decoder.payload.name);
         let consumer: Consumer = config(&options.client, &more).create_with_context(membership)?;
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         Ok(consumer)
-    }
-}
-
-/// What the library calls: the partitions that are ours, and what it has to say.
-struct Membership {
-    voice: Voice,
-    partitions: Mutex<Vec<Arc<Progress>>>,
-    /// Nothing is to be fetched.
-    paused: AtomicBool,
-    not_committed: Throttle,
-}
-
-impl Membership {
-    fn partitions(&self) -> MutexGuard<'_, Vec<Arc<Progress>>> {
-        self.partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The progress of a partition that something was read of.
-    fn progress(&self, topic: &str, partition: i32) -> Arc<Progress> {
-        let mut partitions = self.partitions();
-        let known = partitions
-            .iter()
-            .find(|known| known.partition == partition && *known.topic == *topic);
-        if let Some(known) = known {
-            return Arc::clone(known);
-        }
-        let new = Arc::new(Progress::new(topic, partition));
-        partitions.push(Arc::clone(&new));
-        new
-    }
-
-    /// Commits what has come to be safe of some partitions.
-    fn commit(&self, consumer: &Consumer, partitions: &[Arc<Progress>], mode: CommitMode) {
-        let mut list = TopicPartitionList::new();
-        let mut taken = Vec::new();
-        for progress in partitions {
-            let Some(offset) = progress.to_commit() else {
-                continue;
-            };
-            let offset = Offset::Offset(offset);
-            match list.add_partition_offset(&progress.topic, progress.partition, offset) {
-                Ok(()) => taken.push(progress),
-                Err(error) => self.say_not_committed(&error),
-            }
-        }
-        if taken.is_empty() {
-            return;
-        }
-        if let Err(error) = consumer.commit(&list, mode) {
-            for progress in taken {
-                progress.not_committed();
-            }
-            self.say_not_committed(&error);
-        }
-    }
-
-    fn say_not_committed(&self, error: &KafkaError) {
-        if let Some(count) = self.not_committed.due(1) {
-            warn!(%error, count, "offsets could not be committed: they are with the next ones, or what is behind them is read again");
-        }
-    }
-
-    /// Batches on their way.
-    fn under_way(&self) -> usize {
-        self.partitions()
-            .iter()
-            .map(|progress| progress.under_way())
-            .sum()
-    }
-
-    /// Commits what is safe of partitions that go to somebody else, and forgets them.
-    fn give_back(&self, consumer: &Consumer, list: &TopicPartitionList) {
-        let leaving: Vec<_> = {
-            let mut partitions = self.partitions();
-            let leaves = |progress: &mut Arc<Progress>| {
-                list.find_partition(&progress.topic, progress.partition)
-                    .is_some()
-            };
-            partitions.extract_if(.., leaves).collect()
-        };
-        // Once they are lost they are another's, and so is their offset.
-        if !consumer.assignment_lost() {
-            self.commit(consumer, &leaving, CommitMode::Sync);
-        }
-        for progress in leaving {
-            progress.revoke();
-        }
-    }
-}
-
-impl ClientContext for Membership {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.voice.line(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.voice.failure(&error, reason);
-    }
-}
-
-impl ConsumerContext for Membership {
-    fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Revoke(list) => {
-                info!(partitions = list.count(), "partitions are taken back");
-                self.give_back(consumer, list);
-            }
-            Rebalance::Error(error) => warn!(%error, "partitions could not be shared out"),
-            Rebalance::Assign(_) => {}
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance {
-            info!(
-                partitions = list.count(),
-                "partitions are given to this consumer"
-            );
-            if self.paused.load(Ordering::Relaxed)
-                && let Err(error) = consumer.pause(list)
-            {
-                warn!(%error, "cannot pause");
-            }
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let Err(error) = result else { return };
-        // There is nothing to commit.
-        if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::NoOffset) {
-            return;
-        }
-        for progress in self.partitions().iter() {
-            if offsets
-                .find_partition(&progress.topic, progress.partition)
-                .is_some()
-            {
-                progress.not_committed();
-            }
-        }
-        self.say_not_committed(&error);
-    }
-}
-
-/// Messages that were read and not handed on.
-#[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
-    messages: Vec<Message>,
-    /// Of which partition each is.
-    partitions: Vec<Arc<Progress>>,
-}
-
-impl Collected {
-    fn push(&mut self, message: &BorrowedMessage<'_>, progress: Arc<Progress>, headers: bool) {
-        let last = self
-            .messages
-            .last()
-            .filter(|last| *last.topic == *message.topic());
-        let topic = last.map_or_else(|| message.topic().into(), |last| Arc::clone(&last.topic));
-        let mut keep = |bytes: &[u8]| {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(bytes);
-            start..self.bytes.len()
-        };
-        let headers = headers.then(|| message.headers()).flatten();
-        let headers = headers.into_iter().flat_map(|headers| headers.iter());
-        let message = Message {
-            topic,
-            partition: message.partition(),
-            offset: message.offset(),
-            timestamp: message.timestamp().to_millis(),
-            payload: keep(message.payload().unwrap_or_default()),
-            key: message.key().map(&mut keep),
-            headers: headers
-                .filter_map(|header| Some((keep(header.key.as_bytes()), keep(header.value?))))
-                .collect(),
-        };
-        self.messages.push(message);
-        self.partitions.push(progress);
-    }
-
-    /// Drops what is another's by now.
-    fn forget_what_was_revoked(&mut self) {
-        if self.partitions.iter().all(|progress| progress.is_ours()) {
-            return;
-        }
-        let ours: Vec<bool> = self
-            .partitions
-            .iter()
-            .map(|progress| progress.is_ours())
-            .collect();
-        let mut keep = ours.iter();
-        self.messages.retain(|_| keep.next() == Some(&true));
-        let mut keep = ours.iter();
-        self.partitions.retain(|_| keep.next() == Some(&true));
-    }
-
-    /// The ends of what is here, for each partition.
-    fn ends(&self) -> Vec<(Arc<Progress>, i64)> {
-        let mut ends: Vec<(Arc<Progress>, i64)> = Vec::new();
-        for (message, progress) in self.messages.iter().zip(&self.partitions) {
-            let end = message.offset + 1;
-            match ends
-                .iter_mut()
-                .rev()
-                .find(|(known, _)| Arc::ptr_eq(known, progress))
-            {
-                Some((_, last)) => *last = end,
-                None => ends.push((Arc::clone(progress), end)),
-            }
-        }
-        ends
     }
 }
 
@@ -490,13 +265,7 @@ impl<'t> Reader<'t> {
 
     /// Stops fetching, or goes on with it.
     fn pause(&self, pause: bool) {
-        if self
-            .consumer
-            .context()
-            .paused
-            .swap(pause, Ordering::Relaxed)
-            == pause
-        {
+        if !self.consumer.context().pause(pause) {
             return;
         }
         debug!(pause, "the pipeline is full, or has room again");

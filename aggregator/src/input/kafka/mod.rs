@@ -12,10 +12,14 @@
 //! in its queue; topics that are not there are not made.
 
 #[cfg(feature = "kafka")]
+mod collected;
+#[cfg(feature = "kafka")]
 mod consumers;
 #[cfg(not(feature = "kafka"))]
 #[path = "without.rs"]
 mod consumers;
+#[cfg(feature = "kafka")]
+mod membership;
 mod options;
 #[cfg_attr(
     not(feature = "kafka"),

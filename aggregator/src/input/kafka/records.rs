@@ -165,3 +165,141 @@ impl Records for MessageRecords {
         Form::Packed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skidder_pipeline::codec::{CodecDefaults, build_codec};
+    use skidder_pipeline::event::write_json_value;
+    use skidder_pipeline::language::{Diagnostics, Plugin, Span, Spanned};
+
+    use super::*;
+    use crate::input::decoration::Decoration;
+    use crate::queue::packed::{PackedRecords, Receiver};
+
+    fn decoder(codec: &str, decorate: Decorate) -> Arc<Decoder> {
+        let span = Span::new(0, 0, 0);
+        let plugin = Plugin {
+            name: Spanned::new(codec.into(), span),
+            attributes: Vec::new(),
+            span,
+        };
+        let built = build_codec(&plugin, CodecDefaults::default(), &mut Diagnostics::new());
+        Arc::new(Decoder {
+            payload: local::Decoder {
+                name: "kafka".into(),
+                codec: built.unwrap(),
+                plain: codec == "plain",
+                marks: local::Marks::default(),
+                decoration: Decoration::default(),
+            },
+            decorate,
+            group: "shop".into(),
+        })
+    }
+
+    /// One message at offset 7 with a payload and a header.
+    fn records(payload: &str, header: (&str, &str), decoder: Arc<Decoder>) -> MessageRecords {
+        let mut bytes = Vec::new();
+        let mut keep = |text: &str| {
+            let start = bytes.len();
+            bytes.extend_from_slice(text.as_bytes());
+            start..bytes.len()
+        };
+        let message = Message {
+            topic: "logs".into(),
+            partition: 3,
+            offset: 7,
+            timestamp: Some(1_700_000_000_123),
+            payload: keep(payload),
+            key: Some(keep("k")),
+            headers: vec![(keep(header.0), keep(header.1))],
+        };
+        MessageRecords {
+            bytes,
+            messages: vec![message],
+            decoder,
+            _memory: None,
+        }
+    }
+
+    /// The ids and `[@metadata][kafka]` of the events.
+    fn events(records: &dyn Records) -> Vec<(String, String)> {
+        let arena = Bump::new();
+        let mut events = Vec::new();
+        records.decode(0, &arena, Timestamp::new(0, 0), &mut |event| {
+            let mut id = Vec::new();
+            event.identity.unwrap().write(&mut id);
+            let mut metadata = Vec::new();
+            if let Some(kafka) = event.metadata.get(&Name::new("kafka")) {
+                write_json_value(kafka, &mut metadata);
+            }
+            events.push((
+                String::from_utf8(id).unwrap(),
+                String::from_utf8(metadata).unwrap(),
+            ));
+        });
+        events
+    }
+
+    #[test]
+    fn a_message_is_known_by_its_header_or_by_its_place() {
+        let plain = |payload: &str, header: (&str, &str)| {
+            events(&records(
+                payload,
+                header,
+                decoder("plain", Decorate::Nothing),
+            ))[0]
+                .0
+                .clone()
+        };
+        assert_eq!(plain("a", (IDENTITY_HEADER, "of the line")), "of the line");
+        let too_long = "x".repeat(501);
+        let by_place = plain("a", ("other", "of the line"));
+        for header in [(IDENTITY_HEADER, ""), (IDENTITY_HEADER, &too_long)] {
+            assert_eq!(plain("a", header), by_place);
+        }
+        assert_ne!(plain("b", ("other", "")), by_place);
+        let mut later = records("a", ("x", ""), decoder("plain", Decorate::Nothing));
+        later.messages[0].offset = 8;
+        assert_ne!(events(&later)[0].0, by_place);
+        // A topic that was made anew.
+        later.messages[0].offset = 7;
+        later.messages[0].timestamp = Some(1_700_000_000_124);
+        assert_ne!(events(&later)[0].0, by_place);
+    }
+
+    #[test]
+    fn several_events_of_a_message_are_told_apart_and_survive_the_disk_queue() {
+        let payload = r#"[{"message":"a"},{"message":"a"}]"#;
+        let given = records(
+            payload,
+            (IDENTITY_HEADER, "line"),
+            decoder("json", Decorate::Basic),
+        );
+        let events_of_it = events(&given);
+        assert_eq!(events_of_it.len(), 2);
+        assert_eq!(events_of_it[0].0, "line");
+        assert_ne!(events_of_it[1].0, "line");
+        let mut stored = Vec::new();
+        assert_eq!(given.store(&mut stored), Form::Packed);
+        let restored = PackedRecords::new(stored.into(), Arc::new(Receiver::bare())).unwrap();
+        assert_eq!(restored.len(), 2);
+        assert_eq!(events(&restored)[0], events_of_it[0]);
+    }
+
+    #[test]
+    fn the_metadata_is_logstashs() {
+        let of = |decorate| {
+            events(&records("a", ("h", "v"), decoder("plain", decorate)))[0]
+                .1
+                .clone()
+        };
+        assert_eq!(of(Decorate::Nothing), "");
+        let basic = r#"{"topic":"logs","consumer_group":"shop","partition":3,"offset":7,"key":"k","timestamp":1700000000123"#;
+        assert_eq!(of(Decorate::Basic), format!("{basic}}}"));
+        assert_eq!(
+            of(Decorate::Extended),
+            format!(r#"{basic},"headers":{{"h":"v"}}}}"#)
+        );
+    }
+}

@@ -10,7 +10,7 @@
 //! * Messages on their way take no more than `buffer_memory`, or are a single one.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
@@ -18,16 +18,17 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Partitioner, ProducerContext};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, warn};
 
+use super::fate::Fate;
 use super::message::Message;
 use super::options::{KafkaOptions, NO_TOPIC, is_topic};
+use super::round_robin::RoundRobin;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::kafka::client::{Voice, config};
 use crate::log;
@@ -126,50 +127,6 @@ struct Flying {
 struct Returned {
     message: Arc<Message>,
     fate: Fate,
-}
-
-/// What becomes of it.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    /// Is sent again later, with this complaint.
-    Again(String),
-    /// It, or another message of its batch, will never be taken.
-    Refused(String),
-    /// Is a dead letter, for this reason.
-    Buried(String),
-    /// Goes to another producer, since this one cannot go on.
-    Orphaned(String),
-}
-
-impl Fate {
-    /// What an error means for the message that it is about.
-    fn of(error: &KafkaError, topic_is_fixed: bool) -> Self {
-        use RDKafkaErrorCode as Code;
-        let words = error
-            .rdkafka_error_code()
-            .map_or_else(|| error.to_string(), |code| code.to_string());
-        match error.rdkafka_error_code() {
-            Some(
-                Code::Fatal
-                | Code::InvalidProducerEpoch
-                | Code::ProducerFenced
-                | Code::OutOfOrderSequenceNumber,
-            ) => Self::Orphaned(words),
-            Some(
-                Code::MessageSizeTooLarge
-                | Code::MessageBatchTooLarge
-                | Code::InvalidRecord
-                | Code::InvalidTimestamp,
-            ) => Self::Refused(words),
-            // The name comes from the event: another event may do better.
-            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::InvalidTopic)
-                if !topic_is_fixed =>
-            {
-                Self::Buried(words)
-            }
-            _ => Self::Again(words),
-        }
-    }
 }
 
 impl Shared {
@@ -299,32 +256,6 @@ impl ProducerContext<RoundRobin> for Reports {
 
     fn get_custom_partitioner(&self) -> Option<&RoundRobin> {
         self.round_robin.as_ref()
-    }
-}
-
-/// One partition after the other, those without a leader left out.
-#[derive(Default)]
-struct RoundRobin(AtomicI32);
-
-impl Partitioner for RoundRobin {
-    fn partition(
-        &self,
-        _topic: &str,
-        _key: Option<&[u8]>,
-        partitions: i32,
-        is_available: impl Fn(i32) -> bool,
-    ) -> i32 {
-        let partitions = partitions.max(1);
-        let next = || {
-            self.0
-                .fetch_add(1, Ordering::Relaxed)
-                .rem_euclid(partitions)
-        };
-        let first = next();
-        std::iter::once(first)
-            .chain(std::iter::repeat_with(next).take(partitions as usize))
-            .find(|partition| is_available(*partition))
-            .unwrap_or(first)
     }
 }
 
@@ -550,52 +481,5 @@ impl Delivery {
             shared.done(&message, &shared.dead_lettered);
         };
         self.runtime.spawn(burying.in_current_span());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_succeed_later_is_never_given_up() {
-        use RDKafkaErrorCode as Code;
-        let fate = |code, fixed| match Fate::of(&KafkaError::MessageProduction(code), fixed) {
-            Fate::Again(_) => "again",
-            Fate::Refused(_) => "refused",
-            Fate::Buried(_) => "buried",
-            Fate::Orphaned(_) => "orphaned",
-        };
-        for (code, fixed, expected) in [
-            (Code::MessageSizeTooLarge, true, "refused"),
-            (Code::UnknownTopic, true, "again"),
-            (Code::UnknownTopic, false, "buried"),
-            (Code::TopicAuthorizationFailed, false, "again"),
-            (Code::MessageTimedOut, true, "again"),
-            (Code::QueueFull, true, "again"),
-            (Code::Fatal, true, "orphaned"),
-            // The producer that had it was given up.
-            (Code::PurgeQueue, true, "again"),
-        ] {
-            assert_eq!(fate(code, fixed), expected, "{code:?}");
-        }
-    }
-
-    #[test]
-    fn one_partition_after_the_other() {
-        let partitioner = RoundRobin::default();
-        let chosen: Vec<i32> = (0..6)
-            .map(|_| partitioner.partition("logs", Some(b"key"), 3, |_| true))
-            .collect();
-        assert_eq!(chosen, [0, 1, 2, 0, 1, 2]);
-        assert_eq!(
-            partitioner.partition("logs", None, 3, |partition| partition == 2),
-            2
-        );
-        assert!((0..3).contains(&partitioner.partition("logs", None, 3, |_| false)));
-        let late = RoundRobin(AtomicI32::new(i32::MAX));
-        for _ in 0..3 {
-            assert!((0..3).contains(&late.partition("logs", None, 3, |_| true)));
-        }
     }
 }

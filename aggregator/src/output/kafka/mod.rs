@@ -14,8 +14,12 @@ mod delivery;
 #[cfg(not(feature = "kafka"))]
 #[path = "without.rs"]
 mod delivery;
+#[cfg(feature = "kafka")]
+mod fate;
 mod message;
 mod options;
+#[cfg(feature = "kafka")]
+mod round_robin;
 mod writer;
 
 pub(super) use delivery::{Messages, start};
