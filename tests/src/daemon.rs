@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
 
 use crate::certificates::Identity;
@@ -301,6 +301,35 @@ impl Daemon {
         self.process
             .as_ref()
             .map_or_else(String::new, Process::stderr)
+    }
+
+    /// What `skidder-aggregator queue …` prints about its queues.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn queue(&self, arguments: &[&str]) -> Result<String> {
+        let output = Program::Aggregator
+            .command()
+            .arg("queue")
+            .args(arguments)
+            .arg("--path.data")
+            .arg(self.data())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "queue {arguments:?}: {said}");
+        String::from_utf8(output.stdout).context("what `queue` prints")
+    }
+
+    /// Waits until `queue show` has all of these texts.
+    ///
+    /// # Errors
+    /// When it has not by then.
+    pub fn wait_for_queue(&self, texts: &[&str], deadline: Duration) -> Result<()> {
+        wait::until("the queue", deadline, || match self.queue(&["show"]) {
+            Ok(shown) if texts.iter().all(|text| shown.contains(text)) => Ok(()),
+            Ok(shown) => Err(shown),
+            Err(error) => Err(format!("{error:#}")),
+        })
     }
 
     /// Its data folder.

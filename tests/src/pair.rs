@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::daemon::{Daemon, Program};
+use crate::daemon::Daemon;
 use crate::site::{Site, wait_for_lines_at_stub};
 use crate::stub::Stub;
-use crate::wait;
 use crate::writers::Tally;
 
 /// A forwarder and an aggregator that talk mutual TLS.
@@ -48,25 +47,12 @@ impl Pair {
 
     /// What `skidder-aggregator queue …` prints.
     pub fn queue(&self, arguments: &[&str]) -> Result<String> {
-        let output = Program::Aggregator
-            .command()
-            .arg("queue")
-            .args(arguments)
-            .arg("--path.data")
-            .arg(self.aggregator.data())
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "queue {arguments:?}: {said}");
-        String::from_utf8(output.stdout).context("what `queue` prints")
+        self.aggregator.queue(arguments)
     }
 
     /// Waits until `queue show` has all of these texts.
     pub fn wait_for_queue(&self, texts: &[&str], deadline: Duration) -> Result<()> {
-        let reached = wait::until("the queue", deadline, || match self.queue(&["show"]) {
-            Ok(shown) if texts.iter().all(|text| shown.contains(text)) => Ok(()),
-            Ok(shown) => Err(shown),
-            Err(error) => Err(format!("{error:#}")),
-        });
+        let reached = self.aggregator.wait_for_queue(texts, deadline);
         reached.with_context(|| self.logs())
     }
 
