@@ -19,6 +19,8 @@ pub type Acknowledge = Box<dyn FnOnce() + Send>;
 pub struct Ack(Arc<Shared>);
 
 struct Shared {
+    /// The sequence number of the record that the batch is, if it comes out of a disk queue.
+    record: Option<u64>,
     holds: AtomicU64,
     acknowledge: Mutex<Option<Acknowledge>>,
 }
@@ -26,7 +28,17 @@ struct Shared {
 impl Ack {
     /// An acknowledgement with one hold, the caller's.
     pub fn new(acknowledge: Acknowledge) -> Self {
+        Self::with(None, acknowledge)
+    }
+
+    /// The same, of the record with this sequence number of a disk queue.
+    pub fn of_record(sequence: u64, acknowledge: Acknowledge) -> Self {
+        Self::with(Some(sequence), acknowledge)
+    }
+
+    fn with(record: Option<u64>, acknowledge: Acknowledge) -> Self {
         Self(Arc::new(Shared {
+            record,
             holds: AtomicU64::new(1),
             acknowledge: Mutex::new(Some(acknowledge)),
         }))
@@ -75,6 +87,11 @@ impl Ack {
                 acknowledge();
             }));
         }
+    }
+
+    /// Which record of a disk queue the batch is.
+    pub fn record(&self) -> Option<u64> {
+        self.0.record
     }
 
     /// Whether the two are handles on the same acknowledgement.

@@ -186,7 +186,7 @@ fn settings_are_those_of_the_program() {
     );
 }
 
-const PLUGINS: [&str; 26] = [
+const PLUGINS: [&str; 27] = [
     "### Input `beats`, `lumberjack`",
     "### Input `elasticsearch_bulk`",
     "### Input `exec`",
@@ -211,6 +211,7 @@ const PLUGINS: [&str; 26] = [
     "### Output `kafka`",
     "### Output `lumberjack`",
     "### Output `pipeline`",
+    "### Output `s3`",
     "### Output `stdout`",
     "### Output `null`",
 ];
@@ -640,6 +641,12 @@ const SOURCES: &[Source] = &[
         document: MANUAL,
         heading: "### Output `lumberjack`",
         others: &["id", "lumberjack"],
+    },
+    Source {
+        text: include_str!("../src/output/s3/options.rs"),
+        document: MANUAL,
+        heading: "### Output `s3`",
+        others: &["id", "line", "true", "false", "skidder"],
     },
     Source {
         text: include_str!("../src/output/elasticsearch/amazon.rs"),

@@ -2,8 +2,8 @@
 
 Three servers in one process, which share the keys that were given out:
 
-gate      in front of a real search server. Computes the signature of each request anew with botocore, and passes on only
-          what is signed as it should be; the words of its refusals are those of the service.
+gate      in front of a real search server, or one for objects. Computes the signature of each request anew with botocore, and
+          passes on only what is signed as it should be; the words of its refusals are those of the service.
 metadata  gives out keys that last LIFETIME seconds: to instances (version 2 of the protocol alone), to containers
           (`/container`, with the token `container-token`), and as the token service (AssumeRole, which must be signed
           as well, and AssumeRoleWithWebIdentity with the token `web-token`) and the portal of single sign-on.
@@ -24,8 +24,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+from xml.sax.saxutils import escape
 
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
@@ -80,6 +81,7 @@ class State:
     seen = []
     given = []
     broken_metadata = False
+    down = False
 
 
 class Refused(Exception):
@@ -98,6 +100,10 @@ class Again(SigV4Auth):
         for name in self.signed:
             headers[name] = request.headers[name]
         return headers
+
+
+class AgainForObjects(Again, S3SigV4Auth):
+    """By the rules for buckets: a path is signed as it is."""
 
 
 def check(handler, body, service):
@@ -127,7 +133,7 @@ def check(handler, body, service):
     if signed != sorted(signed) or not must <= set(signed):
         raise Refused(f"'{sorted(must - set(signed))}' must be signed headers")
     declared = headers.get("x-amz-content-sha256")
-    if service == "aoss" and declared is None:
+    if service in ("aoss", "s3") and declared is None:
         raise Refused("x-amz-content-sha256 is missing")
     if declared not in (None, hashlib.sha256(body).hexdigest()):
         raise Refused("The provided 'x-amz-content-sha256' header does not match what was computed.")
@@ -137,7 +143,8 @@ def check(handler, body, service):
     for header in signed:
         request.headers[header] = headers[header]
     request.context["timestamp"] = at
-    again = Again(Credentials(name, key["secret"], key["token"]), service, region, signed)
+    kind = AgainForObjects if service == "s3" else Again
+    again = kind(Credentials(name, key["secret"], key["token"]), service, region, signed)
     canonical = again.canonical_request(request)
     ours = again.signature(again.string_to_sign(request, canonical), request)
     if not hmac.compare_digest(ours, fields["Signature"]):
@@ -173,15 +180,22 @@ class Handler(BaseHTTPRequestHandler):
 
 class Gate(Handler):
     def any(self):
+        if State.down:
+            self.close_connection = True
+            return None
         body = self.read()
         try:
             who = check(self, body, SERVICE)
-            if State.refusals:
-                status, words, headers = State.refusals.pop(0)
+            about = [refusal for refusal in State.refusals if len(refusal) < 4 or refusal[3] in self.path]
+            if about:
+                State.refusals.remove(about[0])
+                status, words, headers = about[0][:3]
                 State.seen.append({"who": who, "status": status})
                 return self.answer(status, words.encode(), [("Content-Type", "application/json"), *headers.items()])
         except Refused as refused:
             State.seen.append({"who": None, "status": 403, "why": str(refused)})
+            if SERVICE == "s3":
+                return self.answer(403, of_objects(str(refused)).encode(), [("Content-Type", "application/xml")])
             return self.answer_json(403, {"message": str(refused)})
         if SERVICE == "aoss" and self.path.partition("?")[0].endswith("/_bulk"):
             failures = refused_ids(body, self.headers.get("Content-Encoding") == "gzip")
@@ -192,20 +206,29 @@ class Gate(Handler):
             name: value
             for name, value in self.headers.items()
             if name.lower() in ("content-type", "content-encoding", "accept")
+            # A server for objects lets nobody else write over one that is there.
+            or SERVICE == "s3" and name.lower().startswith(("authorization", "x-amz-"))
         }
         backend = http.client.HTTPConnection(BACKEND, timeout=60)
         try:
             backend.request(self.command, self.path, body or None, forwarded)
             reply = backend.getresponse()
             status, kind, out = reply.status, reply.getheader("Content-Type", ""), reply.read()
+            tag = reply.getheader("ETag")
         except OSError as error:
-            status, kind, out = 502, "text/plain", str(error).encode()
+            status, kind, out, tag = 502, "text/plain", str(error).encode(), None
         finally:
             backend.close()
-        State.seen.append({"who": who, "status": status, "path": self.path, "gzip": self.headers.get("Content-Encoding") == "gzip"})
-        self.answer(status, out, [("Content-Type", kind)])
+        State.seen.append({"who": who, "status": status, "method": self.command, "path": self.path, "gzip": self.headers.get("Content-Encoding") == "gzip"})
+        self.answer(status, out, [("Content-Type", kind), *([("ETag", tag)] if tag else [])])
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = any
+
+
+def of_objects(why):
+    """A refusal as servers for objects write it."""
+    code = "SignatureDoesNotMatch" if "does not match" in why else "AccessDenied"
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{escape(why[:200])}</Message></Error>"
 
 
 def refused_ids(body, gzipped):
@@ -308,7 +331,8 @@ class Metadata(Handler):
 
 
 class Control(Handler):
-    """POST /revoke; /clock?seconds=N; /secret?is=S; /metadata?broken=1; /refuse (a list of [status, body, headers]). GET /seen, /given."""
+    """POST /revoke; /clock?seconds=N; /secret?is=S; /metadata?broken=1; /down?is=1 (the gate answers nobody); /refuse (a list of
+    [status, body, headers], or with a fourth member for requests that have it in their path). GET /seen, /given."""
 
     def do_POST(self):
         body = self.read()
@@ -322,6 +346,8 @@ class Control(Handler):
             State.keys.change_fixed(query["is"])
         elif url.path == "/metadata":
             State.broken_metadata = query["broken"] == "1"
+        elif url.path == "/down":
+            State.down = query["is"] == "1"
         elif url.path == "/refuse":
             State.refusals.extend(json.loads(body))
         else:

@@ -23,7 +23,8 @@ pub const REGION: &str = "eu-west-1";
 /// Keys that do not run out, known to the gate: the public part and the secret one.
 pub const FIXED_KEYS: (&str, &str) = ("AKIDFIXED", "fixed-secret");
 
-const PACKAGES: &[&str] = &["botocore==1.44.8"];
+/// Amazon's own library.
+pub(crate) const BOTOCORE: &str = "botocore==1.44.8";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The running servers.
@@ -51,48 +52,38 @@ impl Amazon {
         static PYTHON: OnceLock<Result<std::path::PathBuf, String>> = OnceLock::new();
         let made = PYTHON.get_or_init(|| {
             let folder = environment::target_directory().join("tmp/python-amazon");
-            crate::python::environment(&folder, PACKAGES)
+            crate::python::environment(&folder, &[BOTOCORE])
         });
-        let python = match made {
-            Ok(python) => python,
+        match made {
+            Ok(python) => Self::start(python, logs, backend, service, lifetime).map(Some),
             Err(reason) => {
                 environment::skip(reason);
-                return Ok(None);
+                Ok(None)
             }
-        };
+        }
+    }
+
+    /// Starts them by a Python that has botocore.
+    pub(crate) fn start(
+        python: &Path,
+        logs: &Path,
+        backend: &str,
+        service: &str,
+        lifetime: Duration,
+    ) -> Result<Self> {
         let mut command = Command::new(python);
         command
             .arg(environment::workspace().join("tests/python/amazon.py"))
             .args([backend, REGION, service])
             .arg(lifetime.as_secs_f32().to_string());
         let mut process = Process::start(&format!("amazon-{service}"), command, logs)?;
-        wait::until("the stand-ins for Amazon's servers", PATIENCE, || {
-            if !process.running() {
-                return Err("the process has ended".to_owned());
-            }
-            if process.stdout().ends_with('\n') {
-                Ok(())
-            } else {
-                Err("nothing said yet".to_owned())
-            }
-        })
-        .with_context(|| process.quoted_log())?;
-        let said = process.stdout();
-        let ports = said.lines().last().unwrap_or_default();
-        let ports: Vec<u16> = ports
-            .split(' ')
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("ports in {said:?}"))?;
-        let [gate, metadata, control] = ports[..] else {
-            return Err(anyhow!("three ports in {said:?}"));
-        };
-        Ok(Some(Self {
+        let [gate, metadata, control] = ports_of(&mut process)?;
+        Ok(Self {
             _process: process,
             gate,
             metadata,
             control,
-        }))
+        })
     }
 
     /// The gate's port.
@@ -115,6 +106,11 @@ impl Amazon {
         self.order(&format!("/clock?seconds={seconds}"), None)
     }
 
+    /// Whether the gate closes every connection without an answer.
+    pub fn set_down(&self, down: bool) -> Result<()> {
+        self.order(&format!("/down?is={}", u8::from(down)), None)
+    }
+
     /// Changes the secret of the fixed keys.
     pub fn change_secret(&self, secret: &str) -> Result<()> {
         self.order(&format!("/secret?is={secret}"), None)
@@ -125,7 +121,8 @@ impl Amazon {
         self.order(&format!("/metadata?broken={}", u8::from(broken)), None)
     }
 
-    /// The next requests that are signed well get these answers: a list of `[status, body, headers]`.
+    /// The next requests that are signed well get these answers: a list of `[status, body, headers]`, or
+    /// `[status, body, headers, text]` for requests that have the text in their path.
     pub fn refuse(&self, answers: &Value) -> Result<()> {
         self.order("/refuse", Some(&answers.to_string()))
     }
@@ -155,4 +152,26 @@ impl Amazon {
         let answer = http::request(address, "GET", path, None, PATIENCE)?.json()?;
         answer.as_array().cloned().context("a list")
     }
+}
+
+/// The ports that stand-ins print in one line when they listen.
+pub(crate) fn ports_of<const N: usize>(process: &mut Process) -> Result<[u16; N]> {
+    let ports = |said: &str| -> Option<[u16; N]> {
+        let line = said.strip_suffix('\n')?.lines().last()?;
+        let ports: Vec<u16> = line
+            .split(' ')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        ports.try_into().ok()
+    };
+    wait::until("the stand-ins for Amazon's servers", PATIENCE, || {
+        if !process.running() {
+            return Err("the process has ended".to_owned());
+        }
+        let said = process.stdout();
+        ports(&said).map(drop).ok_or(said)
+    })
+    .with_context(|| process.quoted_log())?;
+    ports(&process.stdout()).context("the ports of the stand-ins")
 }

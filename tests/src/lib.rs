@@ -3,7 +3,7 @@
 //! Each module starts or fakes one thing a log line meets on its way: [`writers`] grow and
 //! rotate log files, [`daemon`] runs the two binaries, [`servers`] fetches and runs OpenSearch
 //! and Elasticsearch, [`stub`] is a search cluster that misbehaves on command (or counts at
-//! full speed, for the benches), [`kafka`] asks a broker, [`amazon`] is what a test needs of Amazon's, [`go_lumber`] is the
+//! full speed, for the benches), [`kafka`] asks a broker, [`amazon`] is what a test needs of Amazon's, [`storage`] a server for objects, [`go_lumber`] is the
 //! protocol's reference library, [`pair`] is both daemons at once, [`certificates`] makes throw-away TLS identities.
 //!
 //! Invariants: everything listens on 127.0.0.1 only; every process started here dies with the
@@ -22,6 +22,7 @@ pub mod process;
 pub mod python;
 pub mod servers;
 pub mod site;
+pub mod storage;
 pub mod stub;
 pub mod wait;
 pub mod writers;

@@ -63,7 +63,21 @@ pub enum Service {
     Other(String),
 }
 
+/// What requests for a bucket are signed for.
+const STORAGE: &str = "s3";
+
 impl Service {
+    /// The service with buckets.
+    pub(crate) fn storage() -> Self {
+        Self::Other(STORAGE.to_owned())
+    }
+
+    /// Whether it is the one with buckets, which is signed for by rules of its own.
+    #[cfg(feature = "aws")]
+    pub(super) fn is_storage(&self) -> bool {
+        matches!(self, Self::Other(name) if name == STORAGE)
+    }
+
     /// The service of a name.
     pub fn named(name: &str) -> Self {
         match name {
@@ -87,11 +101,7 @@ impl Service {
 
 impl AwsOptions {
     /// The region of requests to `host`.
-    #[cfg_attr(
-        not(feature = "aws"),
-        expect(dead_code, reason = "for the signer alone")
-    )]
-    pub(super) fn region_for(&self, host: &str) -> String {
+    pub(crate) fn region_for(&self, host: &str) -> String {
         let environment = || {
             ["AWS_REGION", "AWS_DEFAULT_REGION"]
                 .iter()

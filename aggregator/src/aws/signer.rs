@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4::SigningParams;
 use aws_smithy_runtime_api::client::identity::Identity;
@@ -72,6 +73,12 @@ impl Signer {
             Service::Domain | Service::Other(_) => PayloadChecksumKind::NoHeader,
             Service::Serverless | Service::Ingestion => PayloadChecksumKind::XAmzSha256,
         };
+        if self.service.is_storage() {
+            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+            // A key is any text: what its path looks like is what it is.
+            settings.percent_encoding_mode = PercentEncodingMode::Single;
+            settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        }
         let params = SigningParams::builder()
             .identity(identity)
             .region(&self.region)
@@ -203,6 +210,41 @@ mod tests {
                 token.unwrap_or_default()
             );
         }
+    }
+
+    /// Those that Amazon's documentation of S3 has, for what lists a bucket and what asks for its lifecycle; and a path that is
+    /// no other in the signature.
+    #[test]
+    fn published_examples_for_buckets() {
+        let options = AwsOptions {
+            region: Some("us-east-1".to_owned()),
+            service: Some(Service::storage()),
+            ..AwsOptions::default()
+        };
+        let host = "examplebucket.s3.amazonaws.com";
+        let signer = Signer::new(&options, host, None).unwrap();
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let identity = Credentials::new("AKIAIOSFODNN7EXAMPLE", secret, None, None, "test").into();
+        // 2013-05-24, midnight UTC.
+        let at = SystemTime::UNIX_EPOCH + Duration::from_hours(380_376);
+        let signature = |url: &str| {
+            let mut request = request(Method::GET, url);
+            signer.sign_with(&identity, at, &mut request).unwrap();
+            let authorization = header(&request, AUTHORIZATION.as_str());
+            let (names, signature) = authorization.split_once("Signature=").unwrap();
+            assert!(names.contains("host;x-amz-content-sha256;x-amz-date"));
+            signature.to_owned()
+        };
+        assert_eq!(
+            signature("https://examplebucket.s3.amazonaws.com/?lifecycle="),
+            "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"
+        );
+        assert_eq!(
+            signature("https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"),
+            "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+        );
+        let path = |path| signature(&format!("https://examplebucket.s3.amazonaws.com/{path}"));
+        assert_ne!(path("a//b"), path("a/b"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod null;
 pub(crate) mod own_queue;
 mod packing;
 mod pipeline;
+mod s3;
 pub mod stdout;
 mod tls_options;
 
@@ -41,6 +42,7 @@ use self::lumberjack::{LumberjackOptions, WindowWriter, Windows};
 use self::own_queue::{OwnQueue, OwnQueueOptions};
 use self::packing::PackingWriter;
 use self::pipeline::{PipelineEnd, PipelineOutput, Targets};
+use self::s3::{ObjectWriter, Objects, Origin, S3Options};
 use crate::ack::Ack;
 use crate::addresses::Addresses;
 use crate::dead_letter::{DeadLetterOptions, DeadLetters};
@@ -63,6 +65,7 @@ pub const NAMES: &[&str] = &[
     "null",
     "opensearch",
     "pipeline",
+    "s3",
     "stdout",
 ];
 
@@ -95,6 +98,7 @@ enum Kind {
     Lumberjack(Box<LumberjackOptions>),
     Null,
     Pipeline(PipelineOutput),
+    S3(Box<S3Options>),
     Stdout(Arc<dyn Codec>),
 }
 
@@ -118,6 +122,8 @@ pub enum Running {
     Own(Box<OwnQueue>),
     /// Addresses, and until when what they do not take is tried again.
     Pipeline(Arc<Targets>, Deadline),
+    /// Events go into objects, which their own delivery stores; it ends when every writer is gone.
+    S3(Objects, JoinHandle<DeliverySummary>),
     /// Standard output.
     Stdout(Arc<dyn Codec>),
 }
@@ -155,6 +161,7 @@ impl Output {
                 elasticsearch::examine(options, templates, report).await;
             }
             Kind::Kafka(_) => report.unknown("servers", "brokers are not asked"),
+            Kind::S3(options) => s3::examine(options, report).await,
             Kind::Http(_) | Kind::Lumberjack(_) => {
                 report.unknown(
                     "servers",
@@ -174,9 +181,10 @@ impl Output {
     ) -> Result<Running, RuntimeError> {
         let wanted = self.own_queue.take();
         let Some(queue) = wanted.filter(|_| settings.queue.own_queues) else {
-            return self.start_plugin(settings, deadline, addresses);
+            return self.start_plugin(settings, deadline, addresses, None);
         };
-        let plugin = |deadline| self.start_plugin(settings, deadline, addresses);
+        let plugin =
+            |deadline, origin| self.start_plugin(settings, deadline, addresses, Some(origin));
         let started = OwnQueue::start(&queue, settings, deadline, Box::new(plugin))?;
         Ok(Running::Own(Box::new(started)))
     }
@@ -186,6 +194,7 @@ impl Output {
         settings: &Settings,
         deadline: Deadline,
         addresses: &Addresses,
+        origin: Option<Origin>,
     ) -> Result<Running, RuntimeError> {
         let failed = |reason| RuntimeError::Output {
             name: self.name.clone(),
@@ -223,6 +232,10 @@ impl Output {
             Kind::Pipeline(pipeline) => {
                 Running::Pipeline(Arc::new(pipeline.targets(addresses)), deadline)
             }
+            Kind::S3(options) => {
+                let (objects, delivery) = s3::start(*options, origin, deadline).map_err(failed)?;
+                Running::S3(objects, delivery)
+            }
             Kind::Stdout(codec) => Running::Stdout(codec),
         })
     }
@@ -254,6 +267,7 @@ impl Running {
                 targets: Arc::clone(targets),
                 deadline: deadline.clone(),
             })),
+            Self::S3(objects, _) => Box::new(ObjectWriter::new(objects.clone())),
             Self::Stdout(codec) => Box::new(stdout::StdoutWriter::new(Arc::clone(codec))),
         }
     }
@@ -266,6 +280,7 @@ impl Running {
             Self::Kafka(messages, _) => Some(Arc::new(messages.figures())),
             Self::Lumberjack(windows, _) => Some(Arc::new(windows.figures())),
             Self::Own(queue) => queue.figures(),
+            Self::S3(objects, _) => Some(Arc::new(objects.figures())),
             Self::DeadLetterQueue(..)
             | Self::File(..)
             | Self::Null
@@ -293,6 +308,10 @@ impl Running {
             Self::Lumberjack(windows, delivery) => {
                 drop(windows);
                 ("lumberjack", delivery)
+            }
+            Self::S3(objects, delivery) => {
+                drop(objects);
+                ("s3", delivery)
             }
             Self::Own(queue) => return queue.finish().await,
             Self::Pipeline(targets, _) => {
@@ -377,6 +396,9 @@ fn build_one(
         )))),
         "null" => Some(Kind::Null),
         "pipeline" => PipelineOutput::from_options(&mut options).map(Kind::Pipeline),
+        "s3" => {
+            S3Options::from_options(&mut options, settings).map(|read| Kind::S3(Box::new(read)))
+        }
         "stdout" => codec_of(&mut options, settings, "rubydebug").map(Kind::Stdout),
         unknown => {
             let message = format!("unknown output `{unknown}`");

@@ -65,6 +65,7 @@ impl Keeper {
             let checkpoint = self.write()?;
             self.file.sync()?;
             self.slot = 1 - self.slot;
+            self.shared.lock().synced_below = checkpoint.done.watermark();
             self.synced = Some(checkpoint);
         }
         self.remove_segments();

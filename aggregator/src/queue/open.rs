@@ -381,6 +381,7 @@ pub(super) fn open(
         segments,
         bytes,
         end,
+        synced_below: 0,
         taken: done.watermark(),
         done,
         unread_events,

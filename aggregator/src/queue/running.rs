@@ -96,6 +96,16 @@ impl DiskQueue {
         Self { when_full, ..self }
     }
 
+    /// What tells this queue from all others, for as long as it is there.
+    pub(crate) fn salt(&self) -> u64 {
+        self.opened.shared.salt
+    }
+
+    /// What can be asked how full it is.
+    pub(crate) fn gauge(&self) -> QueueGauge {
+        QueueGauge(Arc::clone(&self.opened.shared))
+    }
+
     /// Events that wait in it.
     pub(crate) fn waiting_events(&self) -> u64 {
         self.opened.shared.lock().unread_events
@@ -198,6 +208,11 @@ impl RunningQueue {
 pub(crate) struct QueueGauge(Arc<Shared>);
 
 impl QueueGauge {
+    /// The sequence number below which no record comes again, not even after a power cut.
+    pub(crate) fn done_below(&self) -> u64 {
+        self.0.lock().synced_below
+    }
+
     /// What is in it now.
     pub(crate) fn figures(&self) -> QueueFigures {
         let state = self.0.lock();
@@ -295,7 +310,10 @@ impl Reading {
         };
         let shared = Arc::clone(&self.shared);
         let events = records.len() as u64;
-        let ack = Ack::new(Box::new(move || shared.acknowledge(sequence, events)));
+        let ack = Ack::of_record(
+            sequence,
+            Box::new(move || shared.acknowledge(sequence, events)),
+        );
         Some(Batch { records, ack })
     }
 }

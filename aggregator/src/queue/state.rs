@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) done: Done,
     /// The sequence number after the last record that is safe on the disk.
     pub(super) end: u64,
+    /// Records before this sequence number are done with, by a checkpoint that is synced.
+    pub(super) synced_below: u64,
     /// The sequence number that the reader takes next; those before are with the workers or
     /// done with.
     pub(super) taken: u64,

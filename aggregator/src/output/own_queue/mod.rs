@@ -28,6 +28,7 @@ use tracing::{Instrument as _, info, warn};
 pub(super) use self::options::OwnQueueOptions;
 use super::deadline::{Deadline, passed};
 use super::packing::{Destination, Packed, PackingWriter};
+use super::s3::Origin;
 use super::{Running, Writer};
 use crate::ack::Ack;
 use crate::log;
@@ -64,8 +65,9 @@ pub struct OwnQueue {
     end: JoinHandle<Result<(), RuntimeError>>,
 }
 
-/// What starts the output behind the queue, with the time at which it is to give up.
-pub(super) type StartOutput<'s> = Box<dyn FnOnce(Deadline) -> Result<Running, RuntimeError> + 's>;
+/// What starts the output behind the queue, with the time at which it is to give up, and where its events come from.
+pub(super) type StartOutput<'s> =
+    Box<dyn FnOnce(Deadline, Origin) -> Result<Running, RuntimeError> + 's>;
 
 impl OwnQueue {
     /// Opens the queue, and starts the output behind it.
@@ -92,7 +94,12 @@ impl OwnQueue {
         }
         label(options, &directory, queue.waiting_events());
         let (give_up, inner_deadline) = watch::channel(None);
-        let output = output(inner_deadline)?;
+        let origin = Origin {
+            directory,
+            salt: queue.salt(),
+            gauge: queue.gauge(),
+        };
+        let output = output(inner_deadline, origin)?;
 
         let failed = |what| move |error| RuntimeError::Start { what, error };
         let receiver = Arc::new(Receiver::bare());

@@ -13,6 +13,9 @@ const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 /// Fewest bytes of it: as for the queue of a pipeline.
 const MIN_MAX_BYTES: u64 = 1 << 20;
 
+/// The output that collects events for minutes before it stores them: it has a queue of its own unless it is told not to.
+const COLLECTS: &str = "s3";
+
 /// What the configuration says of the queue of an output.
 #[derive(Debug)]
 pub(crate) struct OwnQueueOptions {
@@ -35,9 +38,18 @@ impl OwnQueueOptions {
         before: &[Plugin],
     ) -> Option<Self> {
         let own = options.enumeration("queue", &[("shared", false), ("own", true)]);
+        let always = options.plugin().name.value == COLLECTS;
+        if always && own == Some(false) {
+            options.warning(
+                "queue",
+                "without a queue of its own this output holds the acknowledgements of senders back until an object is \
+                 full, and after a crash events may be in two objects",
+            );
+        }
+        let own = own.unwrap_or(always);
         let max_bytes = options.bytes("queue_max_bytes");
         let sheds = options.enumeration("when_full", &[("block", false), ("shed", true)]);
-        if own != Some(true) {
+        if !own {
             for name in ["queue_max_bytes", "when_full"] {
                 if options.has(name) {
                     options.error(

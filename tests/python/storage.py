@@ -1,0 +1,82 @@
+"""storage.py BUCKET FOLDER: a server for objects (moto) on 127.0.0.1 with one bucket, and what a test wants to know of it.
+
+Asked through botocore, Amazon's own library, on a second port:
+
+GET /objects   the objects: key, headers, and the file in FOLDER that has the bytes
+GET /uploads   the keys of multipart uploads that were begun and neither completed nor given up
+
+Prints both ports, one line, when both listen.
+"""
+
+import json
+import logging
+import pathlib
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import botocore.session
+from moto.server import ThreadedMotoServer
+
+BUCKET, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+moto.start()
+_, port = moto.get_host_and_port()
+
+
+def client():
+    return botocore.session.Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+s3 = client()
+s3.create_bucket(Bucket=BUCKET)
+
+
+def pages(operation, member):
+    for page in s3.get_paginator(operation).paginate(Bucket=BUCKET):
+        yield from page.get(member, [])
+
+
+def described(number, key):
+    file = FOLDER / f"object-{number}"
+    answer = s3.get_object(Bucket=BUCKET, Key=key)
+    file.write_bytes(answer["Body"].read())
+    return {
+        "key": key,
+        "tag": answer["ETag"],
+        "encoding": answer.get("ContentEncoding"),
+        "class": answer.get("StorageClass", "STANDARD"),
+        "encryption": answer.get("ServerSideEncryption"),
+        "file": str(file),
+    }
+
+
+class Control(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path == "/objects":
+            keys = [each["Key"] for each in pages("list_objects_v2", "Contents")]
+            found = [described(number, key) for number, key in enumerate(keys)]
+        else:
+            found = [each["Key"] for each in pages("list_multipart_uploads", "Uploads")]
+        body = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+control = ThreadingHTTPServer(("127.0.0.1", 0), Control)
+print(port, control.server_address[1], flush=True)
+control.serve_forever()

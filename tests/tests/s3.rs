@@ -1,0 +1,389 @@
+//! The archive in a bucket: a real server for objects behind a gate that computes each signature anew with Amazon's own
+//! library, and an aggregator that is killed, kept waiting and refused.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a test is a failed test"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use skidder_tests::amazon::{FIXED_KEYS, REGION};
+use skidder_tests::daemon::{Daemon, Program};
+use skidder_tests::storage::{BUCKET, Object, Storage};
+use skidder_tests::wait;
+use skidder_tests::writers::{Plan, Tally, tally};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What one test needs.
+struct Case {
+    folder: TempDir,
+    storage: Storage,
+}
+
+impl Case {
+    fn new() -> Option<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("skidder-s3-")
+            .tempdir()
+            .unwrap();
+        let storage = Storage::start_or_skip(folder.path()).unwrap()?;
+        Some(Self { folder, storage })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path().join("lines.log")
+    }
+
+    /// The configuration of the output, with more options.
+    fn output(&self, bucket: &str, more: &str) -> String {
+        let ((id, secret), gate) = (FIXED_KEYS, self.storage.amazon.gate());
+        format!(
+            "output {{ s3 {{
+               bucket => '{bucket}' region => '{REGION}' endpoint => 'http://127.0.0.1:{gate}'
+               additional_settings => {{ force_path_style => true }}
+               access_key_id => '{id}' secret_access_key => '{secret}' retry_delay => '50ms' {more} }} }}"
+        )
+    }
+
+    /// An aggregator that follows the log, with more options of its output.
+    fn aggregator(&self, filters: &str, more: &str) -> Daemon {
+        let pipeline = format!(
+            "input {{ file {{ path => '{}' start_position => beginning }} }}
+             filter {{ {filters} }}
+             {}",
+            self.log().display(),
+            self.output(BUCKET, more)
+        );
+        Daemon::aggregator(self.path(), "aggregator", &pipeline)
+            .unwrap()
+            .with_arguments(&["--pipeline.shutdown_timeout", "20s"])
+    }
+
+    fn objects(&self) -> Vec<Object> {
+        self.storage.objects().unwrap()
+    }
+
+    /// Waits until there are so many lines in all objects.
+    fn wait_for_lines(&self, lines: u64, daemon: &Daemon) -> Vec<Object> {
+        let mut objects = Vec::new();
+        let reached = wait::until("lines in objects", PATIENCE, || {
+            objects = self.objects();
+            let there: usize = objects.iter().map(|object| object.lines().count()).sum();
+            if there as u64 >= lines {
+                Ok(())
+            } else {
+                Err(format!("{there} lines in {} objects", objects.len()))
+            }
+        });
+        assert!(reached.is_ok(), "{reached:?}\n{}", daemon.log());
+        objects
+    }
+}
+
+/// Lines of objects as they were written to the log, compared with these.
+fn tally_of(lines: u64, objects: &[Object]) -> Tally {
+    tally(0, lines, objects.iter().flat_map(Object::lines))
+}
+
+const AS_IT_WAS: &str = "codec => line { format => '%{message}' }";
+
+#[test]
+fn lines_are_parted_by_the_time_of_their_events() {
+    const LINES: u64 = 12_000;
+    let Some(case) = Case::new() else { return };
+    Plan::new(&case.log(), LINES).write().unwrap();
+    // Line n is of n seconds after midnight, on the first of January 1970.
+    let filters =
+        "grok { match => { message => 'line %{INT:second}' } } date { match => [second, UNIX] }";
+    let mut aggregator = case.aggregator(
+        filters,
+        "prefix => 'events ü+~/%{+yyyy/MM/dd/HH}' codec => json_lines encoding => gzip size_file => 60000 time_file => 0.02
+         tags => [web, eu] storage_class => STANDARD_IA server_side_encryption => true",
+    );
+    aggregator.start().unwrap();
+    let objects = case.wait_for_lines(LINES, &aggregator);
+    assert!(
+        aggregator.terminate().unwrap().success(),
+        "{}",
+        aggregator.log()
+    );
+    let mut messages = Vec::new();
+    let mut hours = BTreeSet::new();
+    for object in &objects {
+        let (folder, name) = object.key.rsplit_once('/').unwrap();
+        let hour = folder.strip_prefix("events ü+~/1970/01/01/").unwrap();
+        assert!(
+            name.starts_with("ls.s3.") && name.ends_with(".tag_web.eu.part0.txt.gz"),
+            "{name}"
+        );
+        hours.insert(hour.to_owned());
+        assert_eq!(object.described["class"], json!("STANDARD_IA"));
+        assert_eq!(object.described["encryption"], json!("AES256"));
+        for line in object.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let second: u64 = event["second"].as_str().unwrap().parse().unwrap();
+            assert_eq!(format!("{:02}", second / 3600), hour);
+            messages.push(event["message"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(hours.len(), 4);
+    tally(0, LINES, messages.iter().map(String::as_str)).assert_once_each();
+    let refused = case.storage.amazon.seen().unwrap();
+    assert!(
+        refused.iter().all(|one| one["status"] == json!(200)),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn kills_in_between_leave_every_line_in_exactly_one_object() {
+    const LINES: u64 = 40_000;
+    const KILLS: usize = 5;
+    let Some(case) = Case::new() else { return };
+    Plan::new(&case.log(), LINES).write().unwrap();
+    // Partitions take turns, so an object is never what one record of the queue has.
+    let filters = "if [message] =~ /^line \\d+[02468] / { mutate { add_field => { '[@metadata][half]' => even } } }
+                   else { mutate { add_field => { '[@metadata][half]' => odd } } }";
+    let mut aggregator = case.aggregator(
+        filters,
+        &format!("prefix => 'by/%{{[@metadata][half]}}' encoding => zstd size_file => 5000 time_file => 0.05 {AS_IT_WAS}"),
+    );
+    // All of it is in the queue before the first object can be stored.
+    case.storage.amazon.set_down(true).unwrap();
+    aggregator.start().unwrap();
+    aggregator
+        .wait_for_queue(
+            &["output:   s3\n", &format!("waiting:  {LINES} records")],
+            PATIENCE,
+        )
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", aggregator.log()));
+    aggregator.kill().unwrap();
+    case.storage.amazon.set_down(false).unwrap();
+    let mut before = 0;
+    for kill in 0..KILLS {
+        aggregator.start().unwrap();
+        wait::until("more objects", PATIENCE, || {
+            let there = case.objects().len();
+            if there > before + kill {
+                Ok(())
+            } else {
+                Err(format!("{there} objects"))
+            }
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", aggregator.log()));
+        aggregator.kill().unwrap();
+        before = case.objects().len();
+    }
+    aggregator.start().unwrap();
+    let objects = case.wait_for_lines(LINES, &aggregator);
+    assert!(
+        aggregator.terminate().unwrap().success(),
+        "{}",
+        aggregator.log()
+    );
+    tally_of(LINES, &objects).assert_once_each();
+    assert!(objects.len() > before, "the last start had something to do");
+    for object in &objects {
+        let even = object.key.starts_with("by/even/");
+        let all = object.lines().all(|line| {
+            let number = line.split(' ').nth(1).unwrap();
+            number.ends_with(['0', '2', '4', '6', '8']) == even
+        });
+        assert!(all, "{}", object.key);
+    }
+    assert!(
+        aggregator
+            .log()
+            .contains("they are made again, as they were"),
+        "a kill has met an upload\n{}",
+        aggregator.log()
+    );
+    let shown = aggregator.queue(&["show"]).unwrap();
+    assert!(shown.contains("waiting:  0 records"), "{shown}");
+}
+
+/// A refusal in the server's words.
+fn refusal(status: u16, code: &str) -> Value {
+    let words = format!("<Error><Code>{code}</Code><Message>by the test</Message></Error>");
+    json!([status, words, {}])
+}
+
+/// The same, of requests that have the text in their path.
+fn refusal_of(text: &str, status: u16, code: &str) -> Value {
+    let mut refusal = refusal(status, code);
+    refusal.as_array_mut().unwrap().push(json!(text));
+    refusal
+}
+
+#[test]
+fn refusals_are_alarms_and_never_losses() {
+    const LINES: u64 = 3_000;
+    let Some(case) = Case::new() else { return };
+    let amazon = &case.storage.amazon;
+    Plan::new(&case.log(), LINES).write().unwrap();
+    amazon.change_secret("another").unwrap();
+    let options = format!("size_file => 20000 time_file => 0.02 {AS_IT_WAS}");
+    let mut aggregator = case.aggregator("", &options);
+    aggregator.start().unwrap();
+    let process = aggregator.process().unwrap();
+    process
+        .wait_for_log("the secret key does not belong to the access key", PATIENCE)
+        .unwrap();
+    assert!(case.objects().is_empty());
+    let storm: Vec<Value> = [
+        refusal(503, "SlowDown"),
+        refusal(403, "AccessDenied"),
+        refusal(503, "SlowDown"),
+        refusal(500, "InternalError"),
+        refusal(404, "NoSuchBucket"),
+        json!([200, "", {}, "nothing"]),
+        refusal(503, "SlowDown"),
+    ]
+    .to_vec();
+    amazon.refuse(&json!(storm)).unwrap();
+    amazon.change_secret(FIXED_KEYS.1).unwrap();
+    let objects = case.wait_for_lines(LINES, &aggregator);
+    assert!(
+        aggregator.terminate().unwrap().success(),
+        "{}",
+        aggregator.log()
+    );
+    tally_of(LINES, &objects).assert_once_each();
+    let seen = amazon.seen().unwrap();
+    let stormed = seen
+        .iter()
+        .filter(|one| one["status"] != json!(200) && !one["who"].is_null());
+    assert_eq!(stormed.count(), 6, "{seen:?}");
+}
+
+#[test]
+fn a_bucket_that_is_away_costs_no_memory_and_no_line() {
+    const LINES: u64 = 60_000;
+    let Some(case) = Case::new() else { return };
+    case.storage.amazon.set_down(true).unwrap();
+    let mut aggregator = case.aggregator(
+        "",
+        "codec => json_lines size_file => 200000 time_file => 0.02 max_memory_bytes => '1 MiB' queue_max_bytes => '4 MiB'",
+    );
+    aggregator.start().unwrap();
+    let process = aggregator.process().unwrap();
+    process.wait_for_log("pipeline started", PATIENCE).unwrap();
+    let before = process.usage().unwrap().resident;
+    Plan::new(&case.log(), LINES).write().unwrap();
+    process.wait_for_log("the queue is full", PATIENCE).unwrap();
+    process
+        .wait_for_log("an object cannot be stored", PATIENCE)
+        .unwrap();
+    // The buffers around the queue, and 1 MiB: about 60 MB, however many lines wait in the file.
+    let grown = process.usage().unwrap().resident.saturating_sub(before);
+    assert!(grown < 128 << 20, "{grown} bytes");
+    case.storage.amazon.set_down(false).unwrap();
+    let objects = case.wait_for_lines(LINES, &aggregator);
+    assert!(
+        aggregator.terminate().unwrap().success(),
+        "{}",
+        aggregator.log()
+    );
+    let messages: Vec<String> = objects
+        .iter()
+        .flat_map(Object::lines)
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            event["message"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    tally(0, LINES, messages.iter().map(String::as_str)).assert_once_each();
+}
+
+#[test]
+fn large_objects_go_in_parts_and_leave_no_parts_behind() {
+    const LINES: u64 = 140_000;
+    let Some(case) = Case::new() else { return };
+    let amazon = &case.storage.amazon;
+    Plan::new(&case.log(), LINES).write().unwrap();
+    let options = format!("size_file => '9 MiB' time_file => 0.2 {AS_IT_WAS}");
+    let mut aggregator = case.aggregator("", &options);
+    let stuck = refusal_of("partNumber=2", 500, "InternalError");
+    amazon.refuse(&json!(vec![stuck; 5])).unwrap();
+    aggregator.start().unwrap();
+    aggregator
+        .process()
+        .unwrap()
+        .wait_for_log("an object cannot be stored", PATIENCE)
+        .unwrap();
+    assert_eq!(case.storage.uploads().unwrap().len(), 1);
+    aggregator.kill().unwrap();
+    let gone = refusal_of("partNumber=2", 404, "NoSuchUpload");
+    amazon.refuse(&json!([gone])).unwrap();
+    aggregator.start().unwrap();
+    let objects = case.wait_for_lines(LINES, &aggregator);
+    assert!(
+        aggregator.terminate().unwrap().success(),
+        "{}",
+        aggregator.log()
+    );
+    tally_of(LINES, &objects).assert_once_each();
+    let tags = objects
+        .iter()
+        .map(|object| object.described["tag"].as_str().unwrap());
+    let in_parts = tags.filter(|tag| tag.contains("-2")).count();
+    assert_eq!(in_parts, 1, "{objects:?}");
+    assert!(
+        aggregator
+            .log()
+            .contains("gave up a multipart upload of the last process")
+    );
+    // Of the one that the gate has called gone there was nothing to give up.
+    assert_eq!(case.storage.uploads().unwrap().len(), 1);
+}
+
+#[test]
+fn doctor_tries_what_is_needed_and_leaves_nothing_behind() {
+    let Some(case) = Case::new() else { return };
+    let doctor = |bucket: &str| {
+        let pipeline = case.output(bucket, "prefix => 'web/%{+yyyy}'");
+        let output = Program::Aggregator
+            .command()
+            .args([
+                "doctor",
+                "-e",
+                &format!("input {{ stdin {{ }} }} {pipeline}"),
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), said)
+    };
+    let (fine, said) = doctor(BUCKET);
+    assert!(
+        fine && said.contains("objects may be stored as s3://archive/web/2"),
+        "{said}"
+    );
+    assert!(said.contains("multipart uploads may be given up"), "{said}");
+    assert!(case.storage.uploads().unwrap().is_empty());
+    assert!(case.objects().is_empty());
+    let (fine, said) = doctor("nobodys");
+    assert!(
+        !fine && said.contains("there is no bucket `nobodys`"),
+        "{said}"
+    );
+    case.storage.amazon.change_secret("another").unwrap();
+    let (fine, said) = doctor(BUCKET);
+    assert!(
+        !fine && said.contains("the secret key does not belong"),
+        "{said}"
+    );
+    case.storage.amazon.set_down(true).unwrap();
+    let (fine, said) = doctor(BUCKET);
+    assert!(!fine && said.contains("error    connection"), "{said}");
+}
