@@ -70,6 +70,14 @@ impl Tails {
         let mut since = now;
         if let Some(held) = self.held.remove(&identity) {
             let original = self.known.get(&held.original);
+            // A truncated original that is not read on, because what was read of it is still on its way,
+            // does not know it yet. Then its stream goes on here, however long that takes.
+            if let Some(tail) = original
+                && !tail.is_whole()?
+            {
+                self.held.insert(identity, held);
+                return Ok(Verdict::Wait);
+            }
             // A removed original is read to its end first: its rest may be in the copy as well.
             let removed = original.is_some_and(|tail| tail.is_deleted());
             if held.size == size {

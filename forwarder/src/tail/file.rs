@@ -275,19 +275,27 @@ impl Tail {
         Ok(fingerprint.is_some() && self.trail.matches(file, self.offset)?)
     }
 
+    /// Whether what was read of the file still stands in it; else it was truncated or rewritten, which is
+    /// yet to be noticed by reading on.
+    pub fn is_whole(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        Ok(file.metadata()?.len() >= self.offset && self.trail.matches(file, self.offset)?)
+    }
+
     /// Whether the other file is a beginning of this one, or was before this was truncated.
     pub fn is_copied_in(&self, other: &File, length: u64) -> io::Result<bool> {
         let Some(file) = self.file.as_ref().filter(|_| self.offset > 0) else {
             return Ok(false);
         };
         let own = file.metadata()?.len();
-        let whole = own >= self.offset && self.trail.matches(file, self.offset)?;
         // When the original is removed, its copy may have grown already.
-        let may_be = whole && (length <= own || self.is_deleted());
+        let may_be = self.is_whole()? && (length <= own || self.is_deleted());
         if may_be && super::copies::same_beginning(file, other, length.min(own))? {
             return Ok(true);
         }
-        if file.metadata()?.len() >= self.offset && self.trail.matches(file, self.offset)? {
+        if self.is_whole()? {
             return Ok(false);
         }
         // It is truncated by now, which is yet to be noticed. The copy was whole before that: its

@@ -223,6 +223,32 @@ fn complaint_05_what_was_not_read_before_copytruncate_is_read_from_the_copy() {
     }
 }
 
+/// The receiver takes longer for a window than a copy of a file that is whole is held back. The original is not read on
+/// meanwhile, so it is not noticed that it was truncated.
+#[test]
+fn complaint_05_the_copy_is_known_however_late_the_original_is_looked_at() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "app.log*", "spool size: 10\nspool bytes: 4KiB");
+    place.append("app.log", &lines("first", 0..20));
+    let running = Running::start(&config);
+    receiver.wait_for(20);
+    let windows = receiver.window_sizes().len();
+    receiver.behave(Behaviour::Slow(Duration::from_secs(8)));
+    place.append("app.log", &lines("second", 0..5000));
+    receiver.wait_for_windows(windows + 1);
+    receiver.behave(Behaviour::Acknowledge);
+    // It is not empty when it is found: such a one is not held back.
+    std::fs::copy(place.log("app.log"), place.log("new")).expect("copies");
+    std::fs::rename(place.log("new"), place.log("app.log.1")).expect("renames");
+    truncate(&place.log("app.log"), 0);
+    place.append("app.log", &lines("third", 0..30));
+    receiver.wait_for_message("second-4999");
+    receiver.wait_for_message("third-29");
+    running.stop();
+    let expected = lines("first", 0..20) + &lines("second", 0..5000) + &lines("third", 0..30);
+    assert_each_once(&receiver, &expected);
+}
+
 #[test]
 fn complaint_05_copytruncate_while_the_forwarder_is_down() {
     for pattern in ["app.log", "app.log*"] {

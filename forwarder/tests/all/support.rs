@@ -158,6 +158,11 @@ impl Receiver {
         });
     }
 
+    /// Waits until so many windows were taken, acknowledged or not.
+    pub(crate) fn wait_for_windows(&self, count: usize) {
+        self.wait("windows", |state| state.window_sizes.len() >= count);
+    }
+
     pub(crate) fn wait_for_connections(&self, count: usize) {
         self.wait("connections", |state| state.connections >= count);
     }
@@ -249,13 +254,14 @@ async fn handle(
             .iter()
             .map(|event| arrived(&event.payload, window.version))
             .collect();
+        let behaviour = *behaviours.borrow_and_update();
         shared
             .0
             .lock()
             .expect("not poisoned")
             .window_sizes
             .push(events.len());
-        let behaviour = *behaviours.borrow_and_update();
+        shared.1.notify_all();
         if let Behaviour::Slow(time) = behaviour {
             tokio::time::sleep(time).await;
         }
