@@ -47,17 +47,28 @@ impl Cluster {
         request.i32(15_000).bytes.push(0);
         let mut answer = self.ask(request)?;
         let _throttled = answer.i32()?;
-        ensure!(answer.i32()? == 1, "an answer about another number of topics");
+        ensure!(
+            answer.i32()? == 1,
+            "an answer about another number of topics"
+        );
         let _name = answer.text()?;
         let error = answer.i16()?;
-        ensure!(error == 0, "making the topic {topic}: error {error}, {:?}", answer.text()?);
+        ensure!(
+            error == 0,
+            "making the topic {topic}: error {error}, {:?}",
+            answer.text()?
+        );
         Ok(())
     }
 
     /// The offset behind the last message of each partition.
     pub fn ends(&self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
         let mut request = Request::new(LIST_OFFSETS);
-        request.i32(-1).count(1).text(topic).count(partitions as usize);
+        request
+            .i32(-1)
+            .count(1)
+            .text(topic)
+            .count(partitions as usize);
         for partition in 0..partitions {
             request.i32(partition).i64(LATEST);
         }
@@ -73,7 +84,11 @@ impl Cluster {
     /// What a group has committed of each partition; -1 if nothing.
     pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Result<Vec<i64>> {
         let mut request = Request::new(OFFSET_FETCH);
-        request.text(group).count(1).text(topic).count(partitions as usize);
+        request
+            .text(group)
+            .count(1)
+            .text(topic)
+            .count(partitions as usize);
         for partition in 0..partitions {
             request.i32(partition);
         }
@@ -82,7 +97,10 @@ impl Cluster {
             let offset = answer.i64()?;
             let _metadata = answer.text()?;
             let error = answer.i16()?;
-            ensure!(error == 0, "the offsets of the group {group}: error {error}");
+            ensure!(
+                error == 0,
+                "the offsets of the group {group}: error {error}"
+            );
             Ok(offset)
         })
     }
@@ -94,9 +112,14 @@ impl Cluster {
         stream.write_all(&(request.bytes.len() as u32).to_be_bytes())?;
         stream.write_all(&request.bytes)?;
         let mut length = [0; 4];
-        stream.read_exact(&mut length).context("reading an answer")?;
+        stream
+            .read_exact(&mut length)
+            .context("reading an answer")?;
         let length = u32::from_be_bytes(length) as usize;
-        ensure!((4..MAX_ANSWER).contains(&length), "an answer of {length} bytes");
+        ensure!(
+            (4..MAX_ANSWER).contains(&length),
+            "an answer of {length} bytes"
+        );
         let mut bytes = vec![0; length];
         stream.read_exact(&mut bytes).context("reading an answer")?;
         // It begins with the request's number.
@@ -183,11 +206,16 @@ impl Answer {
     ) -> Result<Vec<i64>> {
         ensure!(self.i32()? == 1, "an answer about another number of topics");
         let _topic = self.text()?;
-        ensure!(self.i32()? == partitions, "an answer about other partitions");
+        ensure!(
+            self.i32()? == partitions,
+            "an answer about other partitions"
+        );
         let mut told = vec![-1; partitions as usize];
         for _ in 0..partitions {
             let partition = self.i32()?;
-            let told_of = usize::try_from(partition).ok().and_then(|at| told.get_mut(at));
+            let told_of = usize::try_from(partition)
+                .ok()
+                .and_then(|at| told.get_mut(at));
             match told_of {
                 Some(told_of) => *told_of = each(self)?,
                 None => bail!("an answer about partition {partition}"),

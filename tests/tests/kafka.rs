@@ -90,9 +90,12 @@ impl Scene {
             name = self.name,
         );
         let daemon = Daemon::aggregator(self.site.path(), called, &pipeline).unwrap();
-        let mut daemon = daemon
-            .with_kafka()
-            .with_arguments(&["--pipeline.shutdown_timeout", "30s", "--api.enabled", "false"]);
+        let mut daemon = daemon.with_kafka().with_arguments(&[
+            "--pipeline.shutdown_timeout",
+            "30s",
+            "--api.enabled",
+            "false",
+        ]);
         daemon.start().unwrap();
         daemon
     }
@@ -108,7 +111,11 @@ impl Scene {
     /// Ends a reader, which commits all that it has.
     fn finish(&mut self, readers: &mut [&mut Daemon]) {
         assert!(self.forwarder.terminate().unwrap().success());
-        assert!(self.writing.terminate().unwrap().success(), "{}", self.writing.log());
+        assert!(
+            self.writing.terminate().unwrap().success(),
+            "{}",
+            self.writing.log()
+        );
         for reader in readers {
             assert!(reader.terminate().unwrap().success(), "{}", reader.log());
         }
@@ -135,7 +142,9 @@ fn assert_one_id_each(stubs: &[&Stub], lines: u64) {
 #[test]
 fn kills_on_both_sides_lose_nothing_and_no_offset_is_ahead() {
     const LINES: u64 = 40_000;
-    let Some(broker) = shared_broker() else { return };
+    let Some(broker) = shared_broker() else {
+        return;
+    };
     let mut scene = Scene::start(broker, "killed");
     let stub = Stub::recording().unwrap();
     let mut reading = scene.reading("reading", &stub, "");
@@ -149,7 +158,10 @@ fn kills_on_both_sides_lose_nothing_and_no_offset_is_ahead() {
             // What was taken is asked last: it can only have grown since.
             let (committed, _) = scene.committed();
             let taken = stub.counts().taken;
-            assert!(committed <= taken, "{committed} committed, {taken} delivered");
+            assert!(
+                committed <= taken,
+                "{committed} committed, {taken} delivered"
+            );
             if taken >= wanted {
                 Ok(())
             } else {
@@ -172,7 +184,9 @@ fn kills_on_both_sides_lose_nothing_and_no_offset_is_ahead() {
 #[test]
 fn two_members_share_and_one_leaves() {
     const LINES: u64 = 20_000;
-    let Some(broker) = shared_broker() else { return };
+    let Some(broker) = shared_broker() else {
+        return;
+    };
     let mut scene = Scene::start(broker, "shared");
     let stubs = [Stub::recording().unwrap(), Stub::recording().unwrap()];
     let strategy = "partition_assignment_strategy => cooperative_sticky session_timeout_ms => 6000";
@@ -180,7 +194,9 @@ fn two_members_share_and_one_leaves() {
     let mut second = scene.reading("second", &stubs[1], strategy);
     for daemon in [&mut first, &mut second] {
         let process = daemon.process().unwrap();
-        process.wait_for_log("partitions are given to this consumer", DEADLINE).unwrap();
+        process
+            .wait_for_log("partitions are given to this consumer", DEADLINE)
+            .unwrap();
     }
     let plan = Plan {
         rate: 5_000,
@@ -193,7 +209,9 @@ fn two_members_share_and_one_leaves() {
     writer.finish().unwrap();
     wait::until("every line at one of the stubs", DEADLINE, || {
         let taken = stubs[0].counts().taken + stubs[1].counts().taken;
-        (taken >= LINES).then_some(()).ok_or(format!("{taken} delivered"))
+        (taken >= LINES)
+            .then_some(())
+            .ok_or(format!("{taken} delivered"))
     })
     .unwrap();
     scene.finish(&mut [&mut first]);
@@ -207,7 +225,9 @@ fn two_members_share_and_one_leaves() {
 fn while_nothing_is_taken_the_lag_stays_in_kafka_and_the_member_in_its_group() {
     const LINES: u64 = 60_000;
     const MOST_MEMORY: u64 = 160 << 20;
-    let Some(broker) = shared_broker() else { return };
+    let Some(broker) = shared_broker() else {
+        return;
+    };
     let mut scene = Scene::start(broker, "blocked");
     let up = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&up);
@@ -225,15 +245,22 @@ fn while_nothing_is_taken_the_lag_stays_in_kafka_and_the_member_in_its_group() {
     Plan::new(&scene.site.log(), LINES).write().unwrap();
     wait::until("every line in Kafka", DEADLINE, || {
         let (_, all) = scene.committed();
-        (all >= LINES).then_some(()).ok_or(format!("{all} messages"))
+        (all >= LINES)
+            .then_some(())
+            .ok_or(format!("{all} messages"))
     })
     .unwrap();
     let blocked = Instant::now();
     wait::until("eight seconds", DEADLINE, || {
-        let memory = reading.process().and_then(|process| process.usage()).unwrap();
+        let memory = reading
+            .process()
+            .and_then(|process| process.usage())
+            .unwrap();
         assert!(memory.resident < MOST_MEMORY, "{memory:?}");
         assert_eq!(scene.committed().0, 0, "nothing was delivered");
-        (blocked.elapsed() > Duration::from_secs(8)).then_some(()).ok_or(String::new())
+        (blocked.elapsed() > Duration::from_secs(8))
+            .then_some(())
+            .ok_or(String::new())
     })
     .unwrap();
     up.store(true, Ordering::SeqCst);
@@ -248,7 +275,9 @@ fn while_nothing_is_taken_the_lag_stays_in_kafka_and_the_member_in_its_group() {
 #[test]
 fn a_broker_that_dies_and_comes_back_is_waited_for() {
     const LINES: u64 = 20_000;
-    let Some(mut broker) = broker_or_skip() else { return };
+    let Some(mut broker) = broker_or_skip() else {
+        return;
+    };
     let mut scene = Scene::start(&broker, TOPIC);
     let stub = Stub::recording().unwrap();
     let mut reading = scene.reading("reading", &stub, "");

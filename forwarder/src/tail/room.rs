@@ -10,7 +10,7 @@
 //! PERF: every list has its entries in the order in which they are needed, and those that are out of
 //! date are left in it until they are met, so that nothing here looks through all files.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,8 +36,8 @@ pub(super) struct Room {
     /// Open files by the beginning of their turn.
     opened: VecDeque<(Instant, u64)>,
     waiting: VecDeque<Waiting>,
-    /// The paths of those that wait.
-    paths: HashSet<Rc<Path>>,
+    /// The paths of those that wait, with what was there at the last look, and its size, if nothing of it was ever read.
+    paths: HashMap<Rc<Path>, Option<(Identity, u64)>>,
     /// Counts what became idle.
     last: u64,
 }
@@ -47,14 +47,12 @@ struct Waiting {
     path: Rc<Path>,
     first_path: Rc<Path>,
     group: usize,
-    /// What was there, and its size, if nothing of it was ever read.
-    unread: Option<(Identity, u64)>,
 }
 
 impl Room {
     /// Whether the file at this path waits for a descriptor.
     pub(super) fn is_waiting(&self, path: &Path) -> bool {
-        self.paths.contains(path)
+        self.paths.contains_key(path)
     }
 
     /// How many files do.
@@ -70,8 +68,8 @@ impl Room {
 
     /// The files that wait and were never read.
     pub(super) fn unread(&self) -> impl Iterator<Item = Identity> {
-        let unread = self.waiting.iter().filter_map(|waiting| waiting.unread);
-        unread.map(|(identity, _)| identity)
+        let unread = self.paths.values().flatten();
+        unread.map(|(identity, _)| *identity)
     }
 
     fn wait(
@@ -81,7 +79,11 @@ impl Room {
         group: usize,
         unread: Option<(Identity, u64)>,
     ) {
-        if self.paths.len() >= MAX_FILES || self.paths.contains(path) {
+        if let Some(known) = self.paths.get_mut(path) {
+            *known = unread.or(*known);
+            return;
+        }
+        if self.paths.len() >= MAX_FILES {
             return;
         }
         let path: Rc<Path> = Rc::from(path);
@@ -90,12 +92,11 @@ impl Room {
         } else {
             Rc::from(first_path)
         };
-        self.paths.insert(Rc::clone(&path));
+        self.paths.insert(Rc::clone(&path), unread);
         self.waiting.push_back(Waiting {
             path,
             first_path,
             group,
-            unread,
         });
     }
 }
@@ -107,12 +108,10 @@ impl Tails {
         if self.open_files < limit || self.close_an_idle() {
             return true;
         }
-        if !self.room.is_waiting(path) {
-            let there = std::fs::metadata(path).ok();
-            let there = there.map(|metadata| (Identity::of(&metadata), metadata.len()));
-            let unread = there.filter(|(identity, _)| !self.by_identity.contains_key(identity));
-            self.room.wait(path, first_path, group, unread);
-        }
+        let there = std::fs::metadata(path).ok();
+        let there = there.map(|metadata| (Identity::of(&metadata), metadata.len()));
+        let unread = there.filter(|(identity, _)| !self.by_identity.contains_key(identity));
+        self.room.wait(path, first_path, group, unread);
         if let Some(suppressed) = self.throttle.admit("too many open files") {
             let path = path.display();
             warn!(%path, limit, suppressed, "`max open files` is reached and none is idle, the file has to wait");
@@ -238,7 +237,7 @@ impl Tails {
             let Some(waiting) = self.room.waiting.pop_front() else {
                 break;
             };
-            self.room.paths.remove(&*waiting.path);
+            let unread = self.room.paths.remove(&*waiting.path).flatten();
             opened = true;
             let key = self.consider_as(&waiting.path, &waiting.first_path, waiting.group, now);
             if waiting.path == waiting.first_path
@@ -246,7 +245,7 @@ impl Tails {
             {
                 self.saw(key);
             }
-            if let (None, Some((identity, size))) = (key, waiting.unread) {
+            if let (None, Some((identity, size))) = (key, unread) {
                 self.note_gone(&waiting.path, waiting.group, identity, size);
             }
         }

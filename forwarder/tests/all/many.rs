@@ -289,12 +289,17 @@ fn deleted(options: &str, more: &str) -> (Place, Receiver, Program) {
 
 fn assert_given_up(receiver: &Receiver, program: &Program, reason: &str) {
     program.wait_for_log("lines are lost");
-    let held = std::fs::read_dir(format!("/proc/{}/fd", program.id())).expect("is there");
-    let held = held.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
-    let held: Vec<_> = held
-        .filter(|path| path.to_string_lossy().ends_with("app.log (deleted)"))
-        .collect();
-    assert!(held.is_empty(), "{held:?}");
+    let held = || {
+        let held = std::fs::read_dir(format!("/proc/{}/fd", program.id())).expect("is there");
+        let mut held = held.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        held.any(|path| path.to_string_lossy().ends_with("app.log (deleted)"))
+    };
+    // It is closed right after that.
+    let deadline = Instant::now() + PATIENCE;
+    while held() {
+        assert!(Instant::now() < deadline, "the file is held");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     receiver.behave(Behaviour::Acknowledge);
     receiver.wait_for_given_up();
     let arrived = receiver.arrived();

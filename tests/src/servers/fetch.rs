@@ -183,7 +183,8 @@ pub(super) fn jars(
         process::run("maven", maven, &cache, DOWNLOAD_DEADLINE)
             .map_err(|error| StartError::Unavailable(format!("downloading {name}: {error:#}")))?;
         verify_jars(&jars, sha256)?;
-        std::fs::rename(&jars, &folder).with_context(|| format!("creating {}", folder.display()))?;
+        std::fs::rename(&jars, &folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
     }
     drop(lock);
     Ok(folder)
@@ -201,7 +202,9 @@ fn project(group: &str, name: &str, version: &str) -> String {
 
 fn verify_jars(folder: &Path, sha256: &str) -> Result<()> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?
+    {
         names.push(entry?.file_name());
     }
     names.sort();
@@ -209,7 +212,8 @@ fn verify_jars(folder: &Path, sha256: &str) -> Result<()> {
     for name in names {
         let path = folder.join(&name);
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        writeln!(lines, "{}  {}", digest_of(&bytes)?, name.display()).context("formatting a line")?;
+        writeln!(lines, "{}  {}", digest_of(&bytes)?, name.display())
+            .context("formatting a line")?;
     }
     let digest = digest_of(lines.as_bytes())?;
     if digest != sha256 {

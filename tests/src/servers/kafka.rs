@@ -125,7 +125,9 @@ impl Kafka {
         self.process = None;
         let mut command = self.java();
         command.arg("kafka.Kafka").arg(self.properties());
-        let process = self.process.insert(Process::start("kafka", command, &self.run.path)?);
+        let process = self
+            .process
+            .insert(Process::start("kafka", command, &self.run.path)?);
         let cluster = Cluster::new(environment::loopback(self.port));
         wait::until("the broker to answer", START_DEADLINE, || {
             if !process.running() {
