@@ -3,6 +3,7 @@
 Asked through botocore, Amazon's own library, on a second port:
 
 GET /objects   the objects: key, headers, and the file in FOLDER that has the bytes
+GET /keys      their keys alone
 GET /uploads   the keys of multipart uploads that were begun and neither completed nor given up
 
 Prints both ports, one line, when both listen.
@@ -65,9 +66,10 @@ class Control(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        if self.path == "/objects":
-            keys = [each["Key"] for each in pages("list_objects_v2", "Contents")]
-            found = [described(number, key) for number, key in enumerate(keys)]
+        if self.path in ("/keys", "/objects"):
+            found = [each["Key"] for each in pages("list_objects_v2", "Contents")]
+            if self.path == "/objects":
+                found = [described(number, key) for number, key in enumerate(found)]
         else:
             found = [each["Key"] for each in pages("list_multipart_uploads", "Uploads")]
         body = json.dumps(found).encode()

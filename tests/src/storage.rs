@@ -107,6 +107,11 @@ impl Storage {
             .collect()
     }
 
+    /// The keys of all objects.
+    pub fn keys(&self) -> Result<Vec<Value>> {
+        self.ask("/keys")
+    }
+
     /// Keys of multipart uploads that nobody has ended.
     pub fn uploads(&self) -> Result<Vec<Value>> {
         self.ask("/uploads")

@@ -69,6 +69,13 @@ impl Case {
             .with_arguments(&["--pipeline.shutdown_timeout", "20s"])
     }
 
+    /// Waits until so many lines are in the queue of the output, of which none is stored.
+    fn wait_for_queue(&self, lines: u64, daemon: &Daemon) {
+        let waiting = format!("waiting:  {lines} records");
+        let reached = daemon.wait_for_queue(&["output:   s3\n", &waiting], PATIENCE);
+        assert!(reached.is_ok(), "{reached:?}\n{}", daemon.log());
+    }
+
     fn objects(&self) -> Vec<Object> {
         self.storage.objects().unwrap()
     }
@@ -156,24 +163,22 @@ fn kills_in_between_leave_every_line_in_exactly_one_object() {
                    else { mutate { add_field => { '[@metadata][half]' => odd } } }";
     let mut aggregator = case.aggregator(
         filters,
-        &format!("prefix => 'by/%{{[@metadata][half]}}' encoding => zstd size_file => 5000 time_file => 0.05 {AS_IT_WAS}"),
+        &format!(
+            "prefix => 'by/%{{[@metadata][half]}}' size_file => 20000 time_file => 0.05 {AS_IT_WAS}"
+        ),
     );
-    // All of it is in the queue before the first object can be stored.
+    // All of it is in the queue before the first object can be stored, and nobody sends any of it again.
     case.storage.amazon.set_down(true).unwrap();
     aggregator.start().unwrap();
-    aggregator
-        .wait_for_queue(
-            &["output:   s3\n", &format!("waiting:  {LINES} records")],
-            PATIENCE,
-        )
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", aggregator.log()));
+    case.wait_for_queue(LINES, &aggregator);
     aggregator.kill().unwrap();
+    std::fs::remove_file(case.log()).unwrap();
     case.storage.amazon.set_down(false).unwrap();
     let mut before = 0;
     for kill in 0..KILLS {
         aggregator.start().unwrap();
         wait::until("more objects", PATIENCE, || {
-            let there = case.objects().len();
+            let there = case.storage.keys().unwrap().len();
             if there > before + kill {
                 Ok(())
             } else {
@@ -182,7 +187,7 @@ fn kills_in_between_leave_every_line_in_exactly_one_object() {
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", aggregator.log()));
         aggregator.kill().unwrap();
-        before = case.objects().len();
+        before = case.storage.keys().unwrap().len();
     }
     aggregator.start().unwrap();
     let objects = case.wait_for_lines(LINES, &aggregator);
@@ -232,7 +237,7 @@ fn refusals_are_alarms_and_never_losses() {
     let amazon = &case.storage.amazon;
     Plan::new(&case.log(), LINES).write().unwrap();
     amazon.change_secret("another").unwrap();
-    let options = format!("size_file => 20000 time_file => 0.02 {AS_IT_WAS}");
+    let options = format!("encoding => zstd size_file => 20000 time_file => 0.02 {AS_IT_WAS}");
     let mut aggregator = case.aggregator("", &options);
     aggregator.start().unwrap();
     let process = aggregator.process().unwrap();
@@ -322,7 +327,9 @@ fn large_objects_go_in_parts_and_leave_no_parts_behind() {
         .wait_for_log("an object cannot be stored", PATIENCE)
         .unwrap();
     assert_eq!(case.storage.uploads().unwrap().len(), 1);
+    case.wait_for_queue(LINES, &aggregator);
     aggregator.kill().unwrap();
+    std::fs::remove_file(case.log()).unwrap();
     let gone = refusal_of("partNumber=2", 404, "NoSuchUpload");
     amazon.refuse(&json!([gone])).unwrap();
     aggregator.start().unwrap();
