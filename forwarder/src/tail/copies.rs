@@ -68,13 +68,14 @@ impl Tails {
     ) -> io::Result<Verdict> {
         let (identity, size) = (Identity::of(metadata), metadata.len());
         let mut since = now;
-        if let Some(held) = self.held.remove(&identity) {
+        if let Some(mut held) = self.held.remove(&identity) {
             let original = self.known.get(&held.original);
             // A truncated original that is not read on, because what was read of it is still on its way,
             // does not know it yet. Then its stream goes on here, however long that takes.
             if let Some(tail) = original
                 && !tail.is_whole()?
             {
+                (held.path, held.group) = (path.to_owned(), group);
                 self.held.insert(identity, held);
                 return Ok(Verdict::Wait);
             }
@@ -285,17 +286,13 @@ impl Tails {
 
     fn find_copy(&self, key: u64) -> Option<Copy> {
         let tail = self.known.get(&key)?;
-        let held = self
-            .held
-            .values()
-            .filter(|held| held.original == key)
-            .filter_map(|held| {
-                let file = open_of(&self.config, tail.group, &held.path).ok()?;
-                let metadata = file.metadata().ok()?;
-                // It was compared while the original was whole: its length decides nothing.
-                let same = metadata.len() < tail.offset || tail.has_its_content(&file).ok()?;
-                same.then(|| Copy::new(&held.path, file, metadata))
-            });
+        let held = self.held.iter().filter(|(_, held)| held.original == key);
+        let held = held.filter_map(|(identity, held)| {
+            let copy = self.open_held(*identity, held)?;
+            // It was compared while the original was whole: its length decides nothing.
+            let shorter = copy.metadata.len() < tail.offset;
+            (shorter || tail.has_its_content(&copy.file).ok()?).then_some(copy)
+        });
         if let Some(copy) = held.max_by_key(Copy::modified) {
             return Some(copy);
         }
@@ -311,6 +308,26 @@ impl Tails {
                 Some(Copy::new(&path, file, metadata))
             })
             .max_by_key(Copy::modified)
+    }
+
+    /// What is held back, wherever it was renamed to since: another file under its name must not be
+    /// taken for it.
+    fn open_held(&self, identity: Identity, held: &Held) -> Option<Copy> {
+        let open = |path: &Path| {
+            let file = open_of(&self.config, held.group, path).ok()?;
+            let metadata = file.metadata().ok()?;
+            let is_it = Identity::of(&metadata) == identity;
+            is_it.then(|| Copy::new(path, file, metadata))
+        };
+        open(&held.path).or_else(|| {
+            let siblings = std::fs::read_dir(held.path.parent()?).ok()?;
+            let mut siblings = siblings.take(MAX_SIBLINGS).filter_map(Result::ok);
+            let renamed = siblings.find(|entry| {
+                let metadata = std::fs::symlink_metadata(entry.path());
+                metadata.is_ok_and(|metadata| Identity::of(&metadata) == identity)
+            });
+            open(&renamed?.path())
+        })
     }
 
     /// Files the tail under its identity, path and fingerprint.

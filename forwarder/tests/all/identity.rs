@@ -224,7 +224,7 @@ fn complaint_05_what_was_not_read_before_copytruncate_is_read_from_the_copy() {
 }
 
 /// The receiver takes longer for a window than a copy of a file that is whole is held back. The original is not read on
-/// meanwhile, so it is not noticed that it was truncated.
+/// meanwhile, so it is not noticed that it was truncated. Then the copy has another name, and its name has another copy.
 #[test]
 fn complaint_05_the_copy_is_known_however_late_the_original_is_looked_at() {
     let (place, receiver) = (Place::new(), Receiver::start());
@@ -238,14 +238,25 @@ fn complaint_05_the_copy_is_known_however_late_the_original_is_looked_at() {
     receiver.wait_for_windows(windows + 1);
     receiver.behave(Behaviour::Acknowledge);
     // It is not empty when it is found: such a one is not held back.
-    std::fs::copy(place.log("app.log"), place.log("new")).expect("copies");
-    std::fs::rename(place.log("new"), place.log("app.log.1")).expect("renames");
-    truncate(&place.log("app.log"), 0);
-    place.append("app.log", &lines("third", 0..30));
-    receiver.wait_for_message("second-4999");
-    receiver.wait_for_message("third-29");
+    let copy_and_truncate = || {
+        std::fs::copy(place.log("app.log"), place.log("new")).expect("copies");
+        std::fs::rename(place.log("new"), place.log("app.log.1")).expect("renames");
+        truncate(&place.log("app.log"), 0);
+    };
+    copy_and_truncate();
+    place.append("app.log", &lines("third", 0..10));
+    std::thread::sleep(Duration::from_secs(1));
+    std::fs::rename(place.log("app.log.1"), place.log("app.log.2")).expect("renames");
+    copy_and_truncate();
+    place.append("app.log", &lines("fourth", 0..30));
+    for last in ["second-4999", "third-9", "fourth-29"] {
+        receiver.wait_for_message(last);
+    }
     running.stop();
-    let expected = lines("first", 0..20) + &lines("second", 0..5000) + &lines("third", 0..30);
+    let expected = lines("first", 0..20)
+        + &lines("second", 0..5000)
+        + &lines("third", 0..10)
+        + &lines("fourth", 0..30);
     assert_each_once(&receiver, &expected);
 }
 
