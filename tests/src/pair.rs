@@ -84,25 +84,3 @@ impl Pair {
         )
     }
 }
-
-/// What runs a program with a file system of 3 MB in this folder, which only that program sees; none where
-/// this user may not mount one.
-pub fn with_small_disk(folder: &str) -> Option<Vec<String>> {
-    let script = format!("mount -t tmpfs -o size=3m small {folder} && exec \"$@\"");
-    let runner = [
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ];
-    let [unshare, words @ ..] = &runner;
-    let possible = std::process::Command::new(unshare)
-        .args(words)
-        .arg("true")
-        .status();
-    let possible = possible.is_ok_and(|status| status.success());
-    possible.then(|| runner.map(str::to_owned).to_vec())
-}

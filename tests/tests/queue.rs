@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use skidder_tests::disk::{NO_MOUNTS, SmallDisk};
 use skidder_tests::environment;
-use skidder_tests::pair::{Pair, with_small_disk};
+use skidder_tests::pair::Pair;
 use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output};
 use skidder_tests::stub::{Reply, Stub};
 use skidder_tests::writers::{Plan, Tally};
@@ -180,14 +181,14 @@ fn a_stop_with_a_full_queue_uses_the_reserve() {
 #[test]
 fn complaint_23_a_full_disk_stops_the_senders_and_not_the_process() {
     const LINES: u64 = 60_000;
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().to_str().unwrap();
-    let Some(runner) = with_small_disk(folder) else {
-        return environment::skip("this user may not mount a file system of its own (unshare)");
+    let (folder, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(disk) = SmallDisk::mount(folder.path(), 3, logs.path()).unwrap() else {
+        return environment::skip(NO_MOUNTS);
     };
+    let folder = folder.path().to_str().unwrap();
     // The queue may have far more than there is.
     let place = ["--path.queue", folder, "--queue.page_capacity", "256kb"];
-    let mut scenario = Scenario::start(false, &place, &runner);
+    let mut scenario = Scenario::start(false, &place, &disk.runner());
     Plan::new(&scenario.pair.site.log(), LINES).write().unwrap();
     scenario
         .pair

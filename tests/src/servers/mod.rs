@@ -1,4 +1,4 @@
-//! Real OpenSearch and Elasticsearch servers, and Kafka: one node, on loopback, for as long as a test runs.
+//! Real OpenSearch and Elasticsearch servers, one node or a few, and Kafka: on loopback, for as long as a test runs.
 //!
 //! A [`Server`] can be killed and started again on the same port with the same data. The
 //! unpacked distribution is shared and only read; config, data and logs are a folder of the
@@ -6,10 +6,12 @@
 //!
 //! The servers refuse to run as root: then they run as `nobody` through `setpriv`.
 
+mod cluster;
 mod fetch;
 mod java;
 mod kafka;
 mod patterns;
+mod run_folder;
 mod search;
 
 pub use self::java::Need;
@@ -17,14 +19,14 @@ pub use self::kafka::Kafka;
 pub use self::patterns::{PatternFiles, pattern_files_or_skip};
 pub use self::search::Search;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
+use self::run_folder::RunFolder;
 use crate::environment;
 use crate::process::Process;
 use crate::wait;
@@ -155,22 +157,35 @@ impl Server {
     /// Starts a server with an empty data folder and waits until it takes requests. `settings`
     /// are further lines of its YAML file.
     pub fn start(release: &Release, settings: &[&str]) -> Result<Self, StartError> {
+        let transport = environment::free_port()?;
+        let alone = format!(
+            "cluster.name: skidder-test-{transport}\n\
+             node.name: node\n\
+             transport.port: {transport}\n\
+             discovery.type: single-node\n"
+        );
+        let mut server = Self::prepare(release, &alone, settings)?;
+        server.resume()?;
+        Ok(server)
+    }
+
+    /// A server that does not run yet. `membership` are the lines of its YAML file that say what
+    /// cluster it belongs to.
+    fn prepare(release: &Release, membership: &str, settings: &[&str]) -> Result<Self, StartError> {
         let java = java::home(release.java)
             .map_err(|reason| StartError::Unavailable(format!("{}: {reason}", release.name())))?;
         let tree = fetch::unpacked(release)?;
         let run = RunFolder::new(&fetch::cache()?, &release.name())?;
         let port = environment::free_port()?;
-        configure(release, &tree, &run.path, port, settings)?;
-        let mut server = Self {
+        configure(release, &tree, &run.path, port, membership, settings)?;
+        Ok(Self {
             release: *release,
             tree,
             java,
             port,
             process: None,
             run,
-        };
-        server.resume()?;
-        Ok(server)
+        })
     }
 
     /// As [`Server::start`], for tests: `None`, after saying so, when this machine cannot run
@@ -179,16 +194,7 @@ impl Server {
     /// # Panics
     /// When it should have started and has not, or when skipping is forbidden.
     pub fn start_or_skip(release: &Release, settings: &[&str]) -> Option<Self> {
-        match Self::start(release, settings) {
-            Ok(server) => Some(server),
-            Err(StartError::Unavailable(reason)) => {
-                environment::skip(&reason);
-                None
-            }
-            Err(StartError::Failed(error)) => {
-                panic!("{} does not start: {error:#}", release.name())
-            }
-        }
+        started_or_skip(release, Self::start(release, settings))
     }
 
     /// Starts it again on the same port with the same data.
@@ -235,6 +241,14 @@ impl Server {
         }
     }
 
+    /// Sends a signal to it.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        match &self.process {
+            Some(process) => process.signal(signal),
+            None => Ok(()),
+        }
+    }
+
     /// The release that runs.
     pub fn release(&self) -> &Release {
         &self.release
@@ -243,6 +257,11 @@ impl Server {
     /// `127.0.0.1:PORT`, as the `hosts` option of an output takes it.
     pub fn host(&self) -> String {
         environment::loopback(self.port).to_string()
+    }
+
+    /// Where its logs are, until the next test that starts a server.
+    pub fn logs(&self) -> PathBuf {
+        self.run.path.join("logs")
     }
 
     /// Questions to ask it.
@@ -270,6 +289,23 @@ impl Server {
     }
 }
 
+/// What was started; `None`, after saying so, when this machine cannot run it.
+///
+/// # Panics
+/// When it should have started and has not, or when skipping is forbidden.
+fn started_or_skip<T>(release: &Release, started: Result<T, StartError>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(StartError::Unavailable(reason)) => {
+            environment::skip(&reason);
+            None
+        }
+        Err(StartError::Failed(error)) => {
+            panic!("{} does not start: {error:#}", release.name())
+        }
+    }
+}
+
 /// Whether the tests run as root.
 fn runs_as_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -280,6 +316,7 @@ fn configure(
     tree: &Path,
     run: &Path,
     port: u16,
+    membership: &str,
     settings: &[&str],
 ) -> Result<()> {
     let config = run.join("config");
@@ -305,14 +342,10 @@ fn configure(
         .collect();
     std::fs::write(&options, kept.join("\n") + "\n").context("writing jvm.options")?;
 
-    let transport = environment::free_port()?;
     let mut yaml = format!(
-        "cluster.name: skidder-test-{port}\n\
-         node.name: node\n\
+        "{membership}\
          network.host: 127.0.0.1\n\
          http.port: {port}\n\
-         transport.port: {transport}\n\
-         discovery.type: single-node\n\
          path.data: {data}\n\
          path.logs: {logs}\n\
          cluster.routing.allocation.disk.threshold_enabled: false\n",
@@ -360,66 +393,6 @@ fn give_to_nobody(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The folder of one run. A lock file tells whether the process that made it still lives;
-/// folders of dead processes are removed when the next one is made.
-#[derive(Debug)]
-struct RunFolder {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl RunFolder {
-    fn new(cache: &Path, name: &str) -> Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let runs = cache.join("runs");
-        std::fs::create_dir_all(&runs).with_context(|| format!("creating {}", runs.display()))?;
-        remove_dead(&runs);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = runs.join(format!("{name}-{}-{number}", std::process::id()));
-        // The lock is taken before the folder exists: nobody can think it dead in between.
-        let lock_path = lock_file(&path);
-        let lock = File::create(&lock_path)
-            .with_context(|| format!("creating {}", lock_path.display()))?;
-        lock.lock()
-            .with_context(|| format!("locking {}", lock_path.display()))?;
-        std::fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self { path, _lock: lock })
-    }
-}
-
-impl Drop for RunFolder {
-    fn drop(&mut self) {
-        // A failing test keeps its server's logs until the next run.
-        if !std::thread::panicking() {
-            std::fs::remove_dir_all(&self.path).ok();
-            std::fs::remove_file(lock_file(&self.path)).ok();
-        }
-    }
-}
-
-/// `NAME.lock` beside the folder; versions hold dots, so the extension is added, not replaced.
-fn lock_file(run: &Path) -> PathBuf {
-    let mut name = run.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
-}
-
-fn remove_dead(runs: &Path) {
-    let Ok(entries) = std::fs::read_dir(runs) else {
-        return;
-    };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "lock")
-            && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
-        {
-            std::fs::remove_dir_all(path.with_extension("")).ok();
-            std::fs::remove_file(&path).ok();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -436,20 +409,5 @@ mod tests {
             ELASTICSEARCH_8.artifact().coordinates(),
             "org.elasticsearch.distribution.integ-test-zip:elasticsearch:8.19.21:zip"
         );
-    }
-
-    #[test]
-    fn removes_what_a_dead_run_left_and_nothing_else() {
-        let cache = tempfile::tempdir().unwrap();
-        let alive = RunFolder::new(cache.path(), "alive-1.2.3").unwrap();
-        let dead = cache.path().join("runs/dead-1.2.3-1-0");
-        std::fs::create_dir_all(dead.join("data")).unwrap();
-        std::fs::write(cache.path().join("runs/dead-1.2.3-1-0.lock"), "").unwrap();
-        let second = RunFolder::new(cache.path(), "second").unwrap();
-        assert!(!dead.is_dir());
-        assert!(alive.path.is_dir() && second.path.is_dir());
-        let path = second.path.clone();
-        drop(second);
-        assert!(!path.is_dir());
     }
 }

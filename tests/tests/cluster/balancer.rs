@@ -2,19 +2,18 @@
 //! the ids are compared, and the load is even over those that live.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use skidder_tests::balancer::{Backend, Balancer};
 use skidder_tests::daemon::{BeatsInput, ClientTls, Daemon, ForwarderConfig};
 use skidder_tests::environment::{self, loopback};
 use skidder_tests::http;
-use skidder_tests::process::{Process, append};
+use skidder_tests::process::append;
 use skidder_tests::site::{Site, elasticsearch_output};
 use skidder_tests::stub::Stub;
 use skidder_tests::wait;
@@ -69,26 +68,6 @@ impl Node {
         let answer = http::request(loopback(self.api), "GET", "/readyz", None, timeout);
         answer.is_ok_and(|answer| answer.status == 200)
     }
-}
-
-/// HAProxy in front of the aggregators; its port.
-fn balancer(site: &Site, nodes: &[Node]) -> (Process, u16) {
-    let port = environment::free_port().unwrap();
-    let mut config = format!(
-        "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 2m\n  timeout server 2m\n\
-         listen aggregators\n  bind 127.0.0.1:{port}\n  balance leastconn\n  option redispatch\n  \
-         option httpchk GET /readyz\n  default-server check inter 300ms fall 2 rise 1 send-proxy-v2\n"
-    );
-    for (place, node) in nodes.iter().enumerate() {
-        let (to, api) = (node.port, node.api);
-        writeln!(config, "  server a{place} 127.0.0.1:{to} port {api}").unwrap();
-    }
-    let path = site.path().join("haproxy.cfg");
-    std::fs::write(&path, config).unwrap();
-    let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(path).stdin(Stdio::null());
-    let process = Process::start("haproxy", command, site.path()).unwrap();
-    (process, port)
 }
 
 /// Writes lines until there are enough; says how many.
@@ -149,7 +128,7 @@ fn wait_for_lines(stub: &Stub, more: u64) {
 #[test]
 fn an_aggregator_dies_and_one_is_drained_and_nobody_misses_a_line() {
     let _alone = crate::alone();
-    if Command::new("haproxy").arg("-v").output().is_err() {
+    if !Balancer::available() {
         return environment::skip("there is no haproxy");
     }
     let stub = Stub::recording().unwrap();
@@ -157,12 +136,16 @@ fn an_aggregator_dies_and_one_is_drained_and_nobody_misses_a_line() {
     let mut nodes: Vec<Node> = (0..AGGREGATORS)
         .map(|place| Node::new(&site, place, &stub))
         .collect();
-    let (_haproxy, port) = balancer(&site, &nodes);
+    let backends = nodes.iter().map(|node| Backend {
+        port: node.port,
+        api: node.api,
+    });
+    let balancer = Balancer::start(site.path(), &backends.collect::<Vec<_>>()).unwrap();
     let mut forwarders = Vec::new();
     let mut writers = Vec::new();
     let enough = Arc::new(AtomicBool::new(false));
     for place in 0..FORWARDERS {
-        let (daemon, log) = forwarder(&site, place, port);
+        let (daemon, log) = forwarder(&site, place, balancer.port);
         forwarders.push(daemon);
         writers.push(write(log, place as u64 * NUMBERS, Arc::clone(&enough)));
     }
