@@ -1,7 +1,8 @@
 //! `doctor`: what a configuration needs of other machines, tried before the first event.
 //!
 //! Outputs that store in Elasticsearch, OpenSearch or Amazon's services are asked for everything that they need: the name, the
-//! connection, TLS, the login, the right to write, templates, the length of requests. Nothing is changed there.
+//! connection, TLS, the login, the right to write, templates, the length of requests. Nothing is changed there. The outputs `http` and
+//! `lumberjack` are tried as far as that goes without an event.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -350,3 +350,74 @@ fn a_pipeline_that_fails_makes_the_process_unready() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
 }
+
+/// A daemon whose second output goes nowhere, behind a queue of its own of 1 MiB, and events for more than that.
+fn with_own_queue(when_full: &str) -> Daemon {
+    let configuration = format!(
+        "input {{ generator {{ count => 4000 message => '{}' }} {HTTP} }}\n\
+         output {{ http {{ url => 'http://127.0.0.1:1/' http_method => post id => partner\n\
+         queue => own queue_max_bytes => '1 MiB' when_full => {when_full} }} }}",
+        "0123456789abcdefghijklmnopqrstuvwxyz".repeat(50)
+    );
+    let arguments = [
+        "--health.queue_mark",
+        "0.5",
+        "--queue.compression",
+        "none",
+        "--pipeline.shutdown_timeout",
+        "1s",
+    ];
+    Daemon::run(tempfile::tempdir().unwrap(), &configuration, &arguments)
+}
+
+#[test]
+fn a_full_queue_of_an_output_is_told_and_makes_it_unready_if_it_blocks() {
+    let daemon = with_own_queue("block");
+    let full = wait_for_status(&daemon, "/readyz", 503);
+    let is_told = |full: &Value| {
+        let reason = full["reasons"][0].as_str().unwrap_or_default();
+        reason.starts_with("the queue of output `partner` of pipeline `main` is ")
+    };
+    daemon.wait_for("reason", |daemon| {
+        is_told(&wait_for_status(daemon, "/readyz", 503))
+    });
+    assert!(full["reasons"][0].is_string(), "{full}");
+    let stats = daemon.json("/_node/stats/pipelines/main");
+    let queue = &stats["pipelines"]["main"]["plugins"]["outputs"][0]["queue"];
+    assert_eq!(queue["type"], "own");
+    assert_eq!(queue["when_full"], "block");
+    assert_eq!(queue["shed"], 0);
+    assert_eq!(queue["max_queue_size_in_bytes"], 1 << 20);
+    assert!(
+        queue["queue_size_in_bytes"].as_u64() > Some(1 << 19),
+        "{queue}"
+    );
+    assert!(queue["events_count"].is_u64(), "{queue}");
+}
+
+#[test]
+fn a_full_queue_that_throws_away_counts_and_stays_ready() {
+    let daemon = with_own_queue("shed");
+    let labels = "{pipeline=\"main\",output=\"partner\"} ";
+    let value = |page: &str, name: &str| -> u64 {
+        let start = format!("{name}{labels}");
+        let line = page.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("no {name}\n{page}"))
+            .parse()
+            .unwrap()
+    };
+    daemon.wait_for("events thrown away", |daemon| {
+        let (_, page) = daemon.get("/metrics");
+        page.contains("skidder_output_queue_shed_total{")
+            && value(&page, "skidder_output_queue_shed_total") > 0
+    });
+    let (_, page) = daemon.get("/metrics");
+    let share = value(&page, "skidder_output_queue_bytes") as f64
+        / value(&page, "skidder_output_queue_limit_bytes") as f64;
+    assert!(share > 0.5, "{share}");
+    let ready = wait_for_status(&daemon, "/readyz", 200);
+    assert_eq!(ready["reasons"], serde_json::json!([]));
+    let stats = daemon.json("/_node/stats/pipelines/main");
+    let queue = &stats["pipelines"]["main"]["plugins"]["outputs"][0]["queue"];
+    assert!(queue["shed"].as_u64() > Some(0), "{queue}");
+}

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::monitor::process::Usage;
-use crate::monitor::{DeliveryFigures, Monitor, State, Watched};
+use crate::monitor::{DeliveryFigures, MappingFigures, Monitor, State, Watched};
+use crate::queue::QueueFigures;
 
 /// The page.
 pub(super) fn page(monitor: &Monitor) -> String {
@@ -31,6 +32,7 @@ pub(super) fn page(monitor: &Monitor) -> String {
     of_pipelines(&mut page, &running);
     of_connections(&mut page, &running);
     of_outputs(&mut page, &running);
+    of_own_queues(&mut page, &running);
     page.text
 }
 
@@ -229,6 +231,32 @@ const FIGURES: &[Figure] = &[
     ),
 ];
 
+/// A number of the mapping guard: its name, its help, and where it is.
+type Misfit = (&'static str, &'static str, fn(&MappingFigures) -> u64);
+
+const MISFITS: &[Misfit] = &[
+    (
+        "skidder_output_misfit_documents_total",
+        "Documents changed to fit the mapping of their index",
+        |mapping| mapping.documents,
+    ),
+    (
+        "skidder_output_misfits_beside_total",
+        "Values kept in a text field beside their own",
+        |mapping| mapping.beside,
+    ),
+    (
+        "skidder_output_misfits_unmapped_total",
+        "Values kept as texts in unmapped",
+        |mapping| mapping.unmapped,
+    ),
+    (
+        "skidder_output_misfits_refused_total",
+        "Documents in the dead letters because they did not fit",
+        |mapping| mapping.refused,
+    ),
+];
+
 fn of_outputs(page: &mut Page, running: &[(&String, &Arc<Watched>)]) {
     page.family(
         "skidder_output_events_total",
@@ -252,6 +280,14 @@ fn of_outputs(page: &mut Page, running: &[(&String, &Arc<Watched>)]) {
             page.sample(&[("pipeline", id), ("output", output)], of(figures));
         }
     }
+    for (name, help, of) in MISFITS {
+        page.family(name, "counter", help);
+        for (id, output, figures) in &all {
+            if let Some(mapping) = &figures.mapping {
+                page.sample(&[("pipeline", id), ("output", output)], of(mapping));
+            }
+        }
+    }
     page.family(
         "skidder_output_host_up",
         "gauge",
@@ -267,6 +303,48 @@ fn of_outputs(page: &mut Page, running: &[(&String, &Arc<Watched>)]) {
             page.sample(&labels, u8::from(host.answers));
         }
     }
+}
+
+fn of_own_queues(page: &mut Page, running: &[(&String, &Arc<Watched>)]) {
+    let all: Vec<_> = running
+        .iter()
+        .flat_map(|(id, watched)| watched.outputs.iter().map(move |output| (id, output)))
+        .filter_map(|(id, output)| {
+            let queue = output.queue.as_ref()?;
+            let shed = queue.shed.load(Ordering::Relaxed);
+            Some((id, &output.id, queue.gauge.figures(), shed))
+        })
+        .collect();
+    let mut family = |name, kind, help, of: fn(&QueueFigures, u64) -> u64| {
+        page.family(name, kind, help);
+        for (id, output, figures, shed) in &all {
+            page.sample(&[("pipeline", id), ("output", output)], of(figures, *shed));
+        }
+    };
+    family(
+        "skidder_output_queue_events",
+        "gauge",
+        "Events that wait in the output's own queue",
+        |queue, _| queue.events,
+    );
+    family(
+        "skidder_output_queue_bytes",
+        "gauge",
+        "Size of the output's own queue",
+        |queue, _| queue.bytes,
+    );
+    family(
+        "skidder_output_queue_limit_bytes",
+        "gauge",
+        "queue_max_bytes",
+        |queue, _| queue.max_bytes,
+    );
+    family(
+        "skidder_output_queue_shed_total",
+        "counter",
+        "Events thrown away because it was full",
+        |_, shed| shed,
+    );
 }
 
 /// The text of the page, with the name of the family that samples belong to.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::monitor::process::Usage;
-use crate::monitor::{InputWatch, Monitor, OutputWatch, State, Watched};
+use crate::monitor::{DeliveryFigures, InputWatch, Monitor, OutputWatch, State, Watched};
 use crate::settings::{Settings, host_name};
 use crate::worker::{Counters, now};
 
@@ -265,16 +265,32 @@ fn input(input: &InputWatch) -> Value {
 }
 
 fn output(output: &OutputWatch, given: u64) -> Value {
-    let Some(figures) = output.figures.as_ref().map(|figures| figures()) else {
-        return json!({
+    let mut answer = match output.figures.as_ref() {
+        Some(figures) => delivering(output, given, &figures()),
+        None => json!({
             "id": output.id,
             "name": output.name,
             "events": { "in": given, "out": given },
-        });
+        }),
     };
+    if let Some(queue) = &output.queue {
+        let figures = queue.gauge.figures();
+        answer["queue"] = json!({
+            "type": "own",
+            "when_full": if queue.sheds { "shed" } else { "block" },
+            "events_count": figures.events,
+            "queue_size_in_bytes": figures.bytes,
+            "max_queue_size_in_bytes": figures.max_bytes,
+            "shed": queue.shed.load(Ordering::Relaxed),
+        });
+    }
+    answer
+}
+
+fn delivering(output: &OutputWatch, given: u64, figures: &DeliveryFigures) -> Value {
     let hosts = figures.hosts.iter();
     let hosts = hosts.map(|host| json!({ "host": host.name, "answers": host.answers }));
-    json!({
+    let mut answer = json!({
         "id": output.id,
         "name": output.name,
         "events": { "in": given, "out": figures.delivered + figures.dead_lettered },
@@ -290,5 +306,15 @@ fn output(output: &OutputWatch, given: u64) -> Value {
         },
         "concurrency": figures.concurrency,
         "hosts": hosts.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(mapping) = &figures.mapping {
+        answer["mapping"] = json!({
+            "documents": mapping.documents,
+            "beside": mapping.beside,
+            "unmapped": mapping.unmapped,
+            "refused": mapping.refused,
+            "fields": mapping.fields,
+        });
+    }
+    answer
 }

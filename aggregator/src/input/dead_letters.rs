@@ -8,6 +8,9 @@
 //! The position (segment and offset) moves only over letters whose events are safe in every output. It is written to
 //! `sincedb_path` by replacing the file; a crash makes some letters come again, and loses none. `clean_consumed` removes
 //! segments that are wholly behind the position, but never the last one, to which a process may be writing.
+//!
+//! INVARIANT: an event has the same identity whenever its letter is read: the id under which it was to be created, or else one made of
+//! the letter's place. So a letter that comes again is stored once.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,15 +22,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bumpalo::Bump;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
+use skidder_pipeline::event::identity::{Identity, content_hash};
 use skidder_pipeline::event::{self, Event, Name, Object, Timestamp, Value};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::decoration::Decoration;
 use crate::ack::Ack;
 use crate::dead_letter::Stage;
 use crate::dead_letter_command::{StoredLetter, parse, segments};
+use crate::settings::host_name;
 use crate::worker::{Batch, Records};
 
 /// Letters in one batch.
@@ -150,7 +157,7 @@ impl DeadLetterInput {
 
     fn batch(
         self: &Arc<Self>,
-        letters: Vec<StoredLetter>,
+        letters: Vec<(Position, StoredLetter)>,
         from: Position,
         to: Position,
         progress: &Arc<Mutex<Progress>>,
@@ -158,9 +165,11 @@ impl DeadLetterInput {
         lock(progress).batches.insert(from, (to, false));
         let progress = Arc::clone(progress);
         let ack = Ack::new(Box::new(move || lock(&progress).done(from)));
-        let records = letters.into_iter().map(|mut letter| ReadLetter {
+        let records = letters.into_iter().map(|(place, mut letter)| ReadLetter {
             document: document(&mut letter),
             original: bytes(letter.original.take(), letter.original_base64.take()),
+            name: name(&letter, place),
+            offset: place.1,
             letter,
         });
         let records = LetterRecords {
@@ -178,7 +187,7 @@ impl DeadLetterInput {
         &self,
         from: Position,
         until: Option<Position>,
-    ) -> io::Result<(Vec<StoredLetter>, Position)> {
+    ) -> io::Result<(Vec<(Position, StoredLetter)>, Position)> {
         let mut letters = Vec::new();
         let mut reached = from;
         let found = match segments(&self.folder) {
@@ -201,6 +210,7 @@ impl DeadLetterInput {
                 line.clear();
                 file.read_until(b'\n', &mut line)?;
                 let length = line.len() as u64;
+                let place = (number, offset);
                 // A line without its end is still being written.
                 if line.pop() != Some(b'\n') {
                     break;
@@ -215,7 +225,7 @@ impl DeadLetterInput {
                         .is_ok_and(|time| time < start)
                 };
                 if !self.start.is_some_and(early) {
-                    letters.push(letter);
+                    letters.push((place, letter));
                 }
             }
             if letters.len() == BATCH_LETTERS {
@@ -301,6 +311,36 @@ fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the identity of a letter is made of.
+#[derive(Debug, PartialEq, Eq)]
+enum LetterName {
+    /// The id under which the document was to be created.
+    Id(String),
+    /// Which letter it is, but for its offset.
+    Place(String),
+}
+
+fn name(letter: &StoredLetter, (segment, _): Position) -> LetterName {
+    #[derive(Deserialize)]
+    struct Action {
+        create: Creation,
+    }
+    #[derive(Deserialize)]
+    struct Creation {
+        #[serde(rename = "_id")]
+        id: Option<String>,
+    }
+    // The id of another action may stand for a document that is there already, and was to be replaced.
+    let action = serde_json::from_str::<Action>(&letter.action).ok();
+    match action.and_then(|action| action.create.id) {
+        Some(id) => LetterName::Id(id),
+        None => LetterName::Place(format!(
+            "letter-{:016x}-{segment}-",
+            xxh3_64(host_name().as_bytes())
+        )),
+    }
+}
+
 /// How the body of an update starts.
 const UPDATE: &[u8] = b"{\"doc\":";
 
@@ -332,6 +372,22 @@ struct ReadLetter {
     letter: StoredLetter,
     document: Vec<u8>,
     original: Option<Vec<u8>>,
+    name: LetterName,
+    /// In its segment.
+    offset: u64,
+}
+
+impl ReadLetter {
+    fn identity(&self) -> Identity<'_> {
+        match &self.name {
+            LetterName::Id(id) => Identity::given(id.as_bytes()),
+            // Segments are numbered from 1 again when all were removed: the time tells those apart.
+            LetterName::Place(name) => {
+                let content = content_hash(self.letter.time.as_bytes(), &self.document);
+                Identity::of_line(name.as_bytes(), self.offset, content)
+            }
+        }
+    }
 }
 
 /// Removes what says that a codec or a filter failed: the tags that begin with `_`.
@@ -371,6 +427,7 @@ impl Records for LetterRecords {
             letter,
             document,
             original,
+            ..
         } = &self.letters[index];
         let is_by_us = [Stage::Input, Stage::Filter]
             .iter()
@@ -389,6 +446,7 @@ impl Records for LetterRecords {
                 event
             }
         };
+        event.identity = Some(self.letters[index].identity());
         let mut about = Object::with_capacity_in(8, arena);
         for (name, text) in [
             ("entry_time", &letter.time),
@@ -463,6 +521,40 @@ mod tests {
             assert_eq!((read.len(), position), (letters, reached), "{until:?}");
         }
         assert_eq!(input.end(), (2, 3));
+    }
+
+    #[test]
+    fn a_letter_has_one_identity_and_no_other_has_it() {
+        let read = |action: &str, time: &str, document: &str, place: Position| {
+            let letter = StoredLetter {
+                action: action.into(),
+                time: time.into(),
+                ..StoredLetter::default()
+            };
+            let letter = ReadLetter {
+                document: document.into(),
+                original: None,
+                name: name(&letter, place),
+                offset: place.1,
+                letter,
+            };
+            let mut id = Vec::new();
+            letter.identity().write(&mut id);
+            String::from_utf8(id).unwrap()
+        };
+        let create = r#"{"create":{"_index":"i","_id":"own \"1\""}}"#;
+        assert_eq!(read(create, "t", "{}", (1, 0)), "own \"1\"");
+        let index = r#"{"index":{"_index":"i","_id":"theirs"}}"#;
+        let first = read(index, "t", "{}", (1, 0));
+        assert_eq!(first, read("", "t", "{}", (1, 0)));
+        for other in [
+            read(index, "t", "{}", (1, 3)),
+            read(index, "t", "{}", (2, 0)),
+            read(index, "u", "{}", (1, 0)),
+            read(index, "t", "{\"a\":1}", (1, 0)),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 
     #[test]

@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 
 use skidder_lumberjack::ByteBudget;
 
+pub(crate) use self::pipeline::OwnQueueWatch;
 pub use self::pipeline::{
-    Connections, DeliveryFigures, Figures, HostFigures, InputWatch, OutputWatch, Watched,
+    Connections, DeliveryFigures, Figures, HostFigures, InputWatch, MappingFigures, OutputWatch,
+    Watched,
 };
 
 /// How often the runtime that serves connections says that it lives.
@@ -142,6 +144,14 @@ impl Monitor {
                         reasons.extend(self.full(&what, queue.waiting_bytes, queue.limit));
                         let what = format!("the events in the disk queue of pipeline `{id}`");
                         reasons.extend(self.full(&what, queue.events, queue.max_events));
+                    }
+                    for output in &watched.outputs {
+                        // One that throws away stops nobody, however full it is.
+                        if let Some(queue) = output.queue.as_ref().filter(|queue| !queue.sheds) {
+                            let (queue, name) = (queue.gauge.figures(), &output.id);
+                            let what = format!("the queue of output `{name}` of pipeline `{id}`");
+                            reasons.extend(self.full(&what, queue.waiting_bytes, queue.limit));
+                        }
                     }
                     continue;
                 }

@@ -88,6 +88,18 @@ pub struct OutputWatch {
     pub name: String,
     /// What it says of its deliveries; nothing if an event is safe as soon as the output has it.
     pub figures: Option<Figures>,
+    /// The queue of its own that stands before it, if it has one.
+    pub(crate) queue: Option<OwnQueueWatch>,
+}
+
+/// The queue of an output's own.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnQueueWatch {
+    pub(crate) gauge: QueueGauge,
+    /// Whether it throws away what it has no room for, instead of making everybody wait.
+    pub(crate) sheds: bool,
+    /// Events that it has thrown away.
+    pub(crate) shed: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for OutputWatch {
@@ -117,6 +129,23 @@ pub struct DeliveryFigures {
     pub concurrency: usize,
     /// The servers.
     pub hosts: Vec<HostFigures>,
+    /// What was done to documents that did not fit the mapping of their index, if there is such a thing.
+    pub mapping: Option<MappingFigures>,
+}
+
+/// What became of documents that did not fit the mapping of their index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MappingFigures {
+    /// Documents that were changed, each time counted.
+    pub documents: u64,
+    /// Values that were kept in a text field beside their own.
+    pub beside: u64,
+    /// Values that were kept as texts in `unmapped`.
+    pub unmapped: u64,
+    /// Documents in the dead letters because they did not fit.
+    pub refused: u64,
+    /// The fields that it was about, of which there is a bounded number.
+    pub fields: Vec<String>,
 }
 
 /// A server of an output.

@@ -17,6 +17,7 @@ pub mod null;
 pub(crate) mod own_queue;
 mod packing;
 mod pipeline;
+mod reach;
 mod s3;
 pub mod stdout;
 mod tls_options;
@@ -48,7 +49,7 @@ use crate::addresses::Addresses;
 use crate::dead_letter::{DeadLetterOptions, DeadLetters};
 use crate::doctor::Report;
 use crate::links::Links;
-use crate::monitor::Figures;
+use crate::monitor::{Figures, OwnQueueWatch};
 use crate::plugins;
 use crate::runtime::RuntimeError;
 use crate::settings::Settings;
@@ -160,14 +161,10 @@ impl Output {
             Kind::Elasticsearch(options, templates) => {
                 elasticsearch::examine(options, templates, report).await;
             }
+            Kind::Http(options) => http::examine(options, report).await,
             Kind::Kafka(_) => report.unknown("servers", "brokers are not asked"),
+            Kind::Lumberjack(options) => lumberjack::examine(options, report).await,
             Kind::S3(options) => s3::examine(options, report).await,
-            Kind::Http(_) | Kind::Lumberjack(_) => {
-                report.unknown(
-                    "servers",
-                    "they are not asked: they would take it for events",
-                );
-            }
             _ => {}
         }
     }
@@ -286,6 +283,14 @@ impl Running {
             | Self::Null
             | Self::Pipeline(..)
             | Self::Stdout(_) => None,
+        }
+    }
+
+    /// What tells how much waits in the queue of its own, if it has one.
+    pub(crate) fn queue_watch(&self) -> Option<OwnQueueWatch> {
+        match self {
+            Self::Own(queue) => Some(queue.watch()),
+            _ => None,
         }
     }
 

@@ -251,6 +251,7 @@ async fn start(
             id,
             name,
             figures: running.figures(),
+            queue: running.queue_watch(),
         });
         outputs.push(running);
     }

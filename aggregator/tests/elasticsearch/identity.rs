@@ -175,3 +175,45 @@ async fn a_server_that_takes_no_ids_gets_them_in_the_documents() {
     assert_eq!(stub.stored(), expected);
     assert!(output.letters().is_empty());
 }
+
+#[tokio::test]
+async fn a_server_that_wants_types_gets_them() {
+    let stub = Stub::start(|request: &Request| {
+        let body = String::from_utf8_lossy(&request.body);
+        if body.lines().any(|line| line.contains("_index") && !line.contains("_type")) {
+            let error = "{\"error\":{\"type\":\"action_request_validation_exception\",\"reason\":\"Validation Failed: 1: type is missing;\"},\"status\":400}";
+            return Reply::Status(400, error.to_owned());
+        }
+        Reply::Stored
+    })
+    .await;
+    let output = Output::start(options(&[stub.url()]));
+    for round in 0..2 {
+        let batch = Batch::new(documents(0..3));
+        let (sender, ack) = (output.sender(), batch.ack.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut writer = BulkWriter::new(sender);
+            for (number, name) in [None, Some("kept"), Some("")].into_iter().enumerate() {
+                let mut action = Action::new(ActionKind::Index, "logs");
+                action.document_type = name;
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(document(number).as_bytes());
+                writer.append(&action, &ack, write).unwrap();
+            }
+            writer.flush().unwrap();
+        })
+        .await
+        .unwrap();
+        eventually("the batch", || batch.is_acknowledged()).await;
+        // The first batch is refused once, and never cut in two; after it the writers know.
+        let requests = stub.bulk();
+        assert_eq!(requests.len(), 2 + round);
+        let sent = String::from_utf8(requests[1 + round].body.clone()).unwrap();
+        let types: Vec<&str> = sent
+            .lines()
+            .filter_map(|line| line.split_once("\"_type\":\"")?.1.split('"').next())
+            .collect();
+        assert_eq!(types, ["_doc", "kept", "_doc"]);
+    }
+    assert!(output.letters().is_empty());
+    assert_eq!(output.finish().await.delivered, 6);
+}

@@ -1,5 +1,7 @@
 //! Documents that do not fit the mapping of their index, and what is learned of it.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 use skidder_aggregator::output::elasticsearch::{ElasticsearchOptions, OnConflict};
 
@@ -155,4 +157,39 @@ async fn a_budget_of_fields_is_kept_before_any_server_complains() {
         [vec![r#"{"a":1,"unmapped":["x=2"]}"#], vec![r#"{"b":3}"#]]
     );
     assert_eq!((letters, asked(&stub).len()), (0, 1));
+}
+
+#[tokio::test]
+async fn what_was_moved_and_what_could_not_be_is_counted() {
+    let misfit = r#"{"n":"x"}"#;
+    for (on_conflict, expected) in [
+        (OnConflict::Rename, [3, 3, 0, 0]),
+        (OnConflict::Unmapped, [3, 0, 3, 0]),
+        (OnConflict::DeadLetter, [0, 0, 0, 3]),
+    ] {
+        let stub = index(None, true).await;
+        let output = Output::start(ElasticsearchOptions {
+            on_conflict,
+            ..options(&[stub.url()])
+        });
+        for documents in [&[misfit][..], &[misfit, r#"{"n":7}"#, misfit]] {
+            let batch = Batch::new(documents.iter().map(|document| (*document).to_owned()));
+            output.write(std::slice::from_ref(&batch)).await;
+            eventually("the batch", || batch.is_acknowledged()).await;
+        }
+        let sender = output.sender();
+        let counted = sender.statistics();
+        let counts = [
+            &counted.fitted,
+            &counted.beside,
+            &counted.unmapped,
+            &counted.unfit,
+        ];
+        assert_eq!(
+            counts.map(|counter| counter.load(Ordering::Relaxed)),
+            expected
+        );
+        drop(sender);
+        output.finish().await;
+    }
 }

@@ -188,6 +188,17 @@ impl<'a> AckCursor<'a> {
     }
 }
 
+/// The index that an action line names; nothing for a name that is no index's.
+pub(super) fn index_of(action: &[u8]) -> Option<&str> {
+    const MEMBER: &[u8] = b"\"_index\":\"";
+    let at = memchr::memmem::find(action, MEMBER)? + MEMBER.len();
+    let name = &action[at..];
+    let name = &name[..memchr::memchr(b'"', name)?];
+    std::str::from_utf8(name)
+        .ok()
+        .filter(|name| !name.is_empty() && !name.contains('\\'))
+}
+
 fn trim_newline(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\n").unwrap_or(line)
 }

@@ -17,23 +17,25 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bumpalo::Bump;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{Instrument as _, error, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use super::bulk::{BulkRequest, Item};
 use super::client::Client;
 use super::concurrency::Concurrency;
 use super::hosts::HostPool;
-use super::mapping::{Guard, OnConflict};
+use super::mapping::{Guard, Moved, OnConflict};
 use super::options::{BULK_BYTES_CAP, ElasticsearchOptions, OptionsError};
+use super::original::original;
 use super::request::deliver;
-use super::{resolution, setup};
+use super::{resolution, setup, with_type};
 use crate::ack::Ack;
 use crate::aws::{self, Service};
 use crate::dead_letter::{DeadLetters, Letter};
-use crate::monitor::DeliveryFigures;
+use crate::monitor::{DeliveryFigures, MappingFigures};
 use crate::output::deadline::{Deadline, passed};
 use crate::throttle::Throttle;
 
@@ -68,8 +70,14 @@ pub struct DeliveryStatistics {
     pub duplicates: AtomicU64,
     /// Events in the dead letters.
     pub dead_lettered: AtomicU64,
-    /// Documents that did not fit the mapping of their index and were changed.
-    pub moved: AtomicU64,
+    /// Documents that did not fit the mapping of their index and were changed, counted each time.
+    pub fitted: AtomicU64,
+    /// Values of them that were kept beside their field.
+    pub beside: AtomicU64,
+    /// Values of them that were kept in `unmapped`.
+    pub unmapped: AtomicU64,
+    /// Documents that did not fit and are dead letters.
+    pub unfit: AtomicU64,
     /// Items sent again, counted each time.
     pub retried: AtomicU64,
     /// Exchanges with servers, failed ones included.
@@ -78,6 +86,15 @@ pub struct DeliveryStatistics {
     pub failed_requests: AtomicU64,
     /// Bytes of documents and actions sent, before compression.
     pub bytes: AtomicU64,
+}
+
+impl DeliveryStatistics {
+    /// So many documents were changed, and this was moved in them.
+    pub(super) fn moved(&self, documents: u64, moved: Moved) {
+        self.fitted.fetch_add(documents, Ordering::Relaxed);
+        self.beside.fetch_add(moved.beside, Ordering::Relaxed);
+        self.unmapped.fetch_add(moved.unmapped, Ordering::Relaxed);
+    }
 }
 
 /// The way into the delivery; each worker has a clone. When the last is dropped, the delivery
@@ -110,6 +127,13 @@ impl BulkSender {
                 bytes: read(&counted.bytes),
                 concurrency: shared.concurrency.limit(),
                 hosts: shared.pool.figures(),
+                mapping: Some(MappingFigures {
+                    documents: read(&counted.fitted),
+                    beside: read(&counted.beside),
+                    unmapped: read(&counted.unmapped),
+                    refused: read(&counted.unfit),
+                    fields: shared.mapping.said(),
+                }),
             }
         }
     }
@@ -132,6 +156,11 @@ impl BulkSender {
     /// Whether items may have ids of ours.
     pub(super) fn takes_ids(&self) -> bool {
         self.shared.takes_ids.load(Ordering::Relaxed)
+    }
+
+    /// Whether the servers want a type with each item.
+    pub(super) fn wants_types(&self) -> bool {
+        self.shared.wants_types.load(Ordering::Relaxed)
     }
 
     /// Hands work over; blocks while there is no room.
@@ -220,6 +249,7 @@ impl Delivery {
         let shared = Arc::new(Shared {
             mapping: Guard::new(on_conflict, options.max_fields),
             takes_ids: AtomicBool::new(true),
+            wants_types: AtomicBool::new(false),
             ready: watched,
             concurrency: Concurrency::new(
                 options.concurrency_min,
@@ -269,6 +299,8 @@ pub(super) struct Shared {
     pub(super) mapping: Guard,
     /// Whether the servers take ids of ours.
     takes_ids: AtomicBool,
+    /// Whether the servers want a type with each item.
+    wants_types: AtomicBool,
     /// Whether everything is set up that events need.
     ready: watch::Receiver<bool>,
     /// Exchanges with servers at one time.
@@ -291,8 +323,10 @@ impl Shared {
         status: u16,
         reason: &str,
     ) {
+        let arena = Bump::new();
         let letter = Letter {
             plugin: &self.options.plugin_id,
+            original: original(item, body, &arena),
             reason,
             status,
             action: item.action_line(body),
@@ -323,6 +357,16 @@ impl Shared {
                 plugin = %self.options.plugin_id, host, reason,
                 "the server takes no ids: from now on they are in the field `dedupe_id` of the documents, \
                  and a line that is sent again is stored again"
+            );
+        }
+    }
+
+    /// The servers have refused items without a type: all have one from now on.
+    pub(super) fn wants_types(&self, host: &str) {
+        if !self.wants_types.swap(true, Ordering::Relaxed) {
+            info!(
+                plugin = %self.options.plugin_id, host,
+                "the server wants a type: it gets `{}` where `document_type` is not set", with_type::TYPE
             );
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Endpoint {
     /// What a probe asks.
     pub(super) health: Url,
     /// Below this lies the API.
-    base: Url,
+    pub(super) base: Url,
     /// `Authorization`, from the URL or from the options.
     pub(super) authorization: Option<HeaderValue>,
 }

@@ -1,7 +1,7 @@
 //! What `doctor` asks the servers of an output, and what the answers mean.
 //!
 //! Nothing is changed on the servers: the right to write is tried by deleting a document that is not there, which makes no index
-//! either, and has to pass the same checks as storing one.
+//! either, and has to pass the same checks as storing one; where there is no index, by a document for an alias that is not there.
 
 use std::time::Duration;
 
@@ -17,8 +17,12 @@ use super::endpoint::Endpoint;
 use super::event_writer::Templates;
 use super::options::ElasticsearchOptions;
 use super::response::parse_request_error;
+use super::with_type::{TYPE, wants_type};
 use crate::aws::{self, Service};
 use crate::doctor::Report;
+
+/// The id of a document that is not there.
+const NO_DOCUMENT: &str = "skidder-doctor-nothing-has-this-id";
 
 /// For one question; the options may allow longer, which nobody wants to wait for here.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -82,10 +86,10 @@ impl Examination<'_> {
                 "a pipeline of OpenSearch Ingestion tells nothing before it gets events",
             );
         }
-        if !self.server(report).await {
+        let Some(server) = self.server(report).await else {
             return;
-        }
-        self.writing(report).await;
+        };
+        self.writing(&server, report).await;
         self.privileges(report).await;
         self.template(report).await;
         self.limit(report).await;
@@ -154,13 +158,13 @@ impl Examination<'_> {
         format!("{status}: {reason}; {check}")
     }
 
-    /// Whether it answers and knows us; DNS, TCP and TLS are on the way there.
-    async fn server(&self, report: &mut Report) -> bool {
+    /// What it says that it is, if it answers and knows us; DNS, TCP and TLS are on the way there.
+    async fn server(&self, report: &mut Report) -> Option<String> {
         let answer = match self.call(Method::GET, "", None).await {
             Ok(answer) => answer,
             Err(reason) => {
                 report.error("connection", &reason);
-                return false;
+                return None;
             }
         };
         match answer.status {
@@ -170,13 +174,14 @@ impl Examination<'_> {
                 let distribution = version["distribution"].as_str().unwrap_or("elasticsearch");
                 let number = version["number"].as_str().unwrap_or("of unknown version");
                 report.ok("server", &format!("{distribution} {number}"));
+                return Some(distribution.to_owned());
             }
             401 => {
                 report.error("login", &self.refused(401, &reason(&answer)));
                 if self.client.signs_for().is_some() {
                     self.policy(report);
                 }
-                return false;
+                return None;
             }
             // Whoever may only write may be kept from asking who this is, and serverless ones and small builds do not say it.
             status => report.ok(
@@ -184,18 +189,52 @@ impl Examination<'_> {
                 &format!("answers ({status}) and does not say what it is"),
             ),
         }
-        true
+        Some(String::new())
     }
 
-    async fn writing(&self, report: &mut Report) {
-        let action =
-            json!({"delete": {"_index": self.index, "_id": "skidder-doctor-nothing-has-this-id"}});
-        let body = Bytes::from(format!("{action}\n"));
-        let length = body.len();
-        let bulk = self
+    /// Tries the right to write into an index that is not there, for which a bulk request does not ask: only its shards would.
+    /// A document for an alias is refused for want of it, but first for want of the right; nothing is made. Old servers may not know
+    /// that condition, `OpenSearch` always has.
+    async fn writing_to_none(&self, report: &mut Report) {
+        let mut endpoint = self.endpoint.clone();
+        endpoint.base.set_query(Some("require_alias=true"));
+        let path = format!("{}/_doc/{NO_DOCUMENT}", self.index);
+        let document = json!({});
+        let call = self
             .client
-            .bulk(self.endpoint, self.client.encode(&body), 1, length);
-        let answer = match self.answered(bulk).await {
+            .call(&endpoint, Method::PUT, &path, Some(&document));
+        match self.answered(call).await {
+            Ok(answer) if matches!(answer.status, 401 | 403) => {
+                let reason = format!("`{}`: {}", self.index, reason(&answer));
+                report.error("writing", &self.refused(answer.status, &reason));
+                self.policy(report);
+            }
+            Ok(_) => report.ok(
+                "writing",
+                &format!("into `{}`, which is not there yet", self.index),
+            ),
+            Err(why) => report.error("writing", &why),
+        }
+    }
+
+    /// A bulk request of one action that has no document.
+    async fn bulk(&self, action: &Value) -> Result<Answer, String> {
+        let body = Bytes::from(format!("{action}\n"));
+        let wire = self.client.encode(&body);
+        let bulk = self.client.bulk(self.endpoint, wire, 1, body.len());
+        self.answered(bulk).await
+    }
+
+    async fn writing(&self, server: &str, report: &mut Report) {
+        let mut action = json!({"delete": {"_index": self.index, "_id": NO_DOCUMENT}});
+        let mut answer = self.bulk(&action).await;
+        let wants =
+            |answer: &Answer| parse_request_error(&answer.body).is_some_and(|it| wants_type(&it));
+        if answer.as_ref().is_ok_and(wants) {
+            action["delete"]["_type"] = json!(TYPE);
+            answer = self.bulk(&action).await;
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(why) => return report.error("writing", &why),
         };
@@ -216,6 +255,12 @@ impl Examination<'_> {
                     &self.refused(403, &format!("`{}`: {reason}", self.index)),
                 );
                 self.policy(report);
+            }
+            Some(404)
+                if server == "opensearch"
+                    && item["error"]["type"] == "index_not_found_exception" =>
+            {
+                self.writing_to_none(report).await;
             }
             Some(_) => report.ok("writing", &format!("into `{}`", self.index)),
             None => report.error(

@@ -24,12 +24,14 @@ mod hosts;
 mod management;
 mod mapping;
 mod options;
+mod original;
 mod outcome;
 mod part;
 mod request;
 mod resolution;
 mod response;
 mod setup;
+mod with_type;
 mod without_id;
 mod writer;
 

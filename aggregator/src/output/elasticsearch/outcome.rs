@@ -2,6 +2,7 @@
 
 use tracing::{debug, error, warn};
 
+use super::bulk::index_of;
 use super::delivery::Shared;
 use super::part::Kept;
 use super::response::Failure;
@@ -31,12 +32,24 @@ pub(super) struct Outcome {
 pub(super) struct Sample {
     pub(super) count: u64,
     pub(super) first: Option<Failure>,
+    /// The index that the first of them is for.
+    index: String,
 }
 
 impl Sample {
     pub(super) fn add(&mut self, failure: Failure) {
         self.count += 1;
         self.first.get_or_insert(failure);
+    }
+
+    /// The same, of an item with this action line: servers that refuse an index do not always name it.
+    pub(super) fn add_of(&mut self, action: &[u8], failure: Failure) {
+        if self.first.is_none() {
+            index_of(action)
+                .unwrap_or_default()
+                .clone_into(&mut self.index);
+        }
+        self.add(failure);
     }
 }
 
@@ -81,6 +94,7 @@ impl Outcome {
                 plugin,
                 host,
                 events,
+                index = self.denied.index,
                 status,
                 reason,
                 check = shared.what_to_check(&reason),
@@ -107,6 +121,7 @@ impl Outcome {
                 plugin,
                 host,
                 events,
+                index = self.waiting.index,
                 status,
                 reason,
                 waiting_kib,

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::bulk::Item;
 use super::client::WireBody;
-use super::mapping::rewrite;
+use super::mapping::{Moved, rewrite};
+use super::with_type::write_with_type;
 use super::without_id::write_without_id;
 use crate::ack::Ack;
 use crate::backoff::Backoff;
@@ -63,6 +64,20 @@ impl Part {
             .max(wish.unwrap_or_default().min(longest));
         self.not_before = Instant::now() + wait;
         vec![self]
+    }
+
+    /// Gives a type to each item that has none; false if all have one.
+    pub(super) fn add_types(&mut self) -> bool {
+        let mut body = Vec::with_capacity(self.body.len() + self.items.len() * 16);
+        let mut changed = false;
+        for item in &mut self.items {
+            let (typed, given) = write_with_type(item, &self.body, &mut body);
+            *item = typed;
+            changed |= given;
+        }
+        self.body = body.into();
+        self.wire = None;
+        changed
     }
 
     /// Two parts of about the same size that are sent at once. The part must have more than one item.
@@ -139,20 +154,18 @@ impl Kept {
         self.count(part, run);
     }
 
-    /// The same, with its document changed; false if `change` changes nothing.
+    /// The same, with its document changed; nothing is kept if `change` moves nothing.
     pub(super) fn keep_changed(
         &mut self,
         item: &Item,
         part: &Part,
         run: usize,
-        change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> bool,
-    ) -> bool {
-        let Some(item) = rewrite(item, &part.body, &mut self.body, change) else {
-            return false;
-        };
+        change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> Moved,
+    ) -> Option<Moved> {
+        let (item, moved) = rewrite(item, &part.body, &mut self.body, change)?;
         self.items.push(item);
         self.count(part, run);
-        true
+        Some(moved)
     }
 
     fn count(&mut self, part: &Part, run: usize) {

@@ -21,10 +21,11 @@ use super::client::{Answer, ExchangeError, WireBody};
 use super::concurrency::{Exchange, Signal};
 use super::delivery::{Held, Shared};
 use super::hosts::Host;
-use super::mapping::Remedy;
+use super::mapping::{Guard, Remedy};
 use super::outcome::Outcome;
 use super::part::{Part, earliest};
 use super::response::{self, Disposition, Failure, disposition, is_busy};
+use super::with_type::wants_type;
 use super::without_id::refuses_ids;
 use crate::ack::Ack;
 use crate::aws::Service;
@@ -76,11 +77,8 @@ async fn fitted(shared: &Arc<Shared>, request: BulkRequest) -> BulkRequest {
     let preparing = {
         let shared = Arc::clone(shared);
         tokio::task::spawn_blocking(move || {
-            let changed = shared.mapping.prepare(&mut request);
-            shared
-                .statistics
-                .moved
-                .fetch_add(changed, Ordering::Relaxed);
+            let (documents, moved) = shared.mapping.prepare(&mut request);
+            shared.statistics.moved(documents, moved);
             request
         })
     };
@@ -285,6 +283,10 @@ async fn refused(shared: &Shared, mut part: Part, answer: &Answer, at: &Host) ->
             );
             return give_up(shared, part, status, &reason).await;
         }
+        400 if own_words.as_ref().is_some_and(wants_type) && part.add_types() => {
+            shared.wants_types(host);
+            return vec![part];
+        }
         // The servers' own form of a 400 means that something in the body is malformed; the
         // others of the request must not suffer. A 400 in another form is some proxy's.
         400 if own_words.is_some() && events > 1 => {
@@ -418,11 +420,13 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
             }
             (Disposition::Wait, Some(failure)) => {
                 outcome.blocked.keep(item, &part, run);
-                outcome.waiting.add(failure);
+                outcome
+                    .waiting
+                    .add_of(item.action_line(&part.body), failure);
             }
             (Disposition::RetryDenied, Some(failure)) => {
                 outcome.kept.keep(item, &part, run);
-                outcome.denied.add(failure);
+                outcome.denied.add_of(item.action_line(&part.body), failure);
             }
             (Disposition::DeadLetter, Some(failure)) => {
                 let remedy = shared
@@ -435,16 +439,20 @@ async fn settle(shared: &Shared, part: Part, failures: Vec<Failure>, host: &str)
                     continue;
                 }
                 if let Some(remedy) = remedy
-                    && outcome
-                        .kept
-                        .keep_changed(item, &part, run, |document, arena| {
-                            remedy.apply(document, arena)
-                        })
+                    && let Some(moved) =
+                        outcome
+                            .kept
+                            .keep_changed(item, &part, run, |document, arena| {
+                                remedy.apply(document, arena)
+                            })
                 {
                     let plugin = shared.options.plugin_id.as_str();
                     shared.mapping.say(plugin, host, &remedy, &failure.reason);
-                    statistics.moved.fetch_add(1, Ordering::Relaxed);
+                    statistics.moved(1, moved);
                     continue;
+                }
+                if Guard::is_about_mapping(&failure) {
+                    statistics.unfit.fetch_add(1, Ordering::Relaxed);
                 }
                 outcome.dead[run] += 1;
                 let reason = failure.text();

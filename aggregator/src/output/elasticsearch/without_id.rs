@@ -55,7 +55,7 @@ fn placed(item: &Item, start: usize, document_at: usize, out: &[u8]) -> Item {
 }
 
 /// One past the quote that ends the JSON string at the start of `text`.
-fn end_of_text(text: &[u8]) -> usize {
+pub(super) fn end_of_text(text: &[u8]) -> usize {
     let mut at = 1;
     while at < text.len() {
         match text[at] {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::bulk::{Action, ActionKind, BulkRequest, Item};
 use super::delivery::{BulkSender, DeliveryClosed, Rejected, Work};
+use super::with_type::with_type;
 use super::without_id::write_without_id;
 use crate::ack::Ack;
 use skidder_pipeline::event::write_json_text;
@@ -65,7 +66,11 @@ impl BulkWriter {
             return self.reject(&reason, action, ack, document);
         }
         let start = self.request.body.len();
-        let mut item = write_item(&mut self.request.body, action, document);
+        let mut action = *action;
+        if self.sender.wants_types() {
+            action = with_type(&action);
+        }
+        let mut item = write_item(&mut self.request.body, &action, document);
         if item.own_id && !self.sender.takes_ids() {
             let mut moved = Vec::new();
             item = write_without_id(&item, &self.request.body, &mut moved);

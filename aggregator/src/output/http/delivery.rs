@@ -123,7 +123,8 @@ pub(in crate::output) fn start(
     Ok((Posts { queue, shared }, handle))
 }
 
-fn client(options: &HttpOptions) -> Result<reqwest::Client, String> {
+/// What requests of the output are made with.
+pub(super) fn client(options: &HttpOptions) -> Result<reqwest::Client, String> {
     let tls = tls::client_config(&options.tls).map_err(|error| error.to_string())?;
     let mut headers = HeaderMap::new();
     let agent = HeaderValue::from_static(concat!("skidder/", env!("CARGO_PKG_VERSION")));

@@ -12,9 +12,11 @@
 
 mod body;
 mod delivery;
+mod examine;
 mod options;
 mod writer;
 
 pub(super) use delivery::{Posts, start};
+pub(super) use examine::examine;
 pub(super) use options::HttpOptions;
 pub(super) use writer::HttpWriter;

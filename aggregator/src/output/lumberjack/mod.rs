@@ -9,10 +9,12 @@
 //! `[@metadata][_id]`, which our input and Elasticsearch's own tools take for its id.
 
 mod delivery;
+mod examine;
 mod link;
 mod options;
 mod writer;
 
 pub(super) use delivery::{Windows, start};
+pub(super) use examine::examine;
 pub(super) use options::LumberjackOptions;
 pub(super) use writer::WindowWriter;

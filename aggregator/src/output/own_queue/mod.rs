@@ -32,7 +32,7 @@ use super::s3::Origin;
 use super::{Running, Writer};
 use crate::ack::Ack;
 use crate::log;
-use crate::monitor::Figures;
+use crate::monitor::{Figures, OwnQueueWatch};
 use crate::queue::packed::{PackedRecords, Receiver};
 use crate::queue::places::{self, Label};
 use crate::queue::stored::Sources;
@@ -62,6 +62,7 @@ pub struct OwnQueue {
     /// That packed events are read as they are.
     receiver: Arc<Receiver>,
     figures: Option<Figures>,
+    watch: OwnQueueWatch,
     end: JoinHandle<Result<(), RuntimeError>>,
 }
 
@@ -122,6 +123,11 @@ impl OwnQueue {
         let feeder = log::thread("output", move || feeder.run());
         threads.push(feeder.map_err(failed("the thread of an output"))?);
         let figures = output.figures();
+        let watch = OwnQueueWatch {
+            gauge: queue.gauge(),
+            sheds: options.sheds,
+            shed: Arc::clone(&shed),
+        };
         let end = run_to_the_end(Parts {
             name: options.name.clone(),
             queue,
@@ -136,6 +142,7 @@ impl OwnQueue {
             sender,
             receiver,
             figures,
+            watch,
             end: tokio::spawn(end.in_current_span()),
         })
     }
@@ -143,6 +150,11 @@ impl OwnQueue {
     /// What says how deliveries of the output behind the queue go, if anything does.
     pub(super) fn figures(&self) -> Option<Figures> {
         self.figures.clone()
+    }
+
+    /// What tells how much waits in it.
+    pub(super) fn watch(&self) -> OwnQueueWatch {
+        self.watch.clone()
     }
 
     /// A writer for one worker.

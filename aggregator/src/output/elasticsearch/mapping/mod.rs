@@ -27,10 +27,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::fields::{Fields, Kind};
+pub(super) use self::rewrite::Moved;
 pub(super) use self::rewrite::rewrite;
 use self::rewrite::{Budget, UNMAPPED, move_misfits, move_surplus};
 use self::words::{Complaint, SUFFIX, complaint};
-use super::bulk::BulkRequest;
+use super::bulk::{BulkRequest, index_of};
 use super::delivery::Shared;
 use super::response::Failure;
 use crate::throttle::Throttle;
@@ -91,8 +92,8 @@ pub(super) enum Remedy {
 }
 
 impl Remedy {
-    /// Changes the document; false if that does not help.
-    pub(super) fn apply<'b>(&self, document: &mut Object<'b>, arena: &'b Bump) -> bool {
+    /// Changes the document; nothing has moved if that does not help.
+    pub(super) fn apply<'b>(&self, document: &mut Object<'b>, arena: &'b Bump) -> Moved {
         match self {
             Self::Move(on_conflict, field) => {
                 move_misfits(document, field, None, *on_conflict, arena)
@@ -100,8 +101,9 @@ impl Remedy {
             Self::Overflow(index) => index
                 .fields
                 .as_ref()
-                .is_some_and(|fields| move_surplus(document, &mut Budget::Spent(fields), arena)),
-            Self::Learn(_) => false,
+                .map(|fields| move_surplus(document, &mut Budget::Spent(fields), arena))
+                .unwrap_or_default(),
+            Self::Learn(_) => Moved::default(),
         }
     }
 }
@@ -232,12 +234,12 @@ impl Guard {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Changes what is known not to fit; answers how many documents that were.
-    pub(super) fn prepare(&self, request: &mut BulkRequest) -> u64 {
+    /// Changes what is known not to fit; answers how many documents that were, and what was moved in them.
+    pub(super) fn prepare(&self, request: &mut BulkRequest) -> (u64, Moved) {
         let mut known: HashMap<String, Option<Arc<Index>>> = HashMap::new();
         // The body as it becomes, from the first change on.
         let mut body: Option<Vec<u8>> = None;
-        let mut changed = 0;
+        let (mut changed, mut moved) = (0, Moved::default());
         for item in &mut request.items {
             let name = index_of(item.action_line(&request.body)).unwrap_or_default();
             if !known.contains_key(name) {
@@ -255,8 +257,9 @@ impl Guard {
                     })
                 });
             let (bytes, mut placed) = match fitted {
-                Some(fitted) => {
+                Some((fitted, moved_here)) => {
                     changed += 1;
+                    moved += moved_here;
                     body.get_or_insert_with(|| request.body[..before.start].to_vec());
                     (&rewritten[..], fitted)
                 }
@@ -280,30 +283,44 @@ impl Guard {
                 }
             }
         }
-        changed
+        (changed, moved)
     }
 
-    fn fit<'b>(&self, index: &mut Arc<Index>, document: &mut Object<'b>, arena: &'b Bump) -> bool {
-        let mut changed = false;
+    fn fit<'b>(&self, index: &mut Arc<Index>, document: &mut Object<'b>, arena: &'b Bump) -> Moved {
+        let mut moved = Moved::default();
         for (field, kind) in &index.misfits {
             let learned = || index.fields.as_ref().and_then(|fields| fields.kind(field));
             // Without its kind, the server has to say which values it is about.
             if let Some(kind) = kind.or_else(learned) {
-                changed |= move_misfits(document, field, Some(kind), self.on_conflict, arena);
+                moved += move_misfits(document, field, Some(kind), self.on_conflict, arena);
             }
         }
         let mut budget = match (index.full, self.max_fields) {
-            (false, None) => return changed,
+            (false, None) => return moved,
             (false, Some(limit)) => match &mut Arc::make_mut(index).fields {
                 Some(fields) => Budget::UpTo(fields, limit),
-                None => return changed,
+                None => return moved,
             },
             (true, _) => match &index.fields {
                 Some(fields) => Budget::Spent(fields),
-                None => return changed,
+                None => return moved,
             },
         };
-        changed | move_surplus(document, &mut budget, arena)
+        moved += move_surplus(document, &mut budget, arena);
+        moved
+    }
+
+    /// The fields of which it was said that values do not fit, and [`UNMAPPED`] for those that have no room.
+    pub(super) fn said(&self) -> Vec<String> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fields: Vec<String> = said.iter().cloned().collect();
+        fields.sort_unstable();
+        fields
+    }
+
+    /// Whether an item was refused for what the mapping of its index is.
+    pub(super) fn is_about_mapping(failure: &Failure) -> bool {
+        complaint(failure).is_some()
     }
 
     /// Says once for each field what became of its value.
@@ -354,15 +371,4 @@ impl Guard {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Index>>> {
         self.indices.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The index that an action line names; nothing for a name that is no index's.
-fn index_of(action: &[u8]) -> Option<&str> {
-    const MEMBER: &[u8] = b"\"_index\":\"";
-    let at = memchr::memmem::find(action, MEMBER)? + MEMBER.len();
-    let name = &action[at..];
-    let name = &name[..memchr::memchr(b'"', name)?];
-    std::str::from_utf8(name)
-        .ok()
-        .filter(|name| !name.is_empty() && !name.contains('\\'))
 }

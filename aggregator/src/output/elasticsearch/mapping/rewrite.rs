@@ -7,6 +7,8 @@
 //! INVARIANT: a change takes a field away that is neither [`UNMAPPED`] nor ends with the suffix, and gives none of that
 //! kind, so a document is changed at most once for each of its fields.
 
+use std::ops::AddAssign;
+
 use bumpalo::Bump;
 use skidder_pipeline::event::{
     Array, JsonLimits, Name, Object, Value, read_json_object, write_json_value,
@@ -20,21 +22,44 @@ use super::words::SUFFIX;
 /// The field for what has no field of its own.
 pub(super) const UNMAPPED: &str = "unmapped";
 
-/// Appends the item with its document changed; gives where it lies in `out`. Nothing is
-/// appended if `change` says that it changed nothing.
+/// How many values of a document were moved, and where to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Moved {
+    /// Into `<field>__string`.
+    pub(in super::super) beside: u64,
+    /// Into [`UNMAPPED`], each text counted.
+    pub(in super::super) unmapped: u64,
+}
+
+impl Moved {
+    pub(in super::super) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl AddAssign for Moved {
+    fn add_assign(&mut self, other: Self) {
+        self.beside += other.beside;
+        self.unmapped += other.unmapped;
+    }
+}
+
+/// Appends the item with its document changed; gives where it lies in `out`, and what was moved. Nothing is
+/// appended if `change` says that it moved nothing.
 pub(in super::super) fn rewrite(
     item: &Item,
     body: &[u8],
     out: &mut Vec<u8>,
-    change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> bool,
-) -> Option<Item> {
+    change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> Moved,
+) -> Option<(Item, Moved)> {
     if !matches!(item.kind, ActionKind::Index | ActionKind::Create) {
         return None;
     }
     let arena = Bump::new();
     let document = item.document_line(body);
     let mut fields = read_json_object(document, JsonLimits::default(), &arena).ok()?;
-    if !change(&mut fields, &arena) {
+    let moved = change(&mut fields, &arena);
+    if moved.is_none() {
         return None;
     }
     let start = out.len();
@@ -42,12 +67,13 @@ pub(in super::super) fn rewrite(
     let document = out.len();
     write_json_value(&Value::object(fields, &arena), out);
     out.push(b'\n');
-    Some(Item {
+    let item = Item {
         start,
         document,
         end: out.len(),
         ..*item
-    })
+    };
+    Some((item, moved))
 }
 
 /// Moves the values of the field of this path that `kind` does not take (all, if it is not known).
@@ -57,18 +83,30 @@ pub(super) fn move_misfits<'b>(
     kind: Option<Kind>,
     on_conflict: OnConflict,
     arena: &'b Bump,
-) -> bool {
+) -> Moved {
     let mut moving = Moving {
         kind,
         beside: on_conflict == OnConflict::Rename,
+        moved: 0,
         unmapped: Vec::new(),
         whole: path,
         arena,
     };
-    let moved = moving.field(object, path);
-    let unmapped = moving.unmapped;
+    moving.field(object, path);
+    let Moving {
+        moved, unmapped, ..
+    } = moving;
     push_unmapped(object, unmapped, arena);
-    moved
+    match on_conflict {
+        OnConflict::Rename => Moved {
+            beside: moved,
+            unmapped: 0,
+        },
+        OnConflict::Unmapped | OnConflict::DeadLetter => Moved {
+            beside: 0,
+            unmapped: moved,
+        },
+    }
 }
 
 /// Which fields an index has, and whether it may get more.
@@ -118,10 +156,13 @@ pub(super) fn move_surplus<'b>(
     object: &mut Object<'b>,
     budget: &mut Budget<'_>,
     arena: &'b Bump,
-) -> bool {
+) -> Moved {
     let mut unmapped = Vec::new();
     take_surplus(object, "", budget, &mut unmapped, arena);
-    let moved = !unmapped.is_empty();
+    let moved = Moved {
+        beside: 0,
+        unmapped: unmapped.len() as u64,
+    };
     push_unmapped(object, unmapped, arena);
     moved
 }
@@ -209,6 +250,8 @@ fn push_unmapped<'b>(object: &mut Object<'b>, values: Vec<Value<'b>>, arena: &'b
 struct Moving<'p, 'b> {
     kind: Option<Kind>,
     beside: bool,
+    /// Fields that have moved.
+    moved: u64,
     unmapped: Vec<Value<'b>>,
     whole: &'p str,
     arena: &'b Bump,
@@ -216,34 +259,33 @@ struct Moving<'p, 'b> {
 
 impl<'b> Moving<'_, 'b> {
     /// Moves the field of this path, which may have points in its names, in every object that has it.
-    fn field(&mut self, object: &mut Object<'b>, path: &str) -> bool {
+    fn field(&mut self, object: &mut Object<'b>, path: &str) {
         let name = Name::new(path);
         if let Some(value) = object.get(&name) {
             if self.kind.is_some_and(|kind| kind.takes(value)) {
-                return false;
+                return;
             }
             let beside = Name::copied_in(&format!("{path}{SUFFIX}"), self.arena);
             if self.beside && object.get(&beside).is_some() {
-                return false;
+                return;
             }
             let Some(value) = object.remove(&name) else {
-                return false;
+                return;
             };
             if self.beside {
                 object.push_new(beside, as_text(value, self.arena));
             } else {
                 flatten(&value, self.whole, &mut self.unmapped, self.arena);
             }
-            return true;
+            self.moved += 1;
+            return;
         }
-        let mut moved = false;
         for (name, value) in object.iter_mut() {
             let rest = path.strip_prefix(name.as_str());
             if let Some(rest) = rest.and_then(|rest| rest.strip_prefix('.')) {
-                below(value, &mut |object| moved |= self.field(object, rest));
+                below(value, &mut |object| self.field(object, rest));
             }
         }
-        moved
     }
 }
 
@@ -315,7 +357,8 @@ mod tests {
             let moved = rewrite(&item, body.as_bytes(), &mut out, |object, arena| {
                 move_misfits(object, field, None, OnConflict::Rename, arena)
             });
-            let written = moved.map(|item| {
+            let written = moved.map(|(item, moved)| {
+                assert!(moved.beside > 0 && moved.unmapped == 0);
                 assert_eq!((item.start, item.end), (6, out.len()));
                 String::from_utf8(item.document_line(&out).to_vec()).unwrap()
             });
@@ -326,7 +369,7 @@ mod tests {
 
     fn changed(
         document: &str,
-        change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> bool,
+        change: impl for<'b> FnOnce(&mut Object<'b>, &'b Bump) -> Moved,
     ) -> Option<String> {
         let body = format!("{{\"create\":{{}}}}\n{document}\n");
         let item = Item {
@@ -337,7 +380,8 @@ mod tests {
             own_id: true,
         };
         let mut out = Vec::new();
-        let item = rewrite(&item, body.as_bytes(), &mut out, change)?;
+        let (item, moved) = rewrite(&item, body.as_bytes(), &mut out, change)?;
+        assert!(moved.beside == 0 && moved.unmapped > 0);
         Some(String::from_utf8(item.document_line(&out).to_vec()).unwrap())
     }
 
