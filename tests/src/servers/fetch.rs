@@ -170,13 +170,13 @@ pub(super) fn jars(
     let lock = lock(&cache)?;
     if !folder.is_dir() {
         let unpacking = tempfile::tempdir_in(&cache).context("creating a folder for jars")?;
-        let project = unpacking.path().join("pom.xml");
-        std::fs::write(&project, project(group, name, version)).context("writing a pom.xml")?;
+        let pom = unpacking.path().join("pom.xml");
+        std::fs::write(&pom, project(group, name, version)).context("writing a pom.xml")?;
         let jars = unpacking.path().join("jars");
         let mut maven = maven(&cache.join("repository"), name)?;
         maven
             .arg("-f")
-            .arg(&project)
+            .arg(&pom)
             .arg(COPY)
             .arg("-DincludeScope=runtime")
             .arg(format!("-DoutputDirectory={}", jars.display()));
