@@ -83,7 +83,7 @@ fn each_step_with_what_it_changes() {
 }
 
 #[test]
-fn how_far_a_grok_came() {
+fn complaint_36_how_far_a_grok_came() {
     let found = text(r#"{"message":"10.0.0.1 GET x12","type":"web"}"#);
     for part in [
         "    as far as  `^%{IP:ip} %{WORD:verb} `\n",

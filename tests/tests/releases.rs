@@ -34,12 +34,12 @@ fn opensearch_2() {
 }
 
 #[test]
-fn opensearch_3() {
+fn complaint_32_opensearch_3() {
     a_hundred_thousand_lines_arrive_once_each(&OPENSEARCH_3, "opensearch");
 }
 
 #[test]
-fn elasticsearch_8() {
+fn complaint_32_elasticsearch_8() {
     a_hundred_thousand_lines_arrive_once_each(&ELASTICSEARCH_8, "elasticsearch");
 }
 
