@@ -646,7 +646,7 @@ const SOURCES: &[Source] = &[
         text: include_str!("../src/output/s3/options.rs"),
         document: MANUAL,
         heading: "### Output `s3`",
-        others: &["id", "line", "true", "false", "skidder"],
+        others: &["id", "line", "true", "false", "http", "https", "skidder"],
     },
     Source {
         text: include_str!("../src/output/elasticsearch/amazon.rs"),
