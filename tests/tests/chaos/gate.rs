@@ -50,6 +50,8 @@ pub(crate) struct Gate {
 struct Shared {
     cluster: SocketAddr,
     mode: AtomicU8,
+    /// All are answered with 429, whatever the mode is.
+    storm: AtomicBool,
     closed: AtomicBool,
     disturbed: AtomicU64,
 }
@@ -63,6 +65,7 @@ impl Gate {
         let shared = Arc::new(Shared {
             cluster: cluster.parse().context("the cluster's address")?,
             mode: AtomicU8::new(Mode::Open as u8),
+            storm: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             disturbed: AtomicU64::new(0),
         });
@@ -87,6 +90,11 @@ impl Gate {
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
     }
 
+    /// Begins or ends a storm: everything that would be passed on is answered with 429.
+    pub(crate) fn storm(&self, on: bool) {
+        self.shared.storm.store(on, Ordering::SeqCst);
+    }
+
     /// How many requests were not passed on, or not answered.
     pub(crate) fn disturbed(&self) -> u64 {
         self.shared.disturbed.load(Ordering::SeqCst)
@@ -107,7 +115,13 @@ struct Message {
 
 impl Shared {
     fn is(&self, mode: Mode) -> bool {
-        self.mode.load(Ordering::SeqCst) == mode as u8
+        let storm = self.storm.load(Ordering::SeqCst);
+        let set = self.mode.load(Ordering::SeqCst) == mode as u8;
+        match mode {
+            Mode::TooMany => set || storm,
+            Mode::Open => set && !storm,
+            _ => set,
+        }
     }
 
     fn serve(&self, client: &TcpStream) -> Result<()> {

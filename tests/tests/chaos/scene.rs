@@ -1,16 +1,19 @@
 //! The parts that things happen to, and the hand that does it.
 //!
-//! Forwarders ship to every receiver over a link of their own each. The scene carries out the steps
+//! Forwarders ship to every receiver, or to the balancer in front of them, over a link of their own each. The scene carries out the steps
 //! of a schedule at their times, notes a daemon that ended without having been told to, and brings
 //! everything back to life at the end.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
+use skidder_tests::balancer::Balancer;
 use skidder_tests::daemon::{ClientTls, Daemon, ForwarderConfig};
+use skidder_tests::disk::{SlowDisk, SmallDisk};
 use skidder_tests::environment;
 use skidder_tests::site::Site;
 
@@ -22,6 +25,8 @@ use crate::schedule::{Fault, Part, Step};
 
 /// How long a daemon may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What each write and sync of a process takes longer on a slow disk.
+const SLOW: Duration = Duration::from_millis(150);
 /// Chunks that one fault damages.
 const DAMAGED_CHUNKS: u32 = 3;
 
@@ -41,20 +46,46 @@ pub(crate) struct Scene {
     pub(crate) forwarders: Vec<Daemon>,
     /// What they ship to.
     pub(crate) ends: Vec<End>,
-    /// That of forwarder `f` with end `e` is number `f * ends + e`.
+    /// Those that were added first, then those of each forwarder in the order of its ports.
     pub(crate) links: Vec<Link>,
+    /// What is in front of the ends, if not the links themselves.
+    pub(crate) balancer: Option<Balancer>,
     /// Those of the aggregators, if there is a cluster.
     pub(crate) gates: Vec<Gate>,
     /// The cluster, if there is one.
     pub(crate) cluster: Option<Cluster>,
+    /// The disks of the aggregators, if they have any of their own.
+    pub(crate) disks: Vec<SmallDisk>,
+    slow: HashMap<Part, SlowDisk>,
 }
 
 /// The lines and files of a forwarder: an `app` and its folder each.
 pub(crate) type Apps = Vec<(String, PathBuf)>;
 
 impl Scene {
-    /// Adds a forwarder, with a link to each of these ports.
-    pub(crate) fn add_forwarder(&mut self, apps: &Apps, ports: &[u16]) -> Result<()> {
+    /// A scene with nothing on it.
+    pub(crate) fn new(site: Site) -> Self {
+        Self {
+            site,
+            forwarders: Vec::new(),
+            ends: Vec::new(),
+            links: Vec::new(),
+            balancer: None,
+            gates: Vec::new(),
+            cluster: None,
+            disks: Vec::new(),
+            slow: HashMap::new(),
+        }
+    }
+
+    /// Adds a forwarder, with a link to each of these ports. `network` are further lines of that part of its
+    /// config.
+    pub(crate) fn add_forwarder(
+        &mut self,
+        apps: &Apps,
+        ports: &[u16],
+        network: &str,
+    ) -> Result<()> {
         let name = format!("forwarder-{}", self.forwarders.len());
         let links = ports.iter().map(|port| Link::to(*port));
         let links: Vec<Link> = links.collect::<Result<_>>()?;
@@ -82,7 +113,9 @@ impl Scene {
             }),
             paths: vec![pattern(folder)],
             more: &more,
-            network: "  servers mode: loadbalance\n  timeout: 5s\n  repick interval: 20s\n",
+            network: &format!(
+                "  servers mode: loadbalance\n  timeout: 5s\n  repick interval: 20s\n{network}"
+            ),
         };
         let mut daemon = Daemon::forwarder(self.site.path(), &name, &config.yaml()?)?;
         daemon.start()?;
@@ -105,42 +138,75 @@ impl Scene {
     }
 
     fn carry_out(&mut self, step: &Step) -> Result<()> {
+        let (part, fault) = (step.part, step.fault);
         let begins = step.lasts.is_some();
-        match step.part {
-            Part::Forwarder(place) => disturb(&mut self.forwarders[place], step.fault, begins),
+        match part {
+            Part::Forwarder(_) | Part::Receiver(_) if fault == Fault::SlowDisk => {
+                return self.slow_down(part, begins);
+            }
+            Part::Forwarder(place) => return disturb(&mut self.forwarders[place], fault, begins),
             Part::Receiver(place) => match &mut self.ends[place] {
-                End::Aggregator(daemon) => disturb(daemon, step.fault, begins),
-                End::Own(receiver) if begins => {
-                    receiver.kill();
-                    Ok(())
-                }
-                End::Own(receiver) => receiver.start(),
+                End::Aggregator(daemon) => return disturb(daemon, fault, begins),
+                End::Own(receiver) if begins => receiver.kill(),
+                End::Own(receiver) => return receiver.start(),
             },
-            Part::Link(place) => {
-                disturb_link(&self.links[place], step.fault, begins);
-                Ok(())
-            }
-            Part::Gate(place) => {
-                self.gates[place].set(match step.fault {
-                    _ if !begins => gate::Mode::Open,
-                    Fault::TooMany => gate::Mode::TooMany,
-                    Fault::Unavailable => gate::Mode::Unavailable,
-                    Fault::NoAnswer => gate::Mode::NoAnswer,
-                    Fault::HalfAnswer => gate::Mode::HalfAnswer,
-                    Fault::Stall => gate::Mode::Stalled,
-                    _ => gate::Mode::Refusing,
-                });
-                Ok(())
-            }
-            Part::Cluster => {
-                let cluster = self.cluster.as_mut().context("there is no cluster")?;
-                if begins {
-                    return cluster.kill();
+            Part::Balancer => {
+                let balancer = self.balancer.as_mut().context("there is no balancer")?;
+                match (fault, begins) {
+                    (Fault::Stop, true) => return balancer.process().signal(Signal::STOP),
+                    (Fault::Stop, false) => return balancer.process().signal(Signal::CONT),
+                    (_, true) => return balancer.process().kill(),
+                    (_, false) => return balancer.resume(),
                 }
-                cluster.start();
-                Ok(())
+            }
+            Part::Link(place) => disturb_link(&self.links[place], fault, begins),
+            Part::Disk(place) if begins => return self.disks[place].fill(),
+            Part::Disk(place) => return self.disks[place].free(),
+            Part::Gate(place) => self.gates[place].set(match fault {
+                _ if !begins => gate::Mode::Open,
+                Fault::TooMany => gate::Mode::TooMany,
+                Fault::Unavailable => gate::Mode::Unavailable,
+                Fault::NoAnswer => gate::Mode::NoAnswer,
+                Fault::HalfAnswer => gate::Mode::HalfAnswer,
+                Fault::Stall => gate::Mode::Stalled,
+                _ => gate::Mode::Refusing,
+            }),
+            Part::Gates => {
+                for gate in &self.gates {
+                    gate.storm(begins);
+                }
+            }
+            Part::Node(place) => {
+                let cluster = self.cluster.as_mut().context("there is no cluster")?;
+                match (fault, begins) {
+                    (Fault::Stop, true) => return cluster.signal(place, Signal::STOP),
+                    (Fault::Stop, false) => return cluster.signal(place, Signal::CONT),
+                    (_, true) => return cluster.kill(place),
+                    (_, false) => cluster.start(place),
+                }
             }
         }
+        Ok(())
+    }
+
+    fn slow_down(&mut self, part: Part, begins: bool) -> Result<()> {
+        if !begins {
+            // It lets the process go when it is dropped.
+            self.slow.remove(&part);
+            return Ok(());
+        }
+        let daemon = match part {
+            Part::Forwarder(place) => &mut self.forwarders[place],
+            Part::Receiver(place) => match &mut self.ends[place] {
+                End::Aggregator(daemon) => daemon,
+                End::Own(_) => bail!("a receiver of the test's own has no disk"),
+            },
+            _ => bail!("only a daemon has a slow disk"),
+        };
+        let (name, logs) = (format!("{part:?}"), self.site.path());
+        let slow = SlowDisk::under(&name, daemon.process()?, SLOW, logs)?;
+        self.slow.insert(part, slow);
+        Ok(())
     }
 
     /// Whether everything that is to run runs, and nothing has panicked.
@@ -175,6 +241,19 @@ impl Scene {
                 .map_or_else(|_| String::new(), |process| process.quoted_log())
         };
         self.daemons().map(quote).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Copies the logs of the cluster's nodes to those of the daemons, which are kept when a test fails.
+    pub(crate) fn keep_logs(&self) -> Result<()> {
+        let nodes = self.cluster.iter().flat_map(Cluster::logs);
+        for (place, folder) in nodes.enumerate() {
+            for log in std::fs::read_dir(folder)? {
+                let log = log?;
+                let name = format!("node-{place}-{}", log.file_name().display());
+                std::fs::copy(log.path(), self.site.path().join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {

@@ -3,6 +3,7 @@
 //! Each part has its own sequence of faults, which never overlap; those of different parts do.
 //! Every fault has an end, and all have ended when the time is over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -10,18 +11,24 @@ use std::time::Duration;
 use crate::random::Random;
 
 /// A part of the scene, by its place in the list of its kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Part {
     /// A forwarder.
     Forwarder(usize),
     /// An aggregator, or the receiver that stands in its place.
     Receiver(usize),
-    /// The link of a forwarder with a receiver.
+    /// What stands between forwarders and receivers.
+    Balancer,
+    /// A stretch of the way from a forwarder to a receiver.
     Link(usize),
-    /// The way of an aggregator to the cluster.
+    /// The disk that the queue of an aggregator is on.
+    Disk(usize),
+    /// The way of an aggregator to a node of the search cluster.
     Gate(usize),
-    /// The search cluster.
-    Cluster,
+    /// All of these ways.
+    Gates,
+    /// A node of the search cluster.
+    Node(usize),
 }
 
 /// A fault.
@@ -33,6 +40,10 @@ pub(crate) enum Fault {
     Terminate,
     /// SIGSTOP, and SIGCONT at the end.
     Stop,
+    /// Each write to a place in a file, and each sync, takes long until the end.
+    SlowDisk,
+    /// There is no room on the disk until the end.
+    FullDisk,
     /// All connections are closed.
     Cut,
     /// All connections are closed, and new ones until the end.
@@ -68,10 +79,10 @@ pub(crate) struct Step {
     pub(crate) lasts: Option<Duration>,
 }
 
-/// The faults of one part.
+/// The faults of one part, or of several of which at most one has a fault at a time.
 pub(crate) struct Habit {
-    /// The part.
-    pub(crate) part: Part,
+    /// The parts, one of which is picked each time.
+    pub(crate) parts: Vec<Part>,
     /// What can happen to it.
     pub(crate) faults: &'static [Fault],
     /// The time between two faults.
@@ -84,9 +95,10 @@ pub(crate) struct Habit {
 pub(crate) fn plan(seed: u64, time: Duration, habits: &[Habit]) -> Vec<Step> {
     let mut steps = Vec::new();
     for habit in habits {
-        let mut random = Random::new(seed, &format!("{:?}", habit.part));
+        let mut random = Random::new(seed, &format!("{:?}", habit.parts));
         let mut at = random.time(&habit.pause);
         loop {
+            let part = random.pick(&habit.parts);
             let fault = random.pick(habit.faults);
             let lasts = random.time(&habit.lasts);
             if at + lasts > time {
@@ -94,7 +106,7 @@ pub(crate) fn plan(seed: u64, time: Duration, habits: &[Habit]) -> Vec<Step> {
             }
             let step = |at, lasts| Step {
                 at,
-                part: habit.part,
+                part,
                 fault,
                 lasts,
             };
@@ -106,6 +118,20 @@ pub(crate) fn plan(seed: u64, time: Duration, habits: &[Habit]) -> Vec<Step> {
     // Stable: steps of one moment stay in the order of the parts.
     steps.sort_by_key(|step| step.at);
     steps
+}
+
+/// How often what happens to which kind of part.
+pub(crate) fn counts(steps: &[Step]) -> String {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for step in steps.iter().filter(|step| step.lasts.is_some()) {
+        let part = format!("{:?}", step.part);
+        let kind = part.split('(').next().unwrap_or(&part);
+        *counts
+            .entry(format!("{kind} {:?}", step.fault))
+            .or_default() += 1;
+    }
+    let counts = counts.iter().map(|(what, times)| format!("{what} {times}"));
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Step {
@@ -124,13 +150,13 @@ fn a_seed_repeats_its_schedule_and_every_fault_ends() {
     let seconds = |from, to| Duration::from_secs(from)..Duration::from_secs(to);
     let habits = [
         Habit {
-            part: Part::Forwarder(0),
+            parts: vec![Part::Forwarder(0)],
             faults: &[Fault::Kill, Fault::Stop],
             pause: seconds(1, 4),
             lasts: seconds(0, 3),
         },
         Habit {
-            part: Part::Link(3),
+            parts: vec![Part::Link(3), Part::Link(4)],
             faults: &[Fault::Cut, Fault::Stall, Fault::Damage],
             pause: seconds(0, 4),
             lasts: seconds(1, 3),
@@ -143,11 +169,11 @@ fn a_seed_repeats_its_schedule_and_every_fault_ends() {
     assert!(steps.len() > 200, "{}", steps.len());
     for habit in &habits {
         let mut under_way = None;
-        for step in steps.iter().filter(|step| step.part == habit.part) {
+        for step in steps.iter().filter(|step| habit.parts.contains(&step.part)) {
             assert!(step.at <= time);
             match step.lasts {
-                Some(_) => assert_eq!(under_way.replace(step.fault), None),
-                None => assert_eq!(under_way.take(), Some(step.fault)),
+                Some(_) => assert_eq!(under_way.replace((step.part, step.fault)), None),
+                None => assert_eq!(under_way.take(), Some((step.part, step.fault))),
             }
         }
         assert_eq!(under_way, None);
