@@ -48,20 +48,34 @@ impl Authority {
 
     /// A server's certificate for these host names and IP addresses.
     pub fn server(&self, name: &str, hosts: &[&str]) -> Result<Identity> {
-        self.sign(name, hosts, ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign(name, hosts, &[ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
+    /// The certificate of a node, which is a server and a client of its like.
+    pub fn node(&self, name: &str, hosts: &[&str]) -> Result<Identity> {
+        let both = [
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.sign(name, hosts, &both)
     }
 
     /// A client's certificate.
     pub fn client(&self, name: &str) -> Result<Identity> {
-        self.sign(name, &[name], ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(name, &[name], &[ExtendedKeyUsagePurpose::ClientAuth])
     }
 
-    fn sign(&self, name: &str, hosts: &[&str], usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
+    fn sign(
+        &self,
+        name: &str,
+        hosts: &[&str],
+        usages: &[ExtendedKeyUsagePurpose],
+    ) -> Result<Identity> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut parameters = CertificateParams::new(hosts)?;
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![usage];
+        parameters.extended_key_usages = usages.to_vec();
         parameters.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let signed = parameters.signed_by(&key, &self.issuer)?;

@@ -1,16 +1,19 @@
 //! A small blocking HTTP/1.1 client, for talking to servers on loopback.
 //!
-//! One request a connection (`Connection: close`), bodies by `Content-Length` or chunked, no
-//! TLS, no redirects, no compression: what asking a test server needs, and nothing that could
+//! One request a connection (`Connection: close`), bodies by `Content-Length` or chunked, over TLS if
+//! need be, no redirects, no compression: what asking a test server needs, and nothing that could
 //! share a fault with the HTTP client of the daemons under test.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -52,20 +55,46 @@ pub fn request(
     body: Option<&str>,
     timeout: Duration,
 ) -> Result<Response> {
-    exchange(address, method, path, body, timeout)
+    connect(address, timeout)
+        .and_then(|stream| exchange(stream, address, method, path, body))
         .with_context(|| format!("{method} http://{address}{path}"))
 }
 
-fn exchange(
+/// The same over TLS, to a server whose certificate is for the address.
+///
+/// # Errors
+/// As [`request`]; and when one of the two does not trust the other.
+pub fn request_over_tls(
+    tls: &Arc<ClientConfig>,
     address: SocketAddr,
     method: &str,
     path: &str,
     body: Option<&str>,
     timeout: Duration,
 ) -> Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let secured = || -> Result<Response> {
+        let connection = ClientConnection::new(Arc::clone(tls), name)?;
+        let stream = StreamOwned::new(connection, connect(address, timeout)?);
+        exchange(stream, address, method, path, body)
+    };
+    secured().with_context(|| format!("{method} https://{address}{path}"))
+}
+
+fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
+}
+
+fn exchange(
+    mut stream: impl Read + Write,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<&str>,
+) -> Result<Response> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     if let Some(body) = body {
         let kind = if path
@@ -87,7 +116,11 @@ fn exchange(
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.unwrap_or_default().as_bytes())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    match stream.read_to_end(&mut answer) {
+        // Without a farewell of TLS; whether the answer is whole is told by its head.
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error.into()),
+        _ => {}
+    }
     parse(&answer, method == "HEAD")
 }
 

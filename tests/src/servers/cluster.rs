@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::{Release, Server, StartError, started_or_skip};
+use super::{Installed, Release, Server, StartError, started_or_skip};
 use crate::environment;
 
 /// What makes nodes notice soon that one of them is gone.
@@ -43,7 +43,9 @@ fn start_cluster(
     let ports = (0..nodes).map(|_| environment::free_port());
     let ports: Vec<u16> = ports.collect::<Result<_>>()?;
     let prepare = |(place, port): (usize, &u16)| {
-        Server::prepare(release, &membership(place, *port, ports[0]), settings)
+        let membership = membership(place, *port, ports[0]);
+        let installed = Installed::of(release)?;
+        Server::prepare(release, installed, &membership, settings, &|_| Ok(()))
     };
     let servers = ports.iter().enumerate().map(prepare);
     let mut servers: Vec<Server> = servers.collect::<Result<_, _>>()?;

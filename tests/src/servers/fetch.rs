@@ -74,6 +74,33 @@ pub(super) fn unpacked(release: &Release) -> Result<PathBuf, StartError> {
     Ok(tree)
 }
 
+/// The tree of a release with a plugin in it; `install` puts the zip's plugin into a copy of the release's own tree.
+pub(super) fn unpacked_with(
+    release: &Release,
+    plugin: &Artifact,
+    install: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf, StartError> {
+    let plain = unpacked(release)?;
+    let cache = cache()?;
+    let tree = cache.join(format!("{}-with-{}", release.name(), plugin.full_name()));
+    let lock = lock(&cache)?;
+    if !tree.is_dir() {
+        let zip = download(plugin, &cache)?;
+        let copying = tempfile::Builder::new()
+            .prefix("copying-")
+            .tempdir_in(&cache)
+            .context("creating a folder to copy into")?;
+        // The tempdir itself is for nobody else; servers may run as another user.
+        let copy = copying.path().join("tree");
+        std::fs::create_dir(&copy).context("creating the copy")?;
+        super::copy_files(&plain, &copy)?;
+        install(&zip, &copy)?;
+        std::fs::rename(&copy, &tree).with_context(|| format!("creating {}", tree.display()))?;
+    }
+    drop(lock);
+    Ok(tree)
+}
+
 /// The unpacked top folder of an artifact; downloads and unpacks it if need be.
 pub(super) fn unpacked_artifact(artifact: &Artifact) -> Result<PathBuf, StartError> {
     let cache = cache()?;

@@ -11,20 +11,29 @@ mod fetch;
 mod java;
 mod kafka;
 mod patterns;
+mod releases;
 mod run_folder;
 mod search;
+mod security;
 
 pub use self::java::Need;
 pub use self::kafka::Kafka;
 pub use self::patterns::{PatternFiles, pattern_files_or_skip};
+pub use self::releases::{
+    ALL, ELASTICSEARCH_6, ELASTICSEARCH_7, ELASTICSEARCH_7_10, ELASTICSEARCH_8, ELASTICSEARCH_9,
+    OPENSEARCH_1, OPENSEARCH_2, OPENSEARCH_3, Product, Release,
+};
 pub use self::search::Search;
+pub use self::security::SecuredServer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
+use tokio_rustls::rustls::ClientConfig;
 
 use self::run_folder::RunFolder;
 use crate::environment;
@@ -41,92 +50,6 @@ const JAVA_OPTIONS: &str =
 /// The user and group the servers run as when the tests run as root.
 const NOBODY: u32 = 65534;
 
-/// The two families of servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Product {
-    /// OpenSearch.
-    OpenSearch,
-    /// Elasticsearch.
-    Elasticsearch,
-}
-
-/// One version of a server, as Maven Central has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Release {
-    /// The family.
-    pub product: Product,
-    /// The version.
-    pub version: &'static str,
-    /// The SHA-256 of the zip, in lower-case hexadecimal.
-    pub sha256: &'static str,
-    /// The Java it runs on.
-    pub java: Need,
-}
-
-/// The newest OpenSearch 2.x.
-pub const OPENSEARCH_2: Release = Release {
-    product: Product::OpenSearch,
-    version: "2.19.6",
-    sha256: "71d6d8b1c637f3faecda0752b184b1cc526fc6eaad59ec1408c6327bb00b9293",
-    java: Need::Exactly(17),
-};
-
-/// The newest OpenSearch 3.x.
-pub const OPENSEARCH_3: Release = Release {
-    product: Product::OpenSearch,
-    version: "3.6.0",
-    sha256: "a91faa1dc1cadc78cb278b4f63847e19e1627a4e9de698e14e7efc14ee37b286",
-    java: Need::AtLeast(21),
-};
-
-/// The newest Elasticsearch 8.x.
-pub const ELASTICSEARCH_8: Release = Release {
-    product: Product::Elasticsearch,
-    version: "8.19.21",
-    sha256: "215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a",
-    java: Need::Exactly(17),
-};
-
-/// The newest Elasticsearch 9.x that resolves and starts.
-pub const ELASTICSEARCH_9: Release = Release {
-    product: Product::Elasticsearch,
-    version: "9.2.0",
-    sha256: "bf44938a0490ba2a303d39c9cb64b38963dd08c812ce93e10816e878585bcb6b",
-    java: Need::AtLeast(21),
-};
-
-impl Release {
-    /// The product in lower case, which is also the name of its programs and files.
-    fn program(&self) -> &'static str {
-        match self.product {
-            Product::OpenSearch => "opensearch",
-            Product::Elasticsearch => "elasticsearch",
-        }
-    }
-
-    fn group(&self) -> &'static str {
-        match self.product {
-            Product::OpenSearch => "org.opensearch.distribution.integ-test-zip",
-            Product::Elasticsearch => "org.elasticsearch.distribution.integ-test-zip",
-        }
-    }
-
-    fn name(&self) -> String {
-        format!("{}-{}", self.program(), self.version)
-    }
-
-    fn artifact(&self) -> fetch::Artifact {
-        fetch::Artifact {
-            group: self.group(),
-            name: self.program(),
-            version: self.version,
-            kind: "zip",
-            sha256: self.sha256,
-            folder: None,
-        }
-    }
-}
-
 /// Why a server is not there.
 #[derive(Debug)]
 pub enum StartError {
@@ -142,49 +65,91 @@ impl From<anyhow::Error> for StartError {
     }
 }
 
+/// What starts: the unpacked distribution, and the home folder of its Java.
+#[derive(Debug)]
+struct Installed {
+    tree: PathBuf,
+    java: PathBuf,
+}
+
+impl Installed {
+    /// Fetches and unpacks it, if need be.
+    fn of(release: &Release) -> Result<Self, StartError> {
+        let java = java_for(release)?;
+        let tree = fetch::unpacked(release)?;
+        Ok(Self { tree, java })
+    }
+}
+
 /// A running (or killed) search server.
 #[derive(Debug)]
 pub struct Server {
     release: Release,
-    tree: PathBuf,
-    java: PathBuf,
+    installed: Installed,
     port: u16,
     process: Option<Process>,
     run: RunFolder,
+    administrator: Option<Arc<ClientConfig>>,
 }
 
 impl Server {
     /// Starts a server with an empty data folder and waits until it takes requests. `settings`
     /// are further lines of its YAML file.
     pub fn start(release: &Release, settings: &[&str]) -> Result<Self, StartError> {
+        Self::start_installed(
+            release,
+            Installed::of(release)?,
+            settings,
+            &|_| Ok(()),
+            None,
+        )
+    }
+
+    /// Starts one that is installed. `lay_out` puts further files into its folder of settings; `administrator`
+    /// is what it is asked with whether it takes requests, if it does not answer everybody.
+    fn start_installed(
+        release: &Release,
+        installed: Installed,
+        settings: &[&str],
+        lay_out: &dyn Fn(&Path) -> Result<()>,
+        administrator: Option<Arc<ClientConfig>>,
+    ) -> Result<Self, StartError> {
         let transport = environment::free_port()?;
         let alone = format!(
             "cluster.name: skidder-test-{transport}\n\
              node.name: node\n\
-             transport.port: {transport}\n\
-             discovery.type: single-node\n"
+             {}: {transport}\n\
+             discovery.type: single-node\n",
+            release.transport_port
         );
-        let mut server = Self::prepare(release, &alone, settings)?;
+        let mut server = Self::prepare(release, installed, &alone, settings, lay_out)?;
+        server.administrator = administrator;
         server.resume()?;
         Ok(server)
     }
 
     /// A server that does not run yet. `membership` are the lines of its YAML file that say what
     /// cluster it belongs to.
-    fn prepare(release: &Release, membership: &str, settings: &[&str]) -> Result<Self, StartError> {
-        let java = java::home(release.java)
-            .map_err(|reason| StartError::Unavailable(format!("{}: {reason}", release.name())))?;
-        let tree = fetch::unpacked(release)?;
+    fn prepare(
+        release: &Release,
+        installed: Installed,
+        membership: &str,
+        settings: &[&str],
+        lay_out: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Self, StartError> {
         let run = RunFolder::new(&fetch::cache()?, &release.name())?;
         let port = environment::free_port()?;
-        configure(release, &tree, &run.path, port, membership, settings)?;
+        let tree = &installed.tree;
+        configure(
+            release, tree, &run.path, port, membership, settings, lay_out,
+        )?;
         Ok(Self {
             release: *release,
-            tree,
-            java,
+            installed,
             port,
             process: None,
             run,
+            administrator: None,
         })
     }
 
@@ -200,7 +165,11 @@ impl Server {
     /// Starts it again on the same port with the same data.
     pub fn resume(&mut self) -> Result<()> {
         self.process = None;
-        let program = self.tree.join("bin").join(self.release.program());
+        let program = self
+            .installed
+            .tree
+            .join("bin")
+            .join(self.release.product.program());
         let mut command = if runs_as_root() {
             let mut command = Command::new("setpriv");
             command
@@ -213,20 +182,19 @@ impl Server {
         } else {
             Command::new(program)
         };
-        let prefix = match self.release.product {
-            Product::OpenSearch => "OPENSEARCH",
-            Product::Elasticsearch => "ES",
-        };
+        let prefix = self.release.product.prefix();
         command
             .stdin(Stdio::null())
             .current_dir(&self.run.path)
             .env("HOME", &self.run.path)
-            .env(format!("{prefix}_JAVA_HOME"), &self.java)
+            .env(format!("{prefix}_JAVA_HOME"), &self.installed.java)
+            // Releases of before that variable; the others do not look at it.
+            .env("JAVA_HOME", &self.installed.java)
             .env(format!("{prefix}_PATH_CONF"), self.run.path.join("config"))
             .env(format!("{prefix}_TMPDIR"), self.run.path.join("tmp"))
             .env(format!("{prefix}_JAVA_OPTS"), JAVA_OPTIONS);
         self.process = Some(Process::start(
-            self.release.program(),
+            self.release.product.program(),
             command,
             &self.run.path,
         )?);
@@ -271,6 +239,10 @@ impl Server {
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let search = self.search();
+        let ready = || match &self.administrator {
+            None => search.ready(),
+            Some(tls) => search.ready_over(tls),
+        };
         let process = self
             .process
             .as_mut()
@@ -282,7 +254,7 @@ impl Server {
                 if !process.running() {
                     return Err("the process has ended".to_owned());
                 }
-                search.ready().map_err(|error| format!("{error:#}"))
+                ready().map_err(|error| format!("{error:#}"))
             },
         )
         .with_context(|| format!("{}\n{}", process.stdout(), process.quoted_log()))
@@ -306,6 +278,11 @@ fn started_or_skip<T>(release: &Release, started: Result<T, StartError>) -> Opti
     }
 }
 
+fn java_for(release: &Release) -> Result<PathBuf, StartError> {
+    java::home(release.java)
+        .map_err(|reason| StartError::Unavailable(format!("{}: {reason}", release.name())))
+}
+
 /// Whether the tests run as root.
 fn runs_as_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -318,6 +295,7 @@ fn configure(
     port: u16,
     membership: &str,
     settings: &[&str],
+    lay_out: &dyn Fn(&Path) -> Result<()>,
 ) -> Result<()> {
     let config = run.join("config");
     for folder in [
@@ -329,16 +307,24 @@ fn configure(
         std::fs::create_dir(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
     copy_files(&tree.join("config"), &config)?;
-    // The garbage collection log goes to a path relative to the shared tree, which is read-only.
+    // The garbage collection log goes to a path relative to the shared tree, which is read-only. Old releases
+    // ask for a collector that their successors' Java has no more.
     let options = config.join("jvm.options");
     let text = std::fs::read_to_string(&options).context("reading jvm.options")?;
     let kept: Vec<&str> = text
         .lines()
         .filter(|line| {
-            !["Xlog:gc", "HeapDump", "ErrorFile"]
-                .iter()
-                .any(|option| line.contains(option))
+            ![
+                "Xlog:gc",
+                "HeapDump",
+                "ErrorFile",
+                "ConcMarkSweep",
+                "CMSInitiating",
+            ]
+            .iter()
+            .any(|option| line.contains(option))
         })
+        .chain(release.java_options.iter().copied())
         .collect();
     std::fs::write(&options, kept.join("\n") + "\n").context("writing jvm.options")?;
 
@@ -352,15 +338,16 @@ fn configure(
         data = run.join("data").display(),
         logs = run.join("logs").display(),
     );
-    if release.product == Product::Elasticsearch {
-        yaml.push_str("xpack.security.enabled: false\n");
-    }
-    for line in settings {
+    for line in release.settings.iter().chain(settings) {
         yaml.push_str(line);
         yaml.push('\n');
     }
-    std::fs::write(config.join(format!("{}.yml", release.program())), yaml)
-        .context("writing the server's settings")?;
+    std::fs::write(
+        config.join(format!("{}.yml", release.product.program())),
+        yaml,
+    )
+    .context("writing the server's settings")?;
+    lay_out(&config)?;
     give_to_nobody(run)
 }
 
@@ -391,23 +378,4 @@ fn give_to_nobody(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_where_maven_puts_a_release() {
-        assert_eq!(
-            OPENSEARCH_2.artifact().path_in_repository(),
-            Path::new(
-                "org/opensearch/distribution/integ-test-zip/opensearch/2.19.6/opensearch-2.19.6.zip"
-            )
-        );
-        assert_eq!(
-            ELASTICSEARCH_8.artifact().coordinates(),
-            "org.elasticsearch.distribution.integ-test-zip:elasticsearch:8.19.21:zip"
-        );
-    }
 }

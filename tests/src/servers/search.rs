@@ -1,12 +1,14 @@
 //! Questions to a search server: counts, documents, settings.
 //!
-//! Only requests that OpenSearch 2 and 3 and Elasticsearch 7 to 9 answer alike.
+//! Only requests that OpenSearch 1 to 3 and Elasticsearch 6 to 9 answer alike.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::http::{self, Response};
 use crate::wait;
@@ -35,13 +37,24 @@ impl Search {
 
     /// Whether the cluster takes requests.
     pub fn ready(&self) -> Result<()> {
-        let path = "/_cluster/health?wait_for_status=yellow&timeout=2s";
-        let response = http::request(self.address, "GET", path, None, Duration::from_secs(10))?;
-        if response.status == 200 {
-            Ok(())
-        } else {
-            bail!("status {}", response.status)
+        is_ready(&http::request(
+            self.address,
+            "GET",
+            HEALTH,
+            None,
+            HEALTH_TIMEOUT,
+        )?)
+    }
+
+    /// The same, for one that talks TLS, to its administrator: whether it knows its users.
+    pub(super) fn ready_over(&self, tls: &Arc<ClientConfig>) -> Result<()> {
+        for path in [HEALTH, "/_plugins/_security/api/internalusers"] {
+            let (address, timeout) = (self.address, HEALTH_TIMEOUT);
+            is_ready(&http::request_over_tls(
+                tls, address, "GET", path, None, timeout,
+            )?)?;
         }
+        Ok(())
     }
 
     /// Makes everything indexed so far visible to searches. Indices that do not exist yet are
@@ -157,4 +170,14 @@ impl Search {
     }
 }
 
+fn is_ready(answer: &Response) -> Result<()> {
+    if answer.status == 200 {
+        Ok(())
+    } else {
+        bail!("status {}", answer.status)
+    }
+}
+
+const HEALTH: &str = "/_cluster/health?wait_for_status=yellow&timeout=2s";
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 const LENIENT: &str = "ignore_unavailable=true&allow_no_indices=true";
