@@ -8,6 +8,8 @@
     reason = "a failed step of a test is a failed test"
 )]
 
+mod dead_letters;
+
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
