@@ -646,7 +646,9 @@ const SOURCES: &[Source] = &[
         text: include_str!("../src/output/s3/options.rs"),
         document: MANUAL,
         heading: "### Output `s3`",
-        others: &["id", "line", "true", "false", "http", "https", "skidder"],
+        others: &[
+            "id", "line", "true", "false", "http", "https", "s3", "skidder",
+        ],
     },
     Source {
         text: include_str!("../src/output/elasticsearch/amazon.rs"),
