@@ -69,13 +69,6 @@ impl Case {
             .with_arguments(&["--pipeline.shutdown_timeout", "20s"])
     }
 
-    /// Waits until so many lines are in the queue of the output, of which none is stored.
-    fn wait_for_queue(&self, lines: u64, daemon: &Daemon) {
-        let waiting = format!("waiting:  {lines} records");
-        let reached = daemon.wait_for_queue(&["output:   s3\n", &waiting], PATIENCE);
-        assert!(reached.is_ok(), "{reached:?}\n{}", daemon.log());
-    }
-
     fn objects(&self) -> Vec<Object> {
         self.storage.objects().unwrap()
     }
@@ -103,6 +96,13 @@ fn tally_of(lines: u64, objects: &[Object]) -> Tally {
 }
 
 const AS_IT_WAS: &str = "codec => line { format => '%{message}' }";
+
+/// Waits until so many lines are in the queue of the output, of which none is stored.
+fn wait_for_queue(lines: u64, daemon: &Daemon) {
+    let waiting = format!("waiting:  {lines} records");
+    let reached = daemon.wait_for_queue(&["output:   s3\n", &waiting], PATIENCE);
+    assert!(reached.is_ok(), "{reached:?}\n{}", daemon.log());
+}
 
 #[test]
 fn lines_are_parted_by_the_time_of_their_events() {
@@ -170,7 +170,7 @@ fn kills_in_between_leave_every_line_in_exactly_one_object() {
     // All of it is in the queue before the first object can be stored, and nobody sends any of it again.
     case.storage.amazon.set_down(true).unwrap();
     aggregator.start().unwrap();
-    case.wait_for_queue(LINES, &aggregator);
+    wait_for_queue(LINES, &aggregator);
     aggregator.kill().unwrap();
     std::fs::remove_file(case.log()).unwrap();
     case.storage.amazon.set_down(false).unwrap();
@@ -327,7 +327,7 @@ fn large_objects_go_in_parts_and_leave_no_parts_behind() {
         .wait_for_log("an object cannot be stored", PATIENCE)
         .unwrap();
     assert_eq!(case.storage.uploads().unwrap().len(), 1);
-    case.wait_for_queue(LINES, &aggregator);
+    wait_for_queue(LINES, &aggregator);
     aggregator.kill().unwrap();
     std::fs::remove_file(case.log()).unwrap();
     let gone = refusal_of("partNumber=2", 404, "NoSuchUpload");
