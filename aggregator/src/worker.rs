@@ -26,7 +26,8 @@ use skidder_pipeline::program::Parked;
 
 use crate::ack::Ack;
 use crate::output::Writer;
-use crate::queue::stored::{Form, write_events};
+use crate::queue::packed::pack;
+use crate::queue::stored::Form;
 
 /// Arena size above which a worker empties it before it takes the next record, and gives the memory back instead of
 /// keeping it. `pipeline.batch.size` usual records need a tenth of it.
@@ -74,10 +75,14 @@ pub trait Records: Send {
 
     /// Appends the records as the disk queue keeps them, and says in which form. An input that
     /// can read them back undecoded ([`crate::queue::stored::Restore`]) has a form of its own; the
-    /// events that they decode to are good enough for the others.
+    /// events that they decode to, packed, are good enough for the others.
     fn store(&self, out: &mut Vec<u8>) -> Form {
-        write_events(self, out);
-        Form::Events
+        let mut arena = Bump::new();
+        for index in 0..self.len() {
+            self.decode(index, &arena, now(), &mut |event| pack(&event, out));
+            arena.reset();
+        }
+        Form::Packed
     }
 }
 

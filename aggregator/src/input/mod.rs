@@ -175,7 +175,6 @@ impl Input {
             Kind::Beats(beats) => {
                 sources.add(&self.source, Arc::clone(&beats.decoder) as Arc<dyn Restore>);
             }
-            Kind::Kafka(kafka) => sources.add(&self.source, kafka.stored()),
             Kind::Stdin(stdin) => sources.add(&self.source, Arc::clone(stdin) as Arc<dyn Restore>),
             Kind::Pipeline(pipeline) => {
                 sources.add(
@@ -186,20 +185,28 @@ impl Input {
             Kind::Syslog(syslog) => sources.add(&self.source, syslog.stored()),
             Kind::Tcp(tcp) => sources.add(&self.source, tcp.stored()),
             Kind::Udp(udp) => sources.add(&self.source, udp.stored()),
-            Kind::Http(server) => {
-                if let Some(stored) = server.stored() {
-                    sources.add(&self.source, stored);
-                }
-            }
-            // Theirs are kept as the events that they decode to.
+            Kind::Http(server) => match server.stored() {
+                Some(stored) => sources.add(&self.source, stored),
+                None => self.add_packed_to(sources),
+            },
             Kind::DeadLetters(_)
             | Kind::Exec(_)
             | Kind::File(_)
             | Kind::Generator(_)
             | Kind::Heartbeat(_)
+            | Kind::Kafka(_)
             | Kind::Pipe(_)
-            | Kind::Unix(_) => {}
+            | Kind::Unix(_) => self.add_packed_to(sources),
         }
+    }
+
+    /// Its batches are kept as the events that they decode to, which are complete.
+    fn add_packed_to(&self, sources: &mut Sources) {
+        let receiver = Receiver {
+            name: self.source.clone(),
+            ..Receiver::bare()
+        };
+        sources.add(&self.source, Arc::new(receiver));
     }
 
     /// Starts the input: what can fail, fails here.

@@ -7,10 +7,10 @@
 //! | 1 | the form: 0 events, 1 window, 2 chunk, 3 packed, 4 stream, 5 datagrams, 6 syslog, 7 request |
 //! | … | the body |
 //!
-//! A body of the form *events* is JSON lines, one event each, with `@metadata` as a member. It serves
-//! inputs without a form of their own. The other forms are those of [`crate::input::beats`],
-//! [`crate::input::stdin`], for events of another pipeline [`super::packed`], of `input/http/plain.rs`, and of
-//! `input/received.rs`: stream, datagrams and syslog, which are written alike.
+//! Events of inputs without a form of their own are packed ([`super::packed`]), as those of another pipeline are. The other
+//! forms are those of [`crate::input::beats`], [`crate::input::stdin`], of `input/http/plain.rs`, and of
+//! `input/received.rs`: stream, datagrams and syslog, which are written alike. A body of the form *events* is JSON lines, one event each,
+//! with `@metadata` as a member: queues of before have them, and they have forgotten which line an event is of.
 //!
 //! An input's name and not its options are kept: when a batch is read back, the input of that name
 //! decodes it, as it is configured now. If there is none, any input that understands the form does;
@@ -25,7 +25,7 @@ use bytes::{Buf, Bytes};
 use skidder_pipeline::event::{Event, MESSAGE, Timestamp, Value, write_json, write_json_value};
 
 use crate::throttle::Throttle;
-use crate::worker::{Records, now};
+use crate::worker::Records;
 
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,15 +159,6 @@ pub fn write_payload(records: &dyn Records, out: &mut Vec<u8>) {
     out.push(0);
     let form = records.store(out);
     out[at] = form as u8;
-}
-
-/// Appends the events of a batch as JSON lines: what batches without a form of their own do.
-pub fn write_events<R: Records + ?Sized>(records: &R, out: &mut Vec<u8>) {
-    let mut arena = Bump::new();
-    for index in 0..records.len() {
-        records.decode(index, &arena, now(), &mut |event| write_event(&event, out));
-        arena.reset();
-    }
 }
 
 /// Appends one event with its metadata, and a line end.

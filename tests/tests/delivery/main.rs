@@ -235,18 +235,29 @@ fn complaint_31_each_line_once_when_the_aggregator_is_killed() {
 
 #[test]
 fn complaint_31_each_line_of_the_aggregators_own_files_once_when_it_is_killed() {
+    own_files("memory", "killed-file-input");
+}
+
+/// What is read back from the queue is of the same lines as what is read again.
+#[test]
+fn complaint_31_each_line_of_the_aggregators_own_files_once_behind_a_disk_queue() {
+    own_files("persisted", "killed-file-input-with-queue");
+}
+
+fn own_files(queue: &str, index: &str) {
     const LINES: u64 = 40_000;
-    const INDEX: &str = "killed-file-input";
     let Some(server) = server() else { return };
     let (site, search) = (Site::new().unwrap(), server.search());
-    search.delete(INDEX).unwrap();
+    search.delete(index).unwrap();
     let input = format!(
         "input {{ file {{ path => \"{}\" start_position => beginning sincedb_path => \"{}\" }} }}\n",
         site.log().display(),
         site.path().join("sincedb").display()
     );
-    let pipeline = input + &elasticsearch_output(&server.host(), INDEX, QUICK);
-    let mut aggregator = Daemon::aggregator(site.path(), "aggregator", &pipeline).unwrap();
+    let pipeline = input + &elasticsearch_output(&server.host(), index, QUICK);
+    let mut aggregator = Daemon::aggregator(site.path(), "aggregator", &pipeline)
+        .unwrap()
+        .with_arguments(&["--queue.type", queue]);
     aggregator.start().unwrap();
     let mut writer = Plan {
         rate: 15_000,
@@ -254,17 +265,17 @@ fn complaint_31_each_line_of_the_aggregators_own_files_once_when_it_is_killed() 
     }
     .start();
     for kill in 1..=4 {
-        let reached = search.wait_for_count(INDEX, kill * LINES / 6, DEADLINE);
+        let reached = search.wait_for_count(index, kill * LINES / 6, DEADLINE);
         reached.unwrap_or_else(|error| panic!("{error:#}\n{}", aggregator.log()));
         aggregator.kill().unwrap();
         aggregator.start().unwrap();
     }
     writer.finish().unwrap();
-    let tally = arrived_in_index(&search, INDEX, LINES, DEADLINE).unwrap();
+    let tally = arrived_in_index(&search, index, LINES, DEADLINE).unwrap();
     assert!(tally.missing.is_empty(), "{}", aggregator.log());
     assert!(aggregator.terminate().unwrap().success());
-    let tally = arrived_in_index(&search, INDEX, LINES, DEADLINE).unwrap();
-    search.delete(INDEX).unwrap();
+    let tally = arrived_in_index(&search, index, LINES, DEADLINE).unwrap();
+    search.delete(index).unwrap();
     tally.assert_once_each();
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bumpalo::Bump;
 use skidder_lumberjack::ByteBudget;
 use skidder_pipeline::language::{Diagnostics, ParseOptions, SourceMap, Statement, parse};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::server::Server;
 use crate::input::Build;
-use crate::queue::stored::{Restore, Sources, write_events, write_payload};
+use crate::queue::stored::{Restore, Sources, write_event, write_payload};
 use crate::settings::Settings;
-use crate::worker::Batch;
+use crate::worker::{Batch, now};
 
 /// A running input.
 pub(super) struct Site {
@@ -152,7 +153,13 @@ impl Site {
 /// The events of a batch, with their metadata.
 pub(super) fn events(batch: &Batch) -> Vec<serde_json::Value> {
     let mut text = Vec::new();
-    write_events(batch.records.as_ref(), &mut text);
+    let arena = Bump::new();
+    for index in 0..batch.records.len() {
+        let records = &batch.records;
+        records.decode(index, &arena, now(), &mut |event| {
+            write_event(&event, &mut text);
+        });
+    }
     let lines = std::str::from_utf8(&text).unwrap().lines();
     lines
         .map(|line| serde_json::from_str(line).unwrap())

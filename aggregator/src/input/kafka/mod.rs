@@ -29,15 +29,11 @@ mod options;
 mod progress;
 mod records;
 
-use std::sync::Arc;
-
 use skidder_pipeline::language::Options;
 use tokio::sync::{mpsc, watch};
 
 use self::options::KafkaOptions;
 use super::{Build, Running};
-use crate::queue::packed::Receiver;
-use crate::queue::stored::Restore;
 use crate::worker::Batch;
 
 /// A kafka input, ready to start.
@@ -47,14 +43,6 @@ impl KafkaInput {
     /// Reads the options.
     pub(super) fn from_options(options: &mut Options<'_>, build: &Build<'_>) -> Option<Self> {
         KafkaOptions::from_options(options, build).map(Self)
-    }
-
-    /// What reads its batches back from the disk queue.
-    pub(super) fn stored(&self) -> Arc<dyn Restore> {
-        Arc::new(Receiver {
-            name: self.0.decoder.payload.name.clone(),
-            ..Receiver::bare()
-        })
     }
 
     /// Starts the consumers; no broker needs to answer for that.

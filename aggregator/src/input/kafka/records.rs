@@ -16,9 +16,7 @@ use skidder_pipeline::event::{Event, Name, Object, Timestamp, Value};
 use super::super::identity::usable_id;
 use super::super::local;
 use crate::kafka::IDENTITY_HEADER;
-use crate::queue::packed::pack;
-use crate::queue::stored::Form;
-use crate::worker::{Records, now};
+use crate::worker::Records;
 
 /// What of a message goes into `[@metadata][kafka]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,16 +152,6 @@ impl Records for MessageRecords {
     fn source(&self) -> &str {
         &self.decoder.payload.name
     }
-
-    /// Packed, because that keeps the identity.
-    fn store(&self, out: &mut Vec<u8>) -> Form {
-        let mut arena = Bump::new();
-        for index in 0..self.len() {
-            self.decode(index, &arena, now(), &mut |event| pack(&event, out));
-            arena.reset();
-        }
-        Form::Packed
-    }
 }
 
 #[cfg(test)]
@@ -175,6 +163,7 @@ mod tests {
     use super::*;
     use crate::input::decoration::Decoration;
     use crate::queue::packed::{PackedRecords, Receiver};
+    use crate::queue::stored::Form;
 
     fn decoder(codec: &str, decorate: Decorate) -> Arc<Decoder> {
         let span = Span::new(0, 0, 0);
