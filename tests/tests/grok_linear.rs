@@ -248,7 +248,11 @@ fn counts(folder: &Path, chosen: &str) -> Vec<u64> {
         ))
         .arg("-q")
         .arg(std::env::current_exe().expect("this process has an executable"))
-        .args(["--exact", "a_byte_costs_the_same_in_a_long_line", "-q"])
+        .args([
+            "--exact",
+            "complaint_35_a_byte_costs_the_same_in_a_long_line",
+            "-q",
+        ])
         .env(WATCHED, chosen)
         .status()
         .expect("valgrind runs");
