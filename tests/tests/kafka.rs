@@ -9,8 +9,8 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,7 +19,7 @@ use skidder_tests::environment;
 use skidder_tests::kafka::Cluster;
 use skidder_tests::servers::Kafka;
 use skidder_tests::site::{Site, elasticsearch_output, wait_for_lines_at_stub};
-use skidder_tests::stub::{Reply, Stub};
+use skidder_tests::stub::Stub;
 use skidder_tests::wait;
 use skidder_tests::writers::Plan;
 
@@ -234,16 +234,7 @@ fn while_nothing_is_taken_the_lag_stays_in_kafka_and_the_member_in_its_group() {
         return;
     };
     let mut scene = Scene::start(broker, "blocked");
-    let up = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&up);
-    let stub = Stub::scripted(move |_| {
-        if switch.load(Ordering::SeqCst) {
-            Reply::Take
-        } else {
-            Reply::refuse(503)
-        }
-    })
-    .unwrap();
+    let (stub, up) = Stub::switched(false).unwrap();
     // Whoever did not poll for four seconds would be out.
     let limits = "prefetch_max_bytes => '1 MiB' max_poll_interval_ms => 4000 session_timeout_ms => 4000 heartbeat_interval_ms => 1000";
     let mut reading = scene.reading("reading", &stub, limits);

@@ -20,7 +20,7 @@ use skidder_tests::disk::{NO_MOUNTS, SmallDisk};
 use skidder_tests::environment;
 use skidder_tests::pair::Pair;
 use skidder_tests::site::{Site, arrived_at_stub, elasticsearch_output};
-use skidder_tests::stub::{Reply, Stub};
+use skidder_tests::stub::Stub;
 use skidder_tests::writers::{Plan, Tally};
 
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -35,16 +35,7 @@ struct Scenario {
 impl Scenario {
     fn start(up: bool, arguments: &[&str], runner: &[String]) -> Self {
         let site = Site::new().unwrap();
-        let up = Arc::new(AtomicBool::new(up));
-        let switch = Arc::clone(&up);
-        let stub = Stub::scripted(move |_| {
-            if switch.load(Ordering::SeqCst) {
-                Reply::Take
-            } else {
-                Reply::refuse(503)
-            }
-        })
-        .unwrap();
+        let (stub, up) = Stub::switched(up).unwrap();
         let quick = "retry_initial_interval => 1 retry_max_interval => 1 resurrect_delay => 1";
         let output = elasticsearch_output(&stub.host(), "queue", quick);
         let mut all = vec!["--queue.type", "persisted"];

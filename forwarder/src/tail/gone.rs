@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::Tails;
+use super::copies::related_names;
 use super::deleted::MAX_LOSSES;
 use super::identity::{Identity, birth_of};
 use super::open::source_of;
@@ -143,12 +144,15 @@ impl Tails {
 /// The known path whose file may have been renamed to this one.
 fn before_rotation<'a>(path: &Path, known: &'a HashSet<PathBuf>) -> Option<&'a Path> {
     let name = path.file_name()?.to_str()?;
-    let mut ends = name
-        .char_indices()
-        .filter(|(_, letter)| ".-_".contains(*letter))
-        .map(|(end, _)| end)
-        .filter(|end| is_of_rotation(&name[*end..]));
-    ends.find_map(|end| known.get(&path.with_file_name(&name[..end])))
+    related_names(path)
+        .filter(|first| {
+            let first = first.file_name().and_then(|first| first.to_str());
+            first
+                .and_then(|first| name.strip_prefix(first))
+                .is_some_and(is_of_rotation)
+        })
+        .filter_map(|first| known.get(&first))
+        .last()
         .map(PathBuf::as_path)
 }
 

@@ -17,7 +17,7 @@ mod connection;
 pub use self::bulk::{Action, Item};
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -165,6 +165,20 @@ impl Stub {
         S: FnMut(&Request<'_>) -> Reply + Send + 'static,
     {
         Self::start(Some(Box::new(script)), true, 0)
+    }
+
+    /// Takes everything while the switch is on, and nothing (503) while it is off.
+    pub fn switched(on: bool) -> Result<(Self, Arc<AtomicBool>)> {
+        let switch = Arc::new(AtomicBool::new(on));
+        let read = Arc::clone(&switch);
+        let stub = Self::scripted(move |_| {
+            if read.load(Ordering::SeqCst) {
+                Reply::Take
+            } else {
+                Reply::refuse(503)
+            }
+        })?;
+        Ok((stub, switch))
     }
 
     /// A recording stub on a given port, for a cluster that comes back after an outage.
