@@ -31,6 +31,8 @@ use crate::registry::Entry;
 pub const COPY_PATIENCE: Duration = Duration::from_secs(5);
 /// Files of a directory that are looked at in search of a copy.
 const MAX_SIBLINGS: usize = 10_000;
+/// Files that are remembered by a name they had before; the last renamed ones.
+const MAX_RENAMED: usize = 16;
 /// Content is compared whole up to this length, beyond it in [`SAMPLES`] blocks.
 const WHOLE_BYTES: u64 = 64 << 10;
 const SAMPLES: u64 = 16;
@@ -131,8 +133,12 @@ impl Tails {
         let fingerprint = Fingerprint::take(file)?;
         let by_content = self.by_fingerprint.get(&fingerprint.hash);
         let by_content = by_content.filter(|_| fingerprint.is_full()).copied();
-        // Of a file that is hardly read yet the fingerprint is not full: only its name leads there.
-        let by_name = related_names(path).filter_map(|name| self.by_path.get(&name).copied());
+        // Of a file that is hardly read yet the fingerprint is not full: only its name leads there, the
+        // one it has or the one it had when it was copied.
+        let by_name = related_names(path).flat_map(|name| {
+            let renamed = self.renamed.get(&name).into_iter().flatten();
+            self.by_path.get(&name).into_iter().chain(renamed).copied()
+        });
         let candidates: Vec<u64> = by_content.into_iter().chain(by_name).collect();
         for key in candidates {
             let Some(tail) = self.known.get(&key) else {
@@ -302,7 +308,11 @@ impl Tails {
             .take(MAX_SIBLINGS)
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| *path != tail.path && !exclude.covers(path))
-            .filter(|path| tail.offset >= FINGERPRINT_BYTES as u64 || is_related(path, &tail.path))
+            .filter(|path| {
+                tail.offset >= FINGERPRINT_BYTES as u64
+                    || is_related(path, &tail.path)
+                    || is_related(path, &tail.first_path)
+            })
             .filter_map(|path| {
                 let (file, metadata) = self.copy_at(key, &path)?;
                 Some(Copy::new(&path, file, metadata))
@@ -319,15 +329,7 @@ impl Tails {
             let is_it = Identity::of(&metadata) == identity;
             is_it.then(|| Copy::new(path, file, metadata))
         };
-        open(&held.path).or_else(|| {
-            let siblings = std::fs::read_dir(held.path.parent()?).ok()?;
-            let mut siblings = siblings.take(MAX_SIBLINGS).filter_map(Result::ok);
-            let renamed = siblings.find(|entry| {
-                let metadata = std::fs::symlink_metadata(entry.path());
-                metadata.is_ok_and(|metadata| Identity::of(&metadata) == identity)
-            });
-            open(&renamed?.path())
-        })
+        open(&held.path).or_else(|| open(&sibling(&held.path, identity)?))
     }
 
     /// Files the tail under its identity, path and fingerprint.
@@ -341,12 +343,33 @@ impl Tails {
         ledger.forget_unclaimed(tail.identity);
         drop(ledger);
         self.by_identity.insert(tail.identity, key);
-        self.by_path.insert(tail.path.clone(), key);
         if tail.fingerprint.is_full() {
             self.by_fingerprint.insert(tail.fingerprint.hash, key);
         }
+        let path = tail.path.clone();
         self.known.insert(key, tail);
+        self.take_path(key, &path);
         self.wake(key);
+    }
+
+    /// Files the tail under its path. Whoever had that until now was renamed, which may not have been seen
+    /// yet.
+    pub(super) fn take_path(&mut self, key: u64, path: &Path) {
+        let before = self.by_path.insert(path.to_owned(), key);
+        for key in before.into_iter().chain([key]) {
+            let Some(tail) = self.known.get(&key) else {
+                continue;
+            };
+            if self.by_path.get(&tail.first_path) == Some(&key) {
+                continue;
+            }
+            let renamed = self.renamed.entry(tail.first_path.clone()).or_default();
+            renamed.retain(|known| *known != key);
+            if renamed.len() >= MAX_RENAMED {
+                renamed.remove(0);
+            }
+            renamed.push(key);
+        }
     }
 
     /// Takes the tail out of the indices.
@@ -359,6 +382,12 @@ impl Tails {
         }
         if self.by_fingerprint.get(&tail.fingerprint.hash) == Some(&key) {
             self.by_fingerprint.remove(&tail.fingerprint.hash);
+        }
+        if let Some(renamed) = self.renamed.get_mut(&tail.first_path) {
+            renamed.retain(|known| *known != key);
+            if renamed.is_empty() {
+                self.renamed.remove(&tail.first_path);
+            }
         }
     }
 
@@ -473,14 +502,13 @@ fn is_copy_of(
     };
     let strong = entry.offset.max(covered) >= FINGERPRINT_BYTES as u64;
     let elsewhere = path != entry.path;
-    let own = open_to_compare(&entry.path).and_then(|own| Ok((own.metadata()?, own)));
-    let believed = match own {
-        Ok((own_metadata, own)) if Identity::of(&own_metadata) == entry.identity => {
+    let believed = match open_original(entry) {
+        Some((own, own_metadata)) => {
             // Truncated, that is: while the original is whole, both are read.
             let whole = still_the_same(entry, &own, &own_metadata)?.is_some();
             !whole && elsewhere && (strong || is_related(path, &entry.path))
         }
-        _ => {
+        None => {
             let moved = strong && metadata_device(metadata) != entry.identity.device;
             moved
                 || (elsewhere && strong && is_related(path, &entry.path))
@@ -489,6 +517,28 @@ fn is_copy_of(
     };
     debug!(path = %path.display(), of = %entry.path.display(), believed, "a file with known content");
     Ok(believed.then_some(fingerprint))
+}
+
+/// The file that the entry was made for, whatever it holds now: where it was, or renamed in its
+/// directory.
+fn open_original(entry: &Entry) -> Option<(File, Metadata)> {
+    let open = |path: &Path| {
+        let file = open_to_compare(path).ok()?;
+        let metadata = file.metadata().ok()?;
+        (Identity::of(&metadata) == entry.identity).then_some((file, metadata))
+    };
+    open(&entry.path).or_else(|| open(&sibling(&entry.path, entry.identity)?))
+}
+
+/// The path that a file has in the directory of another one.
+fn sibling(path: &Path, identity: Identity) -> Option<PathBuf> {
+    let siblings = std::fs::read_dir(path.parent()?).ok()?;
+    let mut siblings = siblings.take(MAX_SIBLINGS).filter_map(Result::ok);
+    let sibling = siblings.find(|entry| {
+        let metadata = entry.metadata();
+        metadata.is_ok_and(|metadata| Identity::of(&metadata) == identity)
+    });
+    Some(sibling?.path())
 }
 
 fn metadata_device(metadata: &Metadata) -> u64 {

@@ -72,6 +72,8 @@ pub struct Tails {
     known: HashMap<u64, Box<Tail>>,
     by_identity: HashMap<Identity, u64>,
     by_path: HashMap<PathBuf, u64>,
+    /// Files that were renamed, by the path their events carry; the last renamed last.
+    renamed: HashMap<PathBuf, Vec<u64>>,
     turns: Turns,
     /// Files whose last line has no end yet.
     partial: HashSet<u64>,
@@ -157,6 +159,7 @@ impl Tails {
             known: HashMap::new(),
             by_identity: HashMap::new(),
             by_path: HashMap::new(),
+            renamed: HashMap::new(),
             turns,
             partial: HashSet::new(),
             by_fingerprint: HashMap::new(),
@@ -643,8 +646,11 @@ impl Tails {
             path.clone_into(&mut tail.path);
         }
         if self.by_path.get(path) != Some(&key) {
-            self.by_path.insert(path.to_owned(), key);
+            self.take_path(key, path);
         }
+        let Some(tail) = self.known.get(&key) else {
+            return;
+        };
         if !tail.is_as_known(metadata) || !tail.is_drained() {
             self.wake(key);
         }

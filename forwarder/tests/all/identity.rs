@@ -281,6 +281,41 @@ fn complaint_05_copytruncate_while_the_forwarder_is_down() {
     }
 }
 
+/// What is truncated was renamed as well before anybody looked: the copy has the name of neither.
+#[test]
+fn complaint_05_copied_truncated_and_renamed_before_it_is_looked_at() {
+    for (pattern, copy, renamed) in [
+        ("app.log*", "app.log.1", "app.log.2"),
+        ("app.log*", "app.log.2", "app.log.1"),
+        ("app.log", "app.log.1", "app.log.2"),
+        ("app.log", "app.log.2", "app.log.1"),
+    ] {
+        // Less than a fingerprint, and more.
+        for (count, down) in [(20, false), (20, true), (400, false), (400, true)] {
+            let (place, receiver) = (Place::new(), Receiver::start());
+            let config = place.config(&receiver, pattern, "");
+            place.append("app.log", &lines("first", 0..count));
+            let mut running = Some(Running::start(&config));
+            receiver.wait_for(count);
+            if down {
+                running.take().expect("runs").stop();
+            }
+            place.append("app.log", &lines("second", 0..20));
+            std::fs::copy(place.log("app.log"), place.log(copy)).expect("copies");
+            truncate(&place.log("app.log"), 0);
+            std::fs::rename(place.log("app.log"), place.log(renamed)).expect("renames");
+            place.append("app.log", &lines("third", 0..50));
+            let running = running.unwrap_or_else(|| Running::start(&config));
+            receiver.wait_for_message(lines("third", 49..50).trim_end());
+            receiver.wait_for_message(lines("second", 19..20).trim_end());
+            running.stop();
+            let expected =
+                lines("first", 0..count) + &lines("second", 0..20) + &lines("third", 0..50);
+            assert_each_once(&receiver, &expected);
+        }
+    }
+}
+
 /// The file is known while it is empty, and its name is saved with the first lines of another one. Killed before the
 /// registry is written once more, the forwarder has to know the first lines, else those that are written in their place
 /// get their identities, and whoever stores each line once takes them for the same.
