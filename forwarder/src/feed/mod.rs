@@ -299,7 +299,7 @@ impl Feed {
     /// Looks up where to go on.
     fn claim(&mut self, ledger: &RefCell<Ledger>, from_end: bool) -> Start {
         let mut ledger = ledger.borrow_mut();
-        let number = ledger.find_unclaimed_path(&self.path);
+        let number = ledger.find_unclaimed_path(&self.path).next();
         let known =
             number.and_then(|number| Some((number, ledger.unclaimed_entry(number)?.clone())));
         let Some((number, mut entry)) = known else {

@@ -5,7 +5,7 @@
 //! sent twice, none is skipped.
 //!
 //! [`Ledger`] is the copy in memory and knows what has changed since it was last saved, [`format`]
-//! its bytes on disk, [`store`] the files and the lock, [`machine`] whose it is, [`import`] the
+//! its bytes on disk, [`store`] the files and the lock, `unclaimed` finds what no file was recognised as yet, [`machine`] whose it is, [`import`] the
 //! one-time reading of another shipper's registry, [`state`] the command that shows and mends it.
 
 pub mod filebeat;
@@ -15,13 +15,15 @@ pub mod machine;
 mod sincedb;
 pub mod state;
 pub mod store;
+mod unclaimed;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use self::unclaimed::Unclaimed;
 use crate::batch::Batch;
 use crate::event::StreamId;
 use crate::tail::identity::{Fingerprint, Identity, Mark};
@@ -105,11 +107,7 @@ pub struct Ledger {
     entries: BTreeMap<u64, Entry>,
     /// Source to number.
     active: HashMap<u64, u64>,
-    unclaimed: BTreeSet<u64>,
-    unclaimed_by_identity: HashMap<Identity, u64>,
-    /// By the hash of the first bytes, when there are enough of them.
-    unclaimed_by_content: HashMap<u64, u64>,
-    unclaimed_by_path: HashMap<PathBuf, u64>,
+    unclaimed: Unclaimed,
     /// Sources whose file ends before what was read of them.
     limits: HashMap<u64, u64>,
     next_number: u64,
@@ -143,57 +141,43 @@ impl Ledger {
 
     fn set_unclaimed(&mut self, number: u64) {
         if let Some(entry) = self.entries.get(&number) {
-            self.unclaimed.insert(number);
-            self.unclaimed_by_identity.insert(entry.identity, number);
-            if entry.fingerprint.is_full() {
-                self.unclaimed_by_content
-                    .insert(entry.fingerprint.hash, number);
-            }
-            self.unclaimed_by_path.insert(entry.path.clone(), number);
+            self.unclaimed.insert(number, entry);
         }
     }
 
     fn set_claimed(&mut self, number: u64) {
-        self.unclaimed.remove(&number);
-        if let Some(entry) = self.entries.get(&number)
-            && self.unclaimed_by_identity.get(&entry.identity) == Some(&number)
-        {
-            self.unclaimed_by_identity.remove(&entry.identity);
-        }
         if let Some(entry) = self.entries.get(&number) {
-            let hash = entry.fingerprint.hash;
-            if self.unclaimed_by_content.get(&hash) == Some(&number) {
-                self.unclaimed_by_content.remove(&hash);
-            }
-            if self.unclaimed_by_path.get(&entry.path) == Some(&number) {
-                self.unclaimed_by_path.remove(&entry.path);
-            }
+            self.unclaimed.remove(number, entry);
         }
     }
 
-    /// The unclaimed entry whose first bytes have this hash.
-    pub fn find_unclaimed_content(&self, hash: u64) -> Option<u64> {
-        self.unclaimed_by_content.get(&hash).copied()
+    /// The unclaimed entries whose first bytes have this hash, the youngest first.
+    pub fn find_unclaimed_content(&self, hash: u64) -> impl Iterator<Item = u64> {
+        self.unclaimed.of_content(hash)
     }
 
-    /// The unclaimed entry of this path.
-    pub fn find_unclaimed_path(&self, path: &Path) -> Option<u64> {
-        self.unclaimed_by_path.get(path).copied()
+    /// The unclaimed entries of this path, the youngest first.
+    pub fn find_unclaimed_path(&self, path: &Path) -> impl Iterator<Item = u64> {
+        self.unclaimed.of_path(path)
     }
 
     /// The unclaimed entry with this number.
     pub fn unclaimed_entry(&self, number: u64) -> Option<&Entry> {
         let entry = self.entries.get(&number)?;
-        self.unclaimed.contains(&number).then_some(entry)
+        self.unclaimed.contains(number).then_some(entry)
     }
 
-    /// The file of an unclaimed entry has other content now: it is kept for a copy of the old, but
-    /// not found by its identity any more.
-    pub fn orphan(&mut self, number: u64) {
-        if let Some(entry) = self.entries.get(&number)
-            && self.unclaimed_by_identity.get(&entry.identity) == Some(&number)
-        {
-            self.unclaimed_by_identity.remove(&entry.identity);
+    /// The identity is now that of a file with other content than the unclaimed entries tell of. Those of which something
+    /// was read are kept for a copy of it, but not found by their identity any more.
+    pub fn pass_on(&mut self, identity: Identity) {
+        let numbers: Vec<u64> = self.unclaimed.of_identity(identity).collect();
+        for number in numbers {
+            match self.entries.get(&number) {
+                Some(entry) if entry.offset > 0 || entry.fingerprint.length > 0 => {
+                    self.unclaimed.orphan(number, entry);
+                }
+                _ => self.delete(number),
+            }
         }
     }
 
@@ -216,20 +200,20 @@ impl Ledger {
 
     /// The entries that no file of this run has been recognised as, with their numbers.
     pub fn unclaimed(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.unclaimed
-            .iter()
-            .filter_map(|number| Some((*number, self.entries.get(number)?)))
+        let numbers = self.unclaimed.numbers();
+        numbers.filter_map(|number| Some((number, self.entries.get(&number)?)))
     }
 
-    /// The unclaimed entry of this identity, with its number.
-    pub fn find_unclaimed(&self, identity: Identity) -> Option<(u64, &Entry)> {
-        let number = *self.unclaimed_by_identity.get(&identity)?;
-        Some((number, self.entries.get(&number)?))
+    /// The unclaimed entries of this identity with their numbers, the youngest first.
+    pub fn find_unclaimed(&self, identity: Identity) -> impl Iterator<Item = (u64, &Entry)> {
+        let numbers = self.unclaimed.of_identity(identity);
+        numbers.filter_map(|number| Some((number, self.entries.get(&number)?)))
     }
 
-    /// Drops the unclaimed entry of this identity, which is another file's now.
+    /// Drops the unclaimed entries of this identity: what they tell of is gone.
     pub fn forget_unclaimed(&mut self, identity: Identity) {
-        if let Some(number) = self.unclaimed_by_identity.get(&identity).copied() {
+        let numbers: Vec<u64> = self.unclaimed.of_identity(identity).collect();
+        for number in numbers {
             self.delete(number);
         }
     }

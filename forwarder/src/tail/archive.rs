@@ -19,8 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Tails;
 use super::complete::Times;
-use super::copies::related_names;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, MARK_BYTES, Mark, birth_of};
+use super::likeness::related_names;
 use super::links::{open_of, open_to_compare};
 use super::open::source_of;
 use super::reading::Budget;
@@ -239,9 +239,8 @@ impl Tails {
         format: &str,
     ) -> io::Result<Option<u64>> {
         let ledger = self.ledger.borrow();
-        if let Some((number, entry)) = ledger.find_unclaimed(identity)
-            && entry.packed.is_some()
-        {
+        let mut known = ledger.find_unclaimed(identity);
+        if let Some((number, _)) = known.find(|(_, entry)| entry.packed.is_some()) {
             return Ok(Some(number));
         }
         let Some(mut unpacked) = unpack(file.try_clone()?, format) else {
@@ -253,8 +252,11 @@ impl Tails {
         let strong = full
             .is_full()
             .then(|| ledger.find_unclaimed_content(full.hash));
-        let by_name = related_names(path).filter_map(|name| ledger.find_unclaimed_path(&name));
-        let found = strong.flatten().into_iter().chain(by_name).find(|number| {
+        let by_name = related_names(path).flat_map(|name| {
+            let numbers = ledger.find_unclaimed_path(&name);
+            numbers.collect::<Vec<_>>()
+        });
+        let found = strong.into_iter().flatten().chain(by_name).find(|number| {
             ledger.unclaimed_entry(*number).is_some_and(|entry| {
                 let covered = entry.fingerprint.length as usize;
                 let same = covered > 0

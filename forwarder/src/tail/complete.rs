@@ -260,6 +260,7 @@ impl Tails {
             .ledger
             .borrow()
             .find_unclaimed(identity)
+            .next()
             .map(|(number, entry)| {
                 let same = entry.packed.is_some() && entry.born == born;
                 (number, same.then(|| entry.clone()))

@@ -14,30 +14,23 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::Tails;
 use super::file::{Beginning, Tail};
-use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, birth_of, read_fully_at};
-use super::links::{open_of, open_to_compare};
-use super::open::{entry_of, still_the_same};
+use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity};
+use super::likeness::{MAX_SIBLINGS, is_related, modified, related_names, sibling};
+use super::links::open_of;
+use super::open::entry_of;
 use crate::event::Source;
-use crate::registry::Entry;
 
 /// A file that may be a copy in the making is held back until it has not grown for this time.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(5);
-/// Files of a directory that are looked at in search of a copy.
-const MAX_SIBLINGS: usize = 10_000;
 /// Files that are remembered by a name they had before; the last renamed ones.
 const MAX_RENAMED: usize = 16;
-/// Content is compared whole up to this length, beyond it in [`SAMPLES`] blocks.
-const WHOLE_BYTES: u64 = 64 << 10;
-const SAMPLES: u64 = 16;
-const SAMPLE_BYTES: usize = 4096;
-
 /// A file that is held back.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -340,7 +333,7 @@ impl Tails {
             (known.identity, known.born) = (entry.identity, entry.born);
         });
         // A copy that was empty when the last run ended.
-        ledger.forget_unclaimed(tail.identity);
+        ledger.pass_on(tail.identity);
         drop(ledger);
         self.by_identity.insert(tail.identity, key);
         if tail.fingerprint.is_full() {
@@ -390,67 +383,6 @@ impl Tails {
             }
         }
     }
-
-    /// The entry of the last run whose content this file has, under another inode.
-    pub(super) fn recognise_copy(
-        &self,
-        path: &Path,
-        file: &File,
-        metadata: &Metadata,
-    ) -> io::Result<Option<(u64, Entry, Fingerprint)>> {
-        let ledger = self.ledger.borrow();
-        let fingerprint = Fingerprint::take(file)?;
-        let mut numbers = Vec::new();
-        if fingerprint.is_full() {
-            numbers.extend(ledger.find_unclaimed_content(fingerprint.hash));
-        }
-        for name in std::iter::once(path.to_owned()).chain(related_names(path)) {
-            numbers.extend(ledger.find_unclaimed_path(&name));
-        }
-        for number in numbers {
-            let Some(entry) = ledger.unclaimed_entry(number) else {
-                continue;
-            };
-            if let Some(fingerprint) = is_copy_of(entry, path, file, metadata)?
-                && !self.has_older_twin(entry, path, metadata)
-            {
-                return Ok(Some((number, entry.clone(), fingerprint)));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Tails {
-    /// Whether the entry may as well be that of an older copy that nobody knows.
-    ///
-    /// A forwarder that was killed right behind the first lines has saved what they are and the name of their stream, but
-    /// no position, and nothing but the beginning tells copies apart. If two of them begin alike the
-    /// older one has those lines: under their name another line would be taken for one of them.
-    fn has_older_twin(&self, entry: &Entry, path: &Path, metadata: &Metadata) -> bool {
-        if entry.offset > 0 {
-            return false;
-        }
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let siblings = std::fs::read_dir(directory).into_iter().flatten();
-        let mut siblings = siblings
-            .take(MAX_SIBLINGS)
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|sibling| sibling != path && is_related(sibling, &entry.path));
-        siblings.any(|sibling| {
-            let twin = || -> io::Result<bool> {
-                let file = open_to_compare(&sibling)?;
-                let other = file.metadata()?;
-                let identity = Identity::of(&other);
-                let known = self.by_identity.contains_key(&identity)
-                    || self.ledger.borrow().find_unclaimed(identity).is_some();
-                Ok(!known
-                    && other.modified()? < metadata.modified()?
-                    && entry.fingerprint.grown(&file)?.is_some())
-            };
-            twin().unwrap_or(false)
-        })
-    }
 }
 
 struct Copy {
@@ -470,194 +402,5 @@ impl Copy {
 
     fn modified(&self) -> u64 {
         modified(&self.metadata)
-    }
-}
-
-fn modified(metadata: &Metadata) -> u64 {
-    let time = metadata.modified().unwrap_or(UNIX_EPOCH);
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
-}
-
-/// Whether the file is a copy of the one that the entry was made for, which is not there any more as
-/// it was. Its fingerprint, if so.
-fn is_copy_of(
-    entry: &Entry,
-    path: &Path,
-    file: &File,
-    metadata: &Metadata,
-) -> io::Result<Option<Fingerprint>> {
-    let covered = u64::from(entry.fingerprint.length);
-    let known = entry.mark.is_some() || entry.offset <= covered;
-    if entry.packed.is_some() || covered == 0 || !known {
-        return Ok(None);
-    }
-    let born = birth_of(metadata);
-    let as_ours = Entry {
-        born,
-        ..entry.clone()
-    };
-    let Some(fingerprint) = still_the_same(&as_ours, file, metadata)? else {
-        return Ok(None);
-    };
-    let strong = entry.offset.max(covered) >= FINGERPRINT_BYTES as u64;
-    let elsewhere = path != entry.path;
-    let believed = match open_original(entry) {
-        Some((own, own_metadata)) => {
-            // Truncated, that is: while the original is whole, both are read.
-            let whole = still_the_same(entry, &own, &own_metadata)?.is_some();
-            !whole && elsewhere && (strong || is_related(path, &entry.path))
-        }
-        None => {
-            let moved = strong && metadata_device(metadata) != entry.identity.device;
-            moved
-                || (elsewhere && strong && is_related(path, &entry.path))
-                || modified(metadata) <= entry.seen && strong
-        }
-    };
-    debug!(path = %path.display(), of = %entry.path.display(), believed, "a file with known content");
-    Ok(believed.then_some(fingerprint))
-}
-
-/// The file that the entry was made for, whatever it holds now: where it was, or renamed in its
-/// directory.
-fn open_original(entry: &Entry) -> Option<(File, Metadata)> {
-    let open = |path: &Path| {
-        let file = open_to_compare(path).ok()?;
-        let metadata = file.metadata().ok()?;
-        (Identity::of(&metadata) == entry.identity).then_some((file, metadata))
-    };
-    open(&entry.path).or_else(|| open(&sibling(&entry.path, entry.identity)?))
-}
-
-/// The path that a file has in the directory of another one.
-fn sibling(path: &Path, identity: Identity) -> Option<PathBuf> {
-    let siblings = std::fs::read_dir(path.parent()?).ok()?;
-    let mut siblings = siblings.take(MAX_SIBLINGS).filter_map(Result::ok);
-    let sibling = siblings.find(|entry| {
-        let metadata = entry.metadata();
-        metadata.is_ok_and(|metadata| Identity::of(&metadata) == identity)
-    });
-    Some(sibling?.path())
-}
-
-fn metadata_device(metadata: &Metadata) -> u64 {
-    Identity::of(metadata).device
-}
-
-/// Paths that this one may be a copy of, by its name: `app.log` for `app.log.1` and
-/// `app.log-20260101.gz`, also for `app-20260101.log`.
-pub(super) fn related_names(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.unwrap_or_default().to_owned();
-    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let extension = name.rfind('.').map(|dot| name[dot..].to_owned());
-    let cuts: Vec<usize> = name
-        .char_indices()
-        .filter(|(at, character)| *at > 0 && matches!(character, '.' | '-' | '_' | '~' | '@'))
-        .map(|(at, _)| at)
-        .collect();
-    cuts.into_iter().rev().flat_map(move |cut| {
-        let base = name[..cut].to_owned();
-        let with_extension = extension.as_ref().map(|extension| base.clone() + extension);
-        let names = std::iter::once(base).chain(with_extension.filter(|other| *other != name));
-        let directory = directory.clone();
-        names
-            .map(move |name| directory.join(name))
-            .collect::<Vec<_>>()
-    })
-}
-
-pub(super) fn is_related(path: &Path, original: &Path) -> bool {
-    let name = original.file_name();
-    related_names(path).any(|related| related.file_name() == name)
-}
-
-/// Whether both files have the same first bytes, as far as a few looks tell.
-pub(super) fn same_beginning(left: &File, right: &File, length: u64) -> io::Result<bool> {
-    let same = |offset: u64, length: usize| -> io::Result<bool> {
-        let (mut one, mut other) = ([0; SAMPLE_BYTES], [0; SAMPLE_BYTES]);
-        let read = read_fully_at(left, &mut one[..length], offset)?;
-        let also = read_fully_at(right, &mut other[..length], offset)?;
-        Ok(read == length && also == length && one == other)
-    };
-    if length <= WHOLE_BYTES {
-        let mut offset = 0;
-        while offset < length {
-            let block = (length - offset).min(SAMPLE_BYTES as u64);
-            if !same(offset, block as usize)? {
-                return Ok(false);
-            }
-            offset += block;
-        }
-        return Ok(true);
-    }
-    let last = length - SAMPLE_BYTES as u64;
-    for sample in 0..=SAMPLES {
-        if !same(last / SAMPLES * sample, SAMPLE_BYTES)? {
-            return Ok(false);
-        }
-    }
-    same(last, SAMPLE_BYTES)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::os::unix::fs::FileExt;
-
-    use super::*;
-
-    #[test]
-    fn names_of_rotated_files_tell_what_they_were() {
-        for (rotated, original) in [
-            ("/d/app.log.1", "/d/app.log"),
-            ("/d/app.log.1.gz", "/d/app.log"),
-            ("/d/app.log-20260101", "/d/app.log"),
-            ("/d/app-2026-01-01.log", "/d/app.log"),
-            ("/d/app.1", "/d/app"),
-        ] {
-            assert!(
-                is_related(Path::new(rotated), Path::new(original)),
-                "{rotated}"
-            );
-        }
-        for (other, original) in [
-            ("/d/app.log", "/d/app.log"),
-            ("/d/worker2.log", "/d/worker1.log"),
-            ("/d/app.log", "/d/app.log.1"),
-            ("/d/.log", "/d/app.log"),
-        ] {
-            assert!(
-                !is_related(Path::new(other), Path::new(original)),
-                "{other}"
-            );
-        }
-    }
-
-    #[test]
-    fn beginnings_are_compared_over_their_whole_length() {
-        let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
-        let file = |bytes: &[u8]| {
-            let mut file = tempfile::tempfile().expect("a file");
-            file.write_all(bytes).expect("writes");
-            file
-        };
-        let (left, right) = (file(&bytes), file(&bytes[..900_000]));
-        for length in [0, 1, 4096, 4097, 65_536, 65_537, 900_000] {
-            assert!(
-                same_beginning(&left, &right, length).expect("reads"),
-                "{length}"
-            );
-        }
-        assert!(!same_beginning(&left, &right, 900_001).expect("reads"));
-        right.write_all_at(b"!", 899_999).expect("writes");
-        assert!(!same_beginning(&left, &right, 900_000).expect("reads"));
-        right
-            .write_all_at(&bytes[899_999..900_000], 899_999)
-            .expect("writes");
-        right.write_all_at(b"!", 10).expect("writes");
-        assert!(!same_beginning(&left, &right, 900_000).expect("reads"));
-        assert!(!same_beginning(&left, &right, 100).expect("reads"));
     }
 }

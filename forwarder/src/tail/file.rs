@@ -292,7 +292,7 @@ impl Tail {
         let own = file.metadata()?.len();
         // When the original is removed, its copy may have grown already.
         let may_be = self.is_whole()? && (length <= own || self.is_deleted());
-        if may_be && super::copies::same_beginning(file, other, length.min(own))? {
+        if may_be && super::likeness::same_beginning(file, other, length.min(own))? {
             return Ok(true);
         }
         if self.is_whole()? {

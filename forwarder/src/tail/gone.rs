@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::Tails;
-use super::copies::related_names;
 use super::deleted::MAX_LOSSES;
 use super::identity::{Identity, birth_of};
+use super::likeness::related_names;
 use super::open::source_of;
 use crate::batch::{Batch, Extra};
 use crate::report::add;

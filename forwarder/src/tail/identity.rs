@@ -20,7 +20,7 @@ pub const FINGERPRINT_BYTES: usize = 1024;
 pub const MARK_BYTES: usize = 256;
 
 /// What the file system says a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The device it is on.
     pub device: u64,

@@ -2,7 +2,7 @@
 //! where to begin in it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -218,13 +218,13 @@ impl Tails {
         // A file of which nothing was read is as good as unknown: a copy is empty at first.
         let mut unread = match &known {
             Known::Same(_, entry, _) => entry.offset == 0 && entry.fingerprint.length == 0,
-            Known::Another(_) => false,
+            Known::Another => false,
             Known::Nothing => true,
         };
         // Complete files may well have the same content: each is read.
         let copies = self.complete(group).is_none();
         if copies
-            && (unread || matches!(known, Known::Another(_)))
+            && (unread || matches!(known, Known::Another))
             && metadata.len() > 0
             && let Some((number, entry, fingerprint)) =
                 self.recognise_copy(path, &file, &metadata)?
@@ -252,7 +252,7 @@ impl Tails {
                     entry.mark,
                 )
             }
-            Known::Another(_) => {
+            Known::Another => {
                 let fingerprint = Fingerprint::take(&file)?;
                 (
                     Beginning {
@@ -279,7 +279,7 @@ impl Tails {
         let id = self.new_id();
         let stream = match &known {
             Known::Same(_, entry, _) => entry.stream.clone(),
-            Known::Another(_) | Known::Nothing => None,
+            Known::Another | Known::Nothing => None,
         };
         let source = source_of(&self.config, id, &first_path, group, stream);
         let mut tail = Tail::new(source, group, path, &first_path, file, &metadata, beginning)?;
@@ -296,13 +296,10 @@ impl Tails {
         // Not before everything that can fail: what is known must not get lost.
         match known {
             Known::Same(number, _, _) => ledger.claim(id, number, kept),
-            Known::Another(number) => {
-                // Its content may be in a copy.
-                ledger.orphan(number);
-                ledger.insert(id, kept);
-            }
-            Known::Nothing => ledger.insert(id, kept),
+            Known::Another | Known::Nothing => ledger.insert(id, kept),
         }
+        // What else had this inode may be in a copy.
+        ledger.pass_on(identity);
         drop(ledger);
         info!(path = %path.display(), offset = beginning.offset, size = metadata.len(), "following the file");
         tail.own = metadata.len() > 0 || !copies;
@@ -335,7 +332,7 @@ impl Tails {
         now: Instant,
     ) -> bool {
         let identity = Identity::of(metadata);
-        let short = match self.ledger.borrow().find_unclaimed(identity) {
+        let short = match self.ledger.borrow().find_unclaimed(identity).next() {
             Some((_, entry)) => metadata.len() < entry.offset,
             None => false,
         };
@@ -352,23 +349,24 @@ impl Tails {
         let ledger = self.ledger.borrow();
         let identity = Identity::of(metadata);
         let born = birth_of(metadata);
-        let entry = ledger.find_unclaimed(identity).or_else(|| {
+        let mut entries: Vec<_> = ledger.find_unclaimed(identity).collect();
+        if entries.is_empty() {
             // Devices are renumbered by a reboot now and then.
-            ledger.unclaimed().find(|(_, entry)| {
+            entries.extend(ledger.unclaimed().find(|(_, entry)| {
                 let moved = entry.identity.inode == identity.inode && entry.path == path;
                 moved && entry.born.is_some() && entry.born == born
-            })
-        });
-        let Some((number, entry)) = entry else {
-            return Ok(Known::Nothing);
-        };
-        match still_the_same(entry, file, metadata)? {
-            Some(fingerprint) => Ok(Known::Same(number, entry.clone(), fingerprint)),
-            None => {
-                info!(path = %path.display(), "another file or content than in the last run, starting over with it");
-                Ok(Known::Another(number))
+            }));
+        }
+        for (number, entry) in &entries {
+            if let Some(fingerprint) = still_the_same(entry, file, metadata)? {
+                return Ok(Known::Same(*number, (*entry).clone(), fingerprint));
             }
         }
+        if entries.is_empty() {
+            return Ok(Known::Nothing);
+        }
+        info!(path = %path.display(), "another file or content than in the last run, starting over with it");
+        Ok(Known::Another)
     }
 
     /// Where to begin in a file that the registry does not know.
@@ -422,14 +420,12 @@ impl Tails {
     /// After a start: files that were renamed while nobody looked, to where no pattern finds
     /// them, may have lines left. They are sought in the directory they were in.
     pub(super) fn find_renamed(&mut self, now: Instant) {
-        let mut sought: HashMap<PathBuf, HashMap<Identity, PathBuf>> = HashMap::new();
-        for (_, entry) in self.ledger.borrow().unclaimed() {
-            if let Some(directory) = entry.path.parent() {
-                let wanted = sought.entry(directory.to_owned()).or_default();
-                wanted.insert(entry.identity, entry.path.clone());
-            }
-        }
-        for (directory, wanted) in sought {
+        let directories: HashSet<PathBuf> = {
+            let ledger = self.ledger.borrow();
+            let parents = ledger.unclaimed().map(|(_, entry)| entry.path.parent());
+            parents.flatten().map(Path::to_owned).collect()
+        };
+        for directory in directories {
             let Ok(entries) = std::fs::read_dir(&directory) else {
                 continue;
             };
@@ -448,14 +444,11 @@ impl Tails {
                 if self.consider_archive(&path).unwrap_or(true) {
                     continue;
                 }
-                let first_path = match wanted.get(&identity) {
-                    Some(first_path) if self.is_same(&path, identity) => Some(first_path.clone()),
-                    _ => self.first_path_of_copy(&path, &metadata),
-                };
-                let Some(first_path) = first_path else {
-                    continue;
-                };
-                if let Some(group) = self.group_of(&first_path) {
+                let known = self.first_path_of(&path, identity);
+                let first_path = known.or_else(|| self.first_path_of_copy(&path, &metadata));
+                if let Some(first_path) = first_path
+                    && let Some(group) = self.group_of(&first_path)
+                {
                     // No pattern finds it, so it is closed when it is done.
                     self.consider_as(&path, &first_path, group, now);
                 }
@@ -469,18 +462,18 @@ impl Tails {
         Some(entry.path)
     }
 
-    fn is_same(&self, path: &Path, identity: Identity) -> bool {
-        let check = || -> io::Result<bool> {
-            let file = open_to_compare(path)?;
-            let metadata = file.metadata()?;
-            let ledger = self.ledger.borrow();
-            let Some((_, entry)) = ledger.find_unclaimed(identity) else {
-                return Ok(false);
-            };
-            Ok(Identity::of(&metadata) == identity
-                && still_the_same(entry, &file, &metadata)?.is_some())
-        };
-        check().unwrap_or(false)
+    /// Where a file of this identity was in the last run, if it is still the same.
+    fn first_path_of(&self, path: &Path, identity: Identity) -> Option<PathBuf> {
+        let ledger = self.ledger.borrow();
+        let mut entries = ledger.find_unclaimed(identity).peekable();
+        entries.peek()?;
+        let file = open_to_compare(path).ok()?;
+        let metadata = file.metadata().ok()?;
+        let mut entries = entries.filter(|_| Identity::of(&metadata) == identity);
+        let same = entries.find(|(_, entry)| {
+            still_the_same(entry, &file, &metadata).is_ok_and(|same| same.is_some())
+        });
+        same.map(|(_, entry)| entry.path.clone())
     }
 
     /// Remembers that a file is not shipped for what it is; it is looked at again when it changes.
@@ -518,7 +511,7 @@ enum Known {
     /// It has never been seen.
     Nothing,
     /// There is an entry of this identity, but of another file or of other content.
-    Another(u64),
+    Another,
     /// It is the file of this entry; its first bytes may have become more.
     Same(u64, Entry, Fingerprint),
 }
