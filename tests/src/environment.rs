@@ -4,10 +4,11 @@
 //! works on a laptop without Java. With `SKIDDER_REQUIRE_ALL=1` (continuous integration) the
 //! same situation is a failure: a suite that silently tests nothing is worse than a red one.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 /// The variable that turns a skipped test into a failed one.
 pub const REQUIRE_ALL: &str = "SKIDDER_REQUIRE_ALL";
@@ -79,17 +80,24 @@ pub fn profile() -> String {
     }
 }
 
-/// A TCP port of 127.0.0.1 that the system has just handed out and that nobody listens on.
+/// A TCP port of 127.0.0.1 that nobody listens on, for a server that is killed and has to come back to it.
 ///
-/// Another process could take it before it is used; the system hands out ports in random
-/// order, so this is as rare as it is unavoidable for a server that must come back on the
-/// same port after a kill.
+/// Not one of those that the system gives to connections (32768 and up on Linux): a connection of any process
+/// could have it while the server is down.
+///
+/// # Errors
+/// If none of the ports that were tried is free.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding 127.0.0.1:0")?;
-    Ok(listener
-        .local_addr()
-        .context("reading the bound address")?
-        .port())
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    for _ in 0..100 {
+        // Each state has other keys: what is random here is enough for tests that run side by side.
+        let random = RandomState::new().build_hasher().finish();
+        let port = PORTS.start + (random % PORTS.len() as u64) as u16;
+        if TcpListener::bind(loopback(port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port of 127.0.0.1 among 100 between {PORTS:?}")
 }
 
 /// `127.0.0.1:port`.
