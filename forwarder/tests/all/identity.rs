@@ -535,37 +535,6 @@ fn complaint_08_a_twin_compressed_while_the_forwarder_was_down_is_read_on() {
     }
 }
 
-/// The registry knows several files by this path: those that were rotated away have it as well. Which of them it
-/// knew first is a matter of chance.
-#[test]
-fn complaint_08_a_twin_is_known_though_others_had_its_name() {
-    for _ in 0..10 {
-        let (place, receiver) = (Place::new(), Receiver::start());
-        let config = place.config(&receiver, "app.log*", "");
-        let running = Running::start(&config);
-        place.append("app.log", "begin\n");
-        receiver.wait_for(1);
-        place.append("app.log", &lines("first", 0..200));
-        std::fs::rename(place.log("app.log"), place.log("app.log.3")).expect("renames");
-        place.append("app.log", "second\n");
-        receiver.wait_for(202);
-        running.stop();
-        place.append("app.log", &lines("rest", 0..10));
-        let text = std::fs::read(place.log("app.log")).expect("reads");
-        std::fs::write(place.log("app.log.1.gz"), gzip(&text)).expect("writes");
-        std::fs::remove_file(place.log("app.log")).expect("removes");
-        let running = Running::start(&config);
-        receiver.wait_for_message("rest-9");
-        running.stop();
-        let expected = format!(
-            "begin\n{}second\n{}",
-            lines("first", 0..200),
-            lines("rest", 0..10)
-        );
-        assert_each_once(&receiver, &expected);
-    }
-}
-
 #[test]
 fn complaint_08_compressed_while_it_is_followed() {
     let (place, receiver) = (Place::new(), Receiver::start());
