@@ -114,7 +114,7 @@ impl History {
     }
 
     /// Takes the steps, and then everything has to have arrived.
-    fn is_whole(mut self, steps: &[Step]) -> Result<(), TestCaseError> {
+    fn run(mut self, steps: &[Step]) -> Result<(), TestCaseError> {
         for step in steps {
             self.take(step);
         }
@@ -220,7 +220,7 @@ proptest! {
     fn no_line_is_missing_whatever_happens(
         steps in proptest::collection::vec(step(), 1..14)
     ) {
-        History::new().is_whole(&steps)?;
+        History::new().run(&steps)?;
     }
 }
 
@@ -260,7 +260,7 @@ fn histories_that_failed_before() {
     ];
     for history in histories {
         for _ in 0..5 {
-            let outcome = History::new().is_whole(history);
+            let outcome = History::new().run(history);
             assert!(outcome.is_ok(), "{outcome:?}");
         }
     }
