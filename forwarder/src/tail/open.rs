@@ -215,16 +215,16 @@ impl Tails {
             return Ok(None);
         }
         let mut known = self.recognise(path, &file, &metadata)?;
-        // A file of which nothing was read is as good as unknown: a copy is empty at first.
+        // A file of which nothing was read is as good as unknown: a copy is empty at first, and may have the inode of a
+        // file that was removed.
         let mut unread = match &known {
             Known::Same(_, entry, _) => entry.offset == 0 && entry.fingerprint.length == 0,
-            Known::Another => false,
-            Known::Nothing => true,
+            Known::Another | Known::Nothing => true,
         };
         // Complete files may well have the same content: each is read.
         let copies = self.complete(group).is_none();
         if copies
-            && (unread || matches!(known, Known::Another))
+            && unread
             && metadata.len() > 0
             && let Some((number, entry, fingerprint)) =
                 self.recognise_copy(path, &file, &metadata)?
@@ -253,6 +253,7 @@ impl Tails {
                 )
             }
             Known::Another => {
+                info!(path = %path.display(), "another file or content than in the last run, starting over with it");
                 let fingerprint = Fingerprint::take(&file)?;
                 (
                     Beginning {
@@ -365,7 +366,6 @@ impl Tails {
         if entries.is_empty() {
             return Ok(Known::Nothing);
         }
-        info!(path = %path.display(), "another file or content than in the last run, starting over with it");
         Ok(Known::Another)
     }
 

@@ -316,6 +316,45 @@ fn complaint_05_copied_truncated_and_renamed_before_it_is_looked_at() {
     }
 }
 
+/// The registry knows the inodes of files that were removed while nobody looked, and the copy gets one of them.
+#[test]
+fn complaint_05_a_copy_with_the_inode_of_a_removed_file_is_known() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let config = place.config(&receiver, "*.log*", "");
+    let removed: Vec<_> = (0..40)
+        .map(|number| format!("removed{number}.log"))
+        .collect();
+    let mut expected = lines("new", 0..20);
+    place.append("app.log", &expected);
+    for name in &removed {
+        let line = format!("{name}\n");
+        place.append(name, &line);
+        expected += &line;
+    }
+    let running = Running::start(&config);
+    receiver.wait_for(expected.lines().count());
+    running.stop();
+    let inodes: Vec<u64> = removed.iter().map(|name| inode(&place.log(name))).collect();
+    for name in &removed {
+        std::fs::remove_file(place.log(name)).expect("removes");
+    }
+    let running = Running::start(&config);
+    place.append("app.log", "more\n");
+    expected += "more\n";
+    receiver.wait_for(expected.lines().count());
+    std::fs::copy(place.log("app.log"), place.log("app.log.1")).expect("copies");
+    // It is looked at before the original is truncated.
+    std::thread::sleep(Duration::from_millis(300));
+    truncate(&place.log("app.log"), 0);
+    place.append("app.log", "next\n");
+    expected += "next\n";
+    receiver.wait_for_message("next");
+    running.stop();
+    let reused = inodes.contains(&inode(&place.log("app.log.1")));
+    println!("the copy has the inode of a removed file: {reused}");
+    assert_each_once(&receiver, &expected);
+}
+
 /// The file is known while it is empty, and its name is saved with the first lines of another one. Killed before the
 /// registry is written once more, the forwarder has to know the first lines, else those that are written in their place
 /// get their identities, and whoever stores each line once takes them for the same.
