@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use skidder_tests::daemon::{Daemon, missing_for_kafka};
+use skidder_tests::daemon::{Daemon, Program, missing_for_kafka};
 use skidder_tests::environment;
 use skidder_tests::kafka::Cluster;
 use skidder_tests::servers::Kafka;
@@ -325,4 +325,40 @@ fn a_batch_that_is_refused_goes_message_by_message_and_only_what_is_too_large_is
         .collect();
     assert_eq!(letters.lines().count(), ROUNDS);
     assert!(letters.lines().all(|letter| letter.contains("yyyy")));
+}
+
+#[test]
+#[ignore = "builds the aggregator with librdkafka, which takes minutes: cargo test -p skidder-tests --test kafka -- --ignored"]
+fn doctor_asks_the_brokers_and_makes_no_topic() {
+    let Some(broker) = shared_broker() else {
+        return;
+    };
+    let (host, cluster) = (broker.host(), broker.cluster());
+    cluster.create("examined", PARTITIONS, &[]).unwrap();
+    let doctor = |host: &str, topic: &str| {
+        let output = Program::AggregatorWithKafka
+            .command()
+            .args(["doctor", "-e"])
+            .arg(format!(
+                "input {{ stdin {{ }} }} output {{ kafka {{ bootstrap_servers => '{host}' topic_id => '{topic}' codec => json }} }}"
+            ))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), said)
+    };
+    let (fine, said) = doctor(&host, "examined");
+    assert!(fine && said.contains(&host), "{said}");
+    assert!(said.contains("`examined` with 4 partitions"), "{said}");
+    let (fine, said) = doctor(&host, "of-%{type}");
+    assert!(fine && said.contains("follows from the event"), "{said}");
+    for _ in 0..2 {
+        // Still not there when it is asked for again.
+        let (fine, said) = doctor(&host, "nobodys");
+        assert!(fine && said.contains("`nobodys` is not there"), "{said}");
+    }
+    let closed = format!("127.0.0.1:{}", environment::free_port().unwrap());
+    let (fine, said) = doctor(&closed, "examined");
+    assert!(!fine && said.contains("refused"), "{said}");
+    assert!(said.contains("`security_protocol`"), "{said}");
 }

@@ -162,7 +162,8 @@ impl Output {
                 elasticsearch::examine(options, templates, report).await;
             }
             Kind::Http(options) => http::examine(options, report).await,
-            Kind::Kafka(_) => report.unknown("servers", "brokers are not asked"),
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(options) => kafka::examine(options, report).await,
             Kind::Lumberjack(options) => lumberjack::examine(options, report).await,
             Kind::S3(options) => s3::examine(options, report).await,
             _ => {}

@@ -15,6 +15,8 @@ mod delivery;
 #[path = "without.rs"]
 mod delivery;
 #[cfg(feature = "kafka")]
+mod examine;
+#[cfg(feature = "kafka")]
 mod fate;
 mod message;
 mod options;
@@ -23,5 +25,7 @@ mod round_robin;
 mod writer;
 
 pub(super) use delivery::{Messages, start};
+#[cfg(feature = "kafka")]
+pub(super) use examine::examine;
 pub(super) use options::KafkaOptions;
 pub(super) use writer::MessageWriter;
