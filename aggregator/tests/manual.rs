@@ -643,6 +643,18 @@ const SOURCES: &[Source] = &[
         others: &["id", "lumberjack"],
     },
     Source {
+        text: include_str!("../src/output/s3/columns.rs"),
+        document: MANUAL,
+        heading: "### Output `s3`",
+        others: &[],
+    },
+    Source {
+        text: include_str!("../src/output/s3/form.rs"),
+        document: MANUAL,
+        heading: "### Output `s3`",
+        others: &[],
+    },
+    Source {
         text: include_str!("../src/output/s3/options.rs"),
         document: MANUAL,
         heading: "### Output `s3`",

@@ -289,6 +289,16 @@ fn of_outputs(page: &mut Page, running: &[(&String, &Arc<Watched>)]) {
         }
     }
     page.family(
+        "skidder_output_column_misfits_total",
+        "counter",
+        "Values left out of the columns of objects because they did not fit",
+    );
+    for (id, output, figures) in &all {
+        if let Some(misfits) = figures.column_misfits {
+            page.sample(&[("pipeline", id), ("output", output)], misfits);
+        }
+    }
+    page.family(
         "skidder_output_host_up",
         "gauge",
         "Whether the server answers",

@@ -316,5 +316,8 @@ fn delivering(output: &OutputWatch, given: u64, figures: &DeliveryFigures) -> Va
             "fields": mapping.fields,
         });
     }
+    if let Some(misfits) = figures.column_misfits {
+        answer["column_misfits"] = misfits.into();
+    }
     answer
 }

@@ -125,6 +125,8 @@ pub struct DeliveryFigures {
     pub failed_requests: u64,
     /// Bytes that were sent, before compression.
     pub bytes: u64,
+    /// Values that did not fit the columns of an object, if it has some.
+    pub column_misfits: Option<u64>,
     /// Requests at a time at most, for now.
     pub concurrency: usize,
     /// The servers.

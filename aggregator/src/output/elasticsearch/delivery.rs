@@ -125,6 +125,7 @@ impl BulkSender {
                 requests: read(&counted.requests),
                 failed_requests: read(&counted.failed_requests),
                 bytes: read(&counted.bytes),
+                column_misfits: None,
                 concurrency: shared.concurrency.limit(),
                 hosts: shared.pool.figures(),
                 mapping: Some(MappingFigures {

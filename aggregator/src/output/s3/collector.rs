@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::journal::Replay;
 use super::object::{Body, Encoding, Plan, Position};
 use super::options::S3Options;
+use super::row::Record;
 use crate::ack::Ack;
 
 /// What a hold on a batch takes, with what it holds.
@@ -29,7 +30,7 @@ const OBJECT_BYTES: usize = 512;
 pub(super) struct Incoming<'e> {
     pub(super) position: Position,
     pub(super) partition: &'e str,
-    pub(super) bytes: &'e [u8],
+    pub(super) record: Record<'e>,
     /// The event has a hold on it.
     pub(super) ack: &'e Ack,
 }
@@ -162,7 +163,7 @@ impl Collector {
             return Err(io::ErrorKind::NotFound.into());
         };
         let before = open.held();
-        open.body.add(event.bytes)?;
+        open.body.add(event.record)?;
         open.last = event.position;
         open.events += 1;
         open.used = self.clock;
@@ -174,7 +175,8 @@ impl Collector {
             Some(plan) => plan.last == event.position,
             None => open.body.stored_bytes() >= self.options.object_bytes(),
         };
-        self.open_bytes += open.held() - before;
+        // A row group that was written has given memory back.
+        self.open_bytes = self.open_bytes + open.held() - before;
         if is_full {
             self.close(event.partition);
         }
@@ -235,7 +237,7 @@ impl Collector {
             None => self.options.encoding,
         };
         let open = Open {
-            body: Body::new(encoding)?,
+            body: Body::new(encoding, &self.options.columns)?,
             first: event.position,
             last: event.position,
             events: 0,
@@ -303,6 +305,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::journal::Known;
+    use super::super::row::Row;
     use super::*;
 
     const LINE: usize = 1000;
@@ -341,7 +344,7 @@ mod tests {
             let event = Incoming {
                 position,
                 partition,
-                bytes: &bytes,
+                record: Record::Text(&bytes, &Row::default),
                 ack: &ack,
             };
             self.add(&event, || "t".to_owned()).unwrap()
@@ -480,7 +483,7 @@ mod tests {
         let event = Incoming {
             position: plans[1].first,
             partition: "b/",
-            bytes: b"x",
+            record: Record::Text(b"x", &Row::default),
             ack: &ack,
         };
         let mut half = Collector::new(

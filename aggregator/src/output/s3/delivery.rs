@@ -22,6 +22,7 @@ use super::collector::{Added, Closed, Collector, Incoming};
 use super::journal::{Journal, Replay, Upload};
 use super::object::Position;
 use super::options::S3Options;
+use super::row::Record;
 use crate::ack::Ack;
 use crate::backoff::Backoff;
 use crate::monitor::DeliveryFigures;
@@ -76,6 +77,11 @@ impl Objects {
                 requests: shared.client.requests(),
                 failed_requests: count(&shared.failed),
                 bytes: count(&shared.bytes),
+                column_misfits: shared
+                    .options
+                    .encoding
+                    .has_columns()
+                    .then(|| count(&shared.misfits)),
                 concurrency: shared.options.uploads,
                 ..DeliveryFigures::default()
             }
@@ -88,7 +94,7 @@ impl Objects {
         &self,
         position: Position,
         partition: &str,
-        bytes: &[u8],
+        record: Record<'_>,
         ack: &Ack,
         time: impl FnOnce() -> String,
     ) {
@@ -115,11 +121,14 @@ impl Objects {
         let event = Incoming {
             position,
             partition,
-            bytes,
+            record,
             ack,
         };
         match state.collector.add(&event, time) {
-            Ok(Added::Taken) => {}
+            Ok(Added::Taken) => {
+                let misfits = record.misfits();
+                shared.misfits.fetch_add(misfits, Ordering::Relaxed);
+            }
             Ok(Added::Known) => {
                 ack.done(1);
                 shared.delivered.fetch_add(1, Ordering::Relaxed);
@@ -159,6 +168,8 @@ struct Shared {
     duplicates: AtomicU64,
     failed: AtomicU64,
     bytes: AtomicU64,
+    /// Values that did not fit their columns.
+    misfits: AtomicU64,
     failing: Throttle,
     stuck: Throttle,
 }
@@ -231,6 +242,7 @@ pub(in crate::output) fn start(
         duplicates: AtomicU64::new(0),
         failed: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
+        misfits: AtomicU64::new(0),
         failing: Throttle::default(),
         stuck: Throttle::default(),
     });

@@ -4,6 +4,9 @@
 //! ([`writer`], [`collector`]). Objects are compressed as they grow ([`object`]) and stay in memory until they are stored, so
 //! an upload that the server has forgotten can begin anew. The delivery uploads what is closed ([`delivery`], [`client`]).
 //!
+//! Instead of text an object may be a table in the format Parquet: then the writer makes a [`row`] of an event, with the
+//! [`columns`] that are configured and the whole of it as JSON, and rows wait until a row group is written ([`table`]).
+//!
 //! Events come out of the output's own queue, by one thread, in the order of the queue, so each has a [`Position`]: the number
 //! of its record and its place therein. Before an object is uploaded its first and last position are written down
 //! ([`journal`]), and after a crash the same events make the same object again, under the same key.
@@ -11,6 +14,7 @@
 //! INVARIANTS
 //! * An event is acknowledged when the server has said that its object is stored, and that is written down.
 //! * Objects of one partition follow each other: their ranges of positions do not overlap.
+//! * The form of an object stands in its key, so a planned one keeps it, whatever the options say now.
 //! * The key of an object is a function of the queue, the partition, the first and last position and the number of events.
 //! * An object that was written down is stored whole or not at all: what the end of the process leaves of it is dropped.
 //!
@@ -25,11 +29,19 @@
 mod answer;
 mod client;
 mod collector;
+mod columns;
 mod delivery;
 mod examine;
+mod form;
 mod journal;
 mod object;
 mod options;
+mod row;
+#[cfg(feature = "parquet")]
+mod table;
+#[cfg(not(feature = "parquet"))]
+#[path = "without.rs"]
+mod table;
 mod writer;
 
 pub(super) use delivery::{Objects, Origin, start};

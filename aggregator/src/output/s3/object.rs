@@ -8,6 +8,10 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::columns::Columns;
+use super::row::Record;
+use super::table::Table;
+
 /// Bytes of a part of a multipart upload, all but the last. S3 wants 5 MiB at least, and 10,000 parts at most.
 pub(super) const PART_BYTES: usize = 8 << 20;
 
@@ -43,13 +47,17 @@ pub(super) struct Plan {
     pub(super) events: u64,
 }
 
-/// `encoding`
+/// `format` and `encoding`: what the bytes of an object are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Encoding {
     #[default]
     None,
     Gzip,
     Zstd,
+    /// Columns, whose pages are as they are.
+    Parquet,
+    /// Columns, whose pages are packed.
+    ParquetZstd,
 }
 
 impl Encoding {
@@ -59,20 +67,30 @@ impl Encoding {
             Self::None => "txt",
             Self::Gzip => "txt.gz",
             Self::Zstd => "txt.zst",
+            Self::Parquet => "parquet",
+            Self::ParquetZstd => "zstd.parquet",
         }
     }
 
     /// The encoding of an object with this key: it stays what it was when the options change.
     pub(super) fn of_key(key: &str) -> Self {
-        let named = [Self::Gzip, Self::Zstd].into_iter();
-        let mut named = named.filter(|encoding| key.ends_with(encoding.extension()));
+        // The last one's name is an end of that before it.
+        let named = [Self::Gzip, Self::Zstd, Self::ParquetZstd, Self::Parquet];
+        let mut named = named
+            .into_iter()
+            .filter(|encoding| key.ends_with(encoding.extension()));
         named.next().unwrap_or_default()
+    }
+
+    /// Whether objects of it have columns.
+    pub(super) fn has_columns(self) -> bool {
+        matches!(self, Self::Parquet | Self::ParquetZstd)
     }
 
     /// The value of `Content-Encoding`.
     pub(super) fn header(self) -> Option<&'static str> {
         match self {
-            Self::None => None,
+            Self::None | Self::Parquet | Self::ParquetZstd => None,
             Self::Gzip => Some("gzip"),
             Self::Zstd => Some("zstd"),
         }
@@ -157,10 +175,12 @@ enum Encoder {
     None(Parts),
     Gzip(GzEncoder<Parts>),
     Zstd(zstd::stream::write::Encoder<'static, Parts>),
+    Parquet(Box<Table>),
 }
 
 impl Body {
-    pub(super) fn new(encoding: Encoding) -> io::Result<Self> {
+    /// The body of a new object. The columns are for those that have some.
+    pub(super) fn new(encoding: Encoding, columns: &Columns) -> io::Result<Self> {
         let parts = Parts::default();
         Ok(Self(match encoding {
             Encoding::None => Encoder::None(parts),
@@ -174,20 +194,31 @@ impl Body {
                 encoder.window_log(ZSTD_WINDOW_LOG)?;
                 Encoder::Zstd(encoder)
             }
+            Encoding::Parquet => Encoder::Parquet(Box::new(Table::new(parts, columns, false)?)),
+            Encoding::ParquetZstd => Encoder::Parquet(Box::new(Table::new(parts, columns, true)?)),
         }))
     }
 
-    pub(super) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Takes an event, in the form that this object is of.
+    pub(super) fn add(&mut self, record: Record<'_>) -> io::Result<()> {
         match &mut self.0 {
-            Encoder::None(parts) => parts.write_all(bytes),
-            Encoder::Gzip(encoder) => encoder.write_all(bytes),
-            Encoder::Zstd(encoder) => encoder.write_all(bytes),
+            Encoder::None(parts) => parts.write_all(record.text()),
+            Encoder::Gzip(encoder) => encoder.write_all(record.text()),
+            Encoder::Zstd(encoder) => encoder.write_all(record.text()),
+            Encoder::Parquet(table) => match record {
+                Record::Row(row) => table.add(row),
+                Record::Text(_, row) => table.add(&row()),
+            },
         }
     }
 
-    /// Bytes of the object so far; what the encoder still has in it is not counted.
+    /// Bytes of the object so far. What an encoder of text still has in it is not counted; rows that wait for their
+    /// columns to be written are, by a guess.
     pub(super) fn stored_bytes(&self) -> usize {
-        self.parts().bytes
+        match &self.0 {
+            Encoder::Parquet(table) => table.stored_bytes(),
+            _ => self.parts().bytes,
+        }
     }
 
     /// Memory that it takes.
@@ -196,6 +227,7 @@ impl Body {
             Encoder::None(_) => 0,
             Encoder::Gzip(_) => GZIP_BYTES,
             Encoder::Zstd(_) => ZSTD_BYTES,
+            Encoder::Parquet(table) => table.held_bytes(),
         };
         encoder + self.parts().bytes
     }
@@ -206,6 +238,7 @@ impl Body {
             Encoder::None(parts) => parts,
             Encoder::Gzip(encoder) => encoder.finish()?,
             Encoder::Zstd(encoder) => encoder.finish()?,
+            Encoder::Parquet(table) => table.finish()?,
         };
         let mut all = parts.full;
         if !parts.last.is_empty() || all.is_empty() {
@@ -219,16 +252,18 @@ impl Body {
             Encoder::None(parts) => parts,
             Encoder::Gzip(encoder) => encoder.get_ref(),
             Encoder::Zstd(encoder) => encoder.get_ref(),
+            Encoder::Parquet(table) => table.parts(),
         }
     }
 }
 
 /// Bytes in pieces of which each can be sent by itself.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     full: Vec<Bytes>,
     last: Vec<u8>,
-    bytes: usize,
+    /// Of all of them.
+    pub(super) bytes: usize,
 }
 
 impl Write for Parts {
@@ -252,10 +287,19 @@ impl Write for Parts {
 mod tests {
     use std::io::Read as _;
 
+    use super::super::row::Row;
     use super::*;
 
     fn at(record: u64, event: u32) -> Position {
         Position { record, event }
+    }
+
+    fn text(text: &[u8]) -> Record<'_> {
+        Record::Text(text, &Row::default)
+    }
+
+    fn empty(encoding: Encoding) -> Body {
+        Body::new(encoding, &Columns::default()).unwrap()
     }
 
     fn plan(salt: u64, partition: &str, first: Position, last: Position, events: u64) -> Plan {
@@ -285,7 +329,12 @@ mod tests {
         assert!(tagged.key.ends_with(".2026-11-25T10.00.tag_a.b.part0.txt"));
         assert_eq!(Encoding::of_key(&one.key), Encoding::Gzip);
         assert_eq!(Encoding::of_key(&tagged.key), Encoding::None);
-        assert_eq!(Encoding::of_key("a.txt.zst"), Encoding::Zstd);
+        for encoding in [Encoding::Zstd, Encoding::Parquet, Encoding::ParquetZstd] {
+            let name = ("2026-11-25T10.00", &tags[..], encoding);
+            let Plan { key, .. } = Plan::new(7, "", (at(1, 0), at(1, 0), 1), name);
+            assert_eq!(Encoding::of_key(&key), encoding, "{key}");
+            assert_eq!(key.ends_with(".parquet"), encoding.has_columns(), "{key}");
+        }
     }
 
     #[test]
@@ -321,9 +370,9 @@ mod tests {
             })
             .collect();
         let made = |encoding| {
-            let mut body = Body::new(encoding).unwrap();
+            let mut body = empty(encoding);
             for line in &lines {
-                body.add(line.as_bytes()).unwrap();
+                body.add(text(line.as_bytes())).unwrap();
             }
             assert!(body.held_bytes() >= body.stored_bytes());
             body.finish().unwrap().concat()
@@ -345,6 +394,7 @@ mod tests {
                         .single_frame();
                     decoder.read_to_string(&mut text).unwrap();
                 }
+                Encoding::Parquet | Encoding::ParquetZstd => unreachable!(),
             }
             assert!(text == lines.concat(), "{encoding:?}");
         }
@@ -352,16 +402,16 @@ mod tests {
 
     #[test]
     fn parts_have_the_size_that_the_server_wants() {
-        let mut body = Body::new(Encoding::None).unwrap();
+        let mut body = empty(Encoding::None);
         let piece = vec![b'x'; 3 << 20];
         for _ in 0..6 {
-            body.add(&piece).unwrap();
+            body.add(text(&piece)).unwrap();
         }
         let sizes: Vec<usize> = body.finish().unwrap().iter().map(Bytes::len).collect();
         assert_eq!(sizes, [PART_BYTES, PART_BYTES, 2 << 20]);
         let exact = {
-            let mut body = Body::new(Encoding::None).unwrap();
-            body.add(&vec![b'x'; PART_BYTES]).unwrap();
+            let mut body = empty(Encoding::None);
+            body.add(text(&vec![b'x'; PART_BYTES])).unwrap();
             body.finish().unwrap()
         };
         assert_eq!(exact.len(), 1);

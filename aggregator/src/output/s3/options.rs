@@ -8,6 +8,8 @@ use skidder_pipeline::codec::Codec;
 use skidder_pipeline::language::{DurationUnit, EscapeStyle, Options};
 use skidder_pipeline::template::Template;
 
+use super::columns::Columns;
+use super::form::form;
 use super::object::Encoding;
 use crate::aws::{AwsOptions, Keys, Role, Service};
 use crate::output::elasticsearch::Secret;
@@ -75,8 +77,10 @@ pub(in crate::output) struct S3Options {
     pub(super) prefix: Template,
     /// `codec`
     pub(super) codec: Arc<dyn Codec>,
-    /// `encoding`
+    /// `format` and `encoding`
     pub(super) encoding: Encoding,
+    /// `columns`: of objects that have some.
+    pub(super) columns: Columns,
     /// `size_file`, unless only the time counts.
     pub(super) size_file: Option<usize>,
     /// `time_file`, unless only the size counts.
@@ -115,12 +119,7 @@ impl S3Options {
         let prefix = crate::output::template(options, "prefix", settings.escape_style);
         let ecs = settings.ecs_compatibility.is_enabled();
         let codec = plugins::codec(options, "line", ecs, settings).map(|(_, codec)| codec);
-        let encodings = [
-            ("none", Encoding::None),
-            ("gzip", Encoding::Gzip),
-            ("zstd", Encoding::Zstd),
-        ];
-        let encoding = options.enumeration("encoding", &encodings);
+        let (encoding, columns) = form(options);
         let memory =
             bytes(options, "max_memory_bytes", MIN_MEMORY_BYTES).unwrap_or(MAX_MEMORY_BYTES);
         let (size_file, time_file) = rotation(options, memory);
@@ -147,7 +146,8 @@ impl S3Options {
             aws: amazon(options),
             prefix: prefix.unwrap_or_else(|| Template::literal_text("")),
             codec: codec?,
-            encoding: encoding.unwrap_or_default(),
+            encoding,
+            columns,
             size_file,
             time_file,
             tags: tags.into_iter().map(|tag| tag.value).collect(),
@@ -502,6 +502,18 @@ pub(super) mod tests {
                 "follow_redirects",
             ),
             ("bucket => logs retry_count => 3", "until it is stored"),
+            (
+                "bucket => logs format => parquet encoding => gzip",
+                "its pages",
+            ),
+            (
+                "bucket => logs format => parquet codec => json",
+                "leave `codec` out",
+            ),
+            (
+                "bucket => logs columns => { 'a' => 'a:string' }",
+                "format => parquet",
+            ),
         ] {
             let (_, findings) = read(text);
             assert!(findings.contains(word), "{text}: {findings}");

@@ -7,6 +7,7 @@ use skidder_pipeline::event::{Event, Timestamp};
 use super::delivery::Objects;
 use super::object::{Position, partition};
 use super::options::S3Options;
+use super::row::{Record, Row};
 use crate::ack::Ack;
 use crate::output::Writer;
 
@@ -17,6 +18,7 @@ pub(in crate::output) struct ObjectWriter {
     /// Where the event at hand stands in the queue.
     position: Position,
     encoded: Vec<u8>,
+    row: Row,
     /// The filled prefix of the event at hand, and what became of that of the one before.
     filled: Vec<u8>,
     prefix: Vec<u8>,
@@ -31,6 +33,7 @@ impl ObjectWriter {
             objects,
             position: Position::default(),
             encoded: Vec::new(),
+            row: Row::default(),
             filled: Vec::new(),
             prefix: Vec::new(),
             partition: String::new(),
@@ -52,15 +55,26 @@ impl Writer for ObjectWriter {
             self.partition = partition(&self.filled);
             std::mem::swap(&mut self.filled, &mut self.prefix);
         }
-        self.encoded.clear();
-        self.options.codec.encode(event, &mut self.encoded);
+        let again = || {
+            let mut row = Row::default();
+            self.options.columns.read(event, &mut row);
+            row
+        };
+        let record = if self.options.encoding.has_columns() {
+            self.options.columns.read(event, &mut self.row);
+            Record::Row(&self.row)
+        } else {
+            self.encoded.clear();
+            self.options.codec.encode(event, &mut self.encoded);
+            Record::Text(&self.encoded, &again)
+        };
         let time = || {
             let mut time = Vec::new();
             self.options.name_time.write(event, now, &mut time);
             String::from_utf8_lossy(&time).into_owned()
         };
         self.objects
-            .add(self.position, &self.partition, &self.encoded, ack, time);
+            .add(self.position, &self.partition, record, ack, time);
     }
 
     fn flush(&mut self) {
