@@ -2,7 +2,8 @@
 
 Asked through botocore, Amazon's own library, on a second port:
 
-GET /objects   the objects: key, headers, and the file in FOLDER that has the bytes
+GET /objects   the objects: key, headers, and the file in FOLDER that has the bytes; of those in Parquet the columns and row groups,
+               and the file has the rows, one a line
 GET /keys      their keys alone
 GET /uploads   the keys of multipart uploads that were begun and neither completed nor given up
 
@@ -16,6 +17,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore.session
+import pyarrow.parquet
 from moto.server import ThreadedMotoServer
 
 BUCKET, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -45,11 +47,29 @@ def pages(operation, member):
         yield from page.get(member, [])
 
 
+def read_columns(file):
+    """What a file in Parquet is; its rows take its place."""
+    table = pyarrow.parquet.ParquetFile(file)
+    table.read().validate(full=True)
+    chunk = table.metadata.row_group(0).column(0)
+    told = {
+        "columns": {field.name: str(field.type) for field in table.schema_arrow},
+        "groups": table.metadata.num_row_groups,
+        "compression": chunk.compression,
+    }
+    rows = table.read().to_pylist()
+    file.write_text("".join(json.dumps(row, default=lambda time: time.isoformat(timespec="microseconds")) + "\n" for row in rows))
+    return told
+
+
 def described(number, key):
     file = FOLDER / f"object-{number}"
     answer = s3.get_object(Bucket=BUCKET, Key=key)
     file.write_bytes(answer["Body"].read())
-    return {
+    columns = {}
+    if key.endswith(".parquet"):
+        columns = read_columns(file)
+    return columns | {
         "key": key,
         "tag": answer["ETag"],
         "encoding": answer.get("ContentEncoding"),

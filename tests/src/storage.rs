@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "moto[s3]==5.2.5",
     "flask==3.1.3",
     "flask-cors==6.0.5",
+    "pyarrow==26.0.1",
 ];
 const PATIENCE: Duration = Duration::from_mins(1);
 const LIFETIME: Duration = Duration::from_hours(1);
@@ -44,7 +45,7 @@ pub struct Object {
     pub key: String,
     /// What the server says of it.
     pub described: Value,
-    /// Its bytes, unpacked.
+    /// Its bytes, unpacked; of one with columns its rows as lines of JSON, as a reader that is not ours has them.
     pub text: String,
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skidder_tests::amazon::{FIXED_KEYS, REGION};
 use skidder_tests::daemon::{Daemon, Program};
+use skidder_tests::http;
 use skidder_tests::storage::{BUCKET, Object, Storage};
 use skidder_tests::wait;
 use skidder_tests::writers::{Plan, Tally, tally};
@@ -152,30 +153,35 @@ fn lines_are_parted_by_the_time_of_their_events() {
     );
 }
 
-#[test]
-fn kills_in_between_leave_every_line_in_exactly_one_object() {
-    const LINES: u64 = 40_000;
-    const KILLS: usize = 5;
-    let Some(case) = Case::new() else { return };
-    Plan::new(&case.log(), LINES).write().unwrap();
-    // Partitions take turns, so an object is never what one record of the queue has.
-    let filters = "if [message] =~ /^line \\d+[02468] / { mutate { add_field => { '[@metadata][half]' => even } } }
-                   else { mutate { add_field => { '[@metadata][half]' => odd } } }";
+/// Puts each line into the partition `by/even` or `by/odd`. They take turns, so an object is never what one record of
+/// the queue has.
+const BY_TURNS: &str = "if [message] =~ /^line \\d+[02468] / { mutate { add_field => { '[@metadata][half]' => even } } }
+                        else { mutate { add_field => { '[@metadata][half]' => odd } } }";
+
+/// The objects of an aggregator that was killed so many times while it stored the lines of the log.
+fn stored_between_kills(
+    case: &Case,
+    lines: u64,
+    kills: usize,
+    filters: &str,
+    more: &str,
+) -> Vec<Object> {
+    Plan::new(&case.log(), lines).write().unwrap();
     let mut aggregator = case.aggregator(
-        filters,
+        &format!("{BY_TURNS} {filters}"),
         &format!(
-            "prefix => 'by/%{{[@metadata][half]}}' size_file => 20000 time_file => 0.05 {AS_IT_WAS}"
+            "prefix => 'by/%{{[@metadata][half]}}' size_file => 20000 time_file => 0.05 {more}"
         ),
     );
     // All of it is in the queue before the first object can be stored, and nobody sends any of it again.
     case.storage.amazon.set_down(true).unwrap();
     aggregator.start().unwrap();
-    wait_for_queue(LINES, &aggregator);
+    wait_for_queue(lines, &aggregator);
     aggregator.kill().unwrap();
     std::fs::remove_file(case.log()).unwrap();
     case.storage.amazon.set_down(false).unwrap();
     let mut before = 0;
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         aggregator.start().unwrap();
         wait::until("more objects", PATIENCE, || {
             let there = case.storage.keys().unwrap().len();
@@ -190,22 +196,13 @@ fn kills_in_between_leave_every_line_in_exactly_one_object() {
         before = case.storage.keys().unwrap().len();
     }
     aggregator.start().unwrap();
-    let objects = case.wait_for_lines(LINES, &aggregator);
+    let objects = case.wait_for_lines(lines, &aggregator);
     assert!(
         aggregator.terminate().unwrap().success(),
         "{}",
         aggregator.log()
     );
-    tally_of(LINES, &objects).assert_once_each();
     assert!(objects.len() > before, "the last start had something to do");
-    for object in &objects {
-        let even = object.key.starts_with("by/even/");
-        let all = object.lines().all(|line| {
-            let number = line.split(' ').nth(1).unwrap();
-            number.ends_with(['0', '2', '4', '6', '8']) == even
-        });
-        assert!(all, "{}", object.key);
-    }
     assert!(
         aggregator
             .log()
@@ -215,6 +212,75 @@ fn kills_in_between_leave_every_line_in_exactly_one_object() {
     );
     let shown = aggregator.queue(&["show"]).unwrap();
     assert!(shown.contains("waiting:  0 records"), "{shown}");
+    objects
+}
+
+#[test]
+fn kills_in_between_leave_every_line_in_exactly_one_object() {
+    const LINES: u64 = 40_000;
+    let Some(case) = Case::new() else { return };
+    let objects = stored_between_kills(&case, LINES, 5, "", AS_IT_WAS);
+    tally_of(LINES, &objects).assert_once_each();
+    for object in &objects {
+        let even = object.key.starts_with("by/even/");
+        let all = object.lines().all(|line| {
+            let number = line.split(' ').nth(1).unwrap();
+            number.ends_with(['0', '2', '4', '6', '8']) == even
+        });
+        assert!(all, "{}", object.key);
+    }
+}
+
+#[test]
+fn kills_in_between_leave_every_line_in_exactly_one_row() {
+    const LINES: u64 = 20_000;
+    let Some(case) = Case::new() else { return };
+    let filters = "grok { match => { message => 'line %{INT:[line][number]}' } }
+                   if [line][number] =~ /7$/ { mutate { replace => { '[line][number]' => 'seven' } } }";
+    let columns = "format => parquet columns => {
+        'at' => '@timestamp:timestamp' 'number' => '[line][number]:long' 'half' => '[@metadata][half]:string' 'text' => 'message:string' }";
+    let objects = stored_between_kills(&case, LINES, 3, filters, columns);
+    let mut messages = Vec::new();
+    for object in &objects {
+        assert!(
+            object.key.ends_with(".part0.zstd.parquet"),
+            "{}",
+            object.key
+        );
+        let said = &object.described;
+        assert_eq!(
+            (&said["compression"], &said["encoding"]),
+            (&json!("ZSTD"), &Value::Null)
+        );
+        let types = json!({ "at": "timestamp[us, tz=UTC]", "number": "int64", "half": "string", "text": "string", "event": "string" });
+        assert_eq!(said["columns"], types);
+        let half = object.key.split('/').nth(1).unwrap();
+        for line in object.lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let event: Value = serde_json::from_str(row["event"].as_str().unwrap()).unwrap();
+            let text = row["text"].as_str().unwrap();
+            let number: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+            assert_eq!(
+                (&row["half"], number.is_multiple_of(2)),
+                (&json!(half), half == "even")
+            );
+            let expected = if number % 10 == 7 {
+                Value::Null
+            } else {
+                json!(number)
+            };
+            assert_eq!(row["number"], expected);
+            assert_eq!(event["message"], row["text"]);
+            // Both are of one moment, written in two ways.
+            let (column, field) = (
+                row["at"].as_str().unwrap(),
+                event["@timestamp"].as_str().unwrap(),
+            );
+            assert_eq!(column[..22], field[..22]);
+            messages.push(text.to_owned());
+        }
+    }
+    tally(0, LINES, messages.iter().map(String::as_str)).assert_once_each();
 }
 
 /// A refusal in the server's words.
@@ -352,6 +418,57 @@ fn large_objects_go_in_parts_and_leave_no_parts_behind() {
     );
     // Of the one that the gate has called gone there was nothing to give up.
     assert_eq!(case.storage.uploads().unwrap().len(), 1);
+}
+
+#[test]
+fn large_tables_have_row_groups_and_go_in_parts() {
+    const LINES: u64 = 80_000;
+    let Some(case) = Case::new() else { return };
+    Plan::new(&case.log(), LINES).write().unwrap();
+    let filters = "grok { match => { message => 'line %{INT:number}' } }
+                   if [number] =~ /7$/ { mutate { replace => { 'number' => 'seven' } } }";
+    let options = "format => parquet encoding => none size_file => '20 MiB' time_file => 0.2
+                   columns => { 'number' => 'number:long' 'message' => 'message:string' }";
+    let mut aggregator = case.aggregator(filters, options);
+    aggregator.start().unwrap();
+    let objects = case.wait_for_lines(LINES, &aggregator);
+    let log = aggregator.log();
+    let (_, api) = log.split_once("url=\"http://").unwrap();
+    let (api, _) = api.split_once('"').unwrap();
+    let api = api.parse().unwrap();
+    let page = http::request(api, "GET", "/metrics", None, PATIENCE)
+        .unwrap()
+        .text();
+    let misfits = format!("}} {}", LINES / 10);
+    assert!(
+        page.lines().any(
+            |line| line.starts_with("skidder_output_column_misfits_total{")
+                && line.ends_with(&misfits)
+        ),
+        "{page}"
+    );
+    assert!(
+        aggregator.terminate().unwrap().success(),
+        "{}",
+        aggregator.log()
+    );
+    let mut messages = Vec::new();
+    for object in &objects {
+        assert!(object.key.ends_with(".part0.parquet"), "{}", object.key);
+        assert_eq!(object.described["compression"], json!("UNCOMPRESSED"));
+        for line in object.lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            messages.push(row["message"].as_str().unwrap().to_owned());
+        }
+    }
+    tally(0, LINES, messages.iter().map(String::as_str)).assert_once_each();
+    // 20 MiB: a row group of 16 and the rest, in parts of 8, 8 and 4.
+    let is_large = |object: &Object| {
+        let tag = object.described["tag"].as_str().unwrap();
+        object.described["groups"] == json!(2) && tag.contains("-3")
+    };
+    let told: Vec<&Value> = objects.iter().map(|object| &object.described).collect();
+    assert!(objects.iter().any(is_large), "{told:?}");
 }
 
 #[test]
