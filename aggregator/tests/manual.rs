@@ -1133,6 +1133,7 @@ fn examples_are_accepted_as_they_are() {
     }
     let tested = [
         "apache.conf",
+        "archive.conf",
         "conditionals.conf",
         "csv-codec.conf",
         "csv.conf",
@@ -1175,6 +1176,18 @@ fn example_apache() {
     assert_eq!(events[0], expected);
     assert_eq!(events[1]["tags"], json!(["_grokparsefailure"]));
     assert_eq!(events[2], json!({"type": "other", "message": line}));
+}
+
+#[test]
+fn example_archive() {
+    let line =
+        r#"10.1.2.3 - - [10/Oct/2000:13:55:36 -0700] "GET /a.gif HTTP/1.0" 200 - "-" "curl""#;
+    let events = Surroundings::new().example("archive.conf", &["--lines"], &[line]);
+    let expected = json!({
+        "message": line, "@timestamp": "2000-10-10T20:55:36.000Z", "clientip": "10.1.2.3", "ident": "-", "auth": "-",
+        "verb": "GET", "request": "/a.gif", "httpversion": "1.0", "response": "200", "referrer": "\"-\"", "agent": "\"curl\"",
+    });
+    assert_eq!(events, [expected]);
 }
 
 #[test]
