@@ -13,7 +13,7 @@ use super::Tails;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, birth_of};
 use super::likeness::{MAX_SIBLINGS, is_related, modified, related_names, sibling};
 use super::links::open_to_compare;
-use super::open::still_the_same;
+use super::open::{is_born_as, still_the_same};
 use crate::registry::Entry;
 
 impl Tails {
@@ -123,12 +123,13 @@ fn is_copy_of(
 }
 
 /// The file that the entry was made for, whatever it holds now: where it was, or renamed in its
-/// directory.
+/// directory. Not another one that has its inode.
 fn open_original(entry: &Entry) -> Option<(File, Metadata)> {
     let open = |path: &Path| {
         let file = open_to_compare(path).ok()?;
         let metadata = file.metadata().ok()?;
-        (Identity::of(&metadata) == entry.identity).then_some((file, metadata))
+        let is_it = Identity::of(&metadata) == entry.identity && is_born_as(entry, &metadata);
+        is_it.then_some((file, metadata))
     };
     open(&entry.path).or_else(|| open(&sibling(&entry.path, entry.identity)?))
 }

@@ -522,9 +522,7 @@ pub(super) fn still_the_same(
     file: &File,
     metadata: &Metadata,
 ) -> io::Result<Option<Fingerprint>> {
-    if let (Some(then), Some(now)) = (entry.born, birth_of(metadata))
-        && then != now
-    {
+    if !is_born_as(entry, metadata) {
         return Ok(None);
     }
     let same_mark = entry.mark.map_or(Ok(true), |mark| mark.matches(file))?;
@@ -532,6 +530,14 @@ pub(super) fn still_the_same(
         return Ok(None);
     }
     entry.fingerprint.grown(file)
+}
+
+/// Whether the file has the time of birth of the entry's, as far as both are known: an inode that is used again has another.
+pub(super) fn is_born_as(entry: &Entry, metadata: &Metadata) -> bool {
+    match (entry.born, birth_of(metadata)) {
+        (Some(then), Some(now)) => then == now,
+        _ => true,
+    }
 }
 
 /// Whether the file is on a file system whose server others write to.

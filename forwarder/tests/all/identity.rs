@@ -316,6 +316,32 @@ fn complaint_05_copied_truncated_and_renamed_before_it_is_looked_at() {
     }
 }
 
+/// All that was sent of a removed file stands at the beginning of another one, which has its inode and a name
+/// that a copy could have.
+#[test]
+fn complaint_01_a_reused_inode_is_no_copy_of_what_it_was() {
+    let mut reused = 0;
+    for _ in 0..5 {
+        let (place, receiver) = (Place::new(), Receiver::start());
+        let config = place.config(&receiver, "app.log*", "");
+        place.append("app.log", "started\n");
+        let running = Running::start(&config);
+        receiver.wait_for(1);
+        running.stop();
+        let was = inode(&place.log("app.log"));
+        std::fs::remove_file(place.log("app.log")).expect("removes");
+        place.append("app.log.1", "started\nsecond\n");
+        place.append("app.log", "third\n");
+        reused += usize::from(inode(&place.log("app.log.1")) == was);
+        let running = Running::start(&config);
+        receiver.wait_for_message("second");
+        receiver.wait_for_message("third");
+        running.stop();
+        assert_each_once(&receiver, "started\nstarted\nsecond\nthird\n");
+    }
+    println!("the inode was reused in {reused} of 5 rounds");
+}
+
 /// The registry knows the inodes of files that were removed while nobody looked, and the copy gets one of them.
 #[test]
 fn complaint_05_a_copy_with_the_inode_of_a_removed_file_is_known() {
