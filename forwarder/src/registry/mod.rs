@@ -157,7 +157,7 @@ impl Ledger {
     }
 
     /// The unclaimed entries of this path, the youngest first.
-    pub fn find_unclaimed_path(&self, path: &Path) -> impl Iterator<Item = u64> {
+    pub fn find_unclaimed_path<'a>(&'a self, path: &Path) -> impl Iterator<Item = u64> + use<'a> {
         self.unclaimed.of_path(path)
     }
 

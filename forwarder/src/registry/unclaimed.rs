@@ -61,25 +61,23 @@ impl Unclaimed {
     }
 
     pub(super) fn of_identity(&self, identity: Identity) -> impl Iterator<Item = u64> {
-        let range = (identity, 0)..=(identity, u64::MAX);
-        self.by_identity
-            .range(range)
-            .rev()
-            .map(|(_, number)| *number)
+        under(&self.by_identity, identity)
     }
 
     pub(super) fn of_content(&self, hash: u64) -> impl Iterator<Item = u64> {
-        let range = (hash, 0)..=(hash, u64::MAX);
-        self.by_content
-            .range(range)
-            .rev()
-            .map(|(_, number)| *number)
+        under(&self.by_content, hash)
     }
 
-    pub(super) fn of_path(&self, path: &Path) -> impl Iterator<Item = u64> {
+    pub(super) fn of_path<'a>(&'a self, path: &Path) -> impl Iterator<Item = u64> + use<'a> {
         let numbers = self.by_path.get(path);
         numbers.into_iter().flatten().rev().copied()
     }
+}
+
+/// The numbers that stand with this mark, the largest first.
+fn under<K: Copy + Ord>(index: &BTreeSet<(K, u64)>, mark: K) -> impl Iterator<Item = u64> {
+    let range = index.range((mark, 0)..=(mark, u64::MAX));
+    range.rev().map(|(_, number)| *number)
 }
 
 #[cfg(test)]

@@ -252,10 +252,7 @@ impl Tails {
         let strong = full
             .is_full()
             .then(|| ledger.find_unclaimed_content(full.hash));
-        let by_name = related_names(path).flat_map(|name| {
-            let numbers = ledger.find_unclaimed_path(&name);
-            numbers.collect::<Vec<_>>()
-        });
+        let by_name = related_names(path).flat_map(|name| ledger.find_unclaimed_path(&name));
         let found = strong.into_iter().flatten().chain(by_name).find(|number| {
             ledger.unclaimed_entry(*number).is_some_and(|entry| {
                 let covered = entry.fingerprint.length as usize;

@@ -22,7 +22,7 @@ use tracing::{debug, info};
 use super::Tails;
 use super::file::{Beginning, Tail};
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity};
-use super::likeness::{MAX_SIBLINGS, is_related, modified, related_names, sibling};
+use super::likeness::{is_related, modified, related_names, sibling, siblings};
 use super::links::open_of;
 use super::open::entry_of;
 use crate::event::Source;
@@ -31,6 +31,7 @@ use crate::event::Source;
 pub const COPY_PATIENCE: Duration = Duration::from_secs(5);
 /// Files that are remembered by a name they had before; the last renamed ones.
 const MAX_RENAMED: usize = 16;
+
 /// A file that is held back.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -296,10 +297,7 @@ impl Tails {
             return Some(copy);
         }
         let exclude = &self.config.groups[tail.group].exclude;
-        let siblings = std::fs::read_dir(tail.path.parent()?).ok()?;
-        siblings
-            .take(MAX_SIBLINGS)
-            .filter_map(|entry| Some(entry.ok()?.path()))
+        siblings(&tail.path)
             .filter(|path| *path != tail.path && !exclude.covers(path))
             .filter(|path| {
                 tail.offset >= FINGERPRINT_BYTES as u64

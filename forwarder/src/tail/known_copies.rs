@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::Tails;
 use super::identity::{FINGERPRINT_BYTES, Fingerprint, Identity, birth_of};
-use super::likeness::{MAX_SIBLINGS, is_related, modified, related_names, sibling};
+use super::likeness::{is_related, modified, related_names, sibling, siblings};
 use super::links::open_to_compare;
 use super::open::{is_born_as, still_the_same};
 use crate::registry::Entry;
@@ -55,13 +55,9 @@ impl Tails {
         if entry.offset > 0 {
             return false;
         }
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let siblings = std::fs::read_dir(directory).into_iter().flatten();
-        let mut siblings = siblings
-            .take(MAX_SIBLINGS)
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|sibling| sibling != path && is_related(sibling, &entry.path));
-        siblings.any(|sibling| {
+        let mut twins =
+            siblings(path).filter(|sibling| sibling != path && is_related(sibling, &entry.path));
+        twins.any(|sibling| {
             let twin = || -> io::Result<bool> {
                 let file = open_to_compare(&sibling)?;
                 let other = file.metadata()?;

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use super::identity::{Identity, read_fully_at};
 
 /// Files of a directory that are looked at in search of another one.
-pub(super) const MAX_SIBLINGS: usize = 10_000;
+const MAX_SIBLINGS: usize = 10_000;
 /// Content is compared whole up to this length, beyond it in [`SAMPLES`] blocks.
 const WHOLE_BYTES: u64 = 64 << 10;
 const SAMPLES: u64 = 16;
@@ -70,15 +70,21 @@ pub(super) fn same_beginning(left: &File, right: &File, length: u64) -> io::Resu
     same(last, SAMPLE_BYTES)
 }
 
+/// What is in the directory of this file, itself included; of a very large directory not all.
+pub(super) fn siblings(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = path
+        .parent()
+        .and_then(|parent| std::fs::read_dir(parent).ok());
+    let entries = entries.into_iter().flatten().take(MAX_SIBLINGS);
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
 /// The path that a file has in the directory of another one.
 pub(super) fn sibling(path: &Path, identity: Identity) -> Option<PathBuf> {
-    let siblings = std::fs::read_dir(path.parent()?).ok()?;
-    let mut siblings = siblings.take(MAX_SIBLINGS).filter_map(Result::ok);
-    let sibling = siblings.find(|entry| {
-        let metadata = entry.metadata();
+    siblings(path).find(|path| {
+        let metadata = std::fs::symlink_metadata(path);
         metadata.is_ok_and(|metadata| Identity::of(&metadata) == identity)
-    });
-    Some(sibling?.path())
+    })
 }
 
 /// When it was last written to, in seconds since 1970.
